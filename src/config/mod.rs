@@ -1,0 +1,1 @@
+//! What the user wrote: strings, spans, defaults; load(files) -> Config or diagnostics.

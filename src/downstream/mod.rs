@@ -1,0 +1,1 @@
+//! Serves one connection: h1/h2, limits, parking, drain.

@@ -1,0 +1,3 @@
+//! The notebook that follows a request; at its end it is the record.
+
+pub mod failure;

@@ -1,0 +1,1 @@
+//! Limits, headers, compression: what happens around the upstream.

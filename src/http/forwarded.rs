@@ -1,0 +1,1 @@
+//! Forwarded and X-Forwarded-*: parse, trust, append.

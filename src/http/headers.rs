@@ -1,0 +1,1 @@
+//! Hop-by-hop removal and header names that matter.

@@ -1,0 +1,1 @@
+//! Authority and path: validate, normalise; refuses what is ambiguous.

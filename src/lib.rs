@@ -1,0 +1,59 @@
+//! tollgate: a front proxy that terminates TLS, routes, serves files, compresses, throttles and balances,
+//! keeps its own backend workers alive, and writes one structured record for every request.
+//!
+//! # The house
+//!
+//! The modules below stand in **path order**: the way of a request from the socket to the record. A module may
+//! import only modules listed above it, so the list is at once the import order and the reading order for a
+//! newcomer. `tests/architecture.rs` enforces it.
+//!
+//! ```text
+//! units metrics process http │ config record exchange │ listener → tls → downstream → route → filter → files
+//!   materials                │ contracts              │ → cache → upstream → worker → access_log │ plan proxy app
+//!                                                       the path, in walking order               │ assembly
+//!                                                     │ log_service │ cli
+//!                                                       beside        door
+//! ```
+//!
+//! # One request
+//!
+//! `listener` accepts on one core → `tls` shakes hands → `downstream` serves the connection and guards it →
+//! `proxy::Proxy::handle` walks: `http::target` makes the one canonical request, `route` decides, `filter` limits,
+//! `proxy::forward` cleans the headers, `upstream` picks an endpoint, borrows a connection and sends →
+//! the answer comes back through `filter` → `access_log` follows its body and writes the record when the last
+//! byte has left or the connection has died.
+//!
+//! # Words
+//!
+//! **downstream** who connects to us · **upstream** a named group that we send to · **endpoint** one address in it ·
+//! **worker** a backend process that tollgate started · **core** one of our event-loop threads · **listener,
+//! connection, exchange** (one request with its response) · **site** (a host name with its routes) · **route,
+//! filter, plan, settings, record, sink, spool, frame, segment, drain, reload, attempt, failure**.
+//!
+//! # Three kinds of configuration
+//!
+//! `config` holds the user's words (strings, spans, defaults), each room's `Settings` the checked values it needs,
+//! and `plan` the live, immutable whole that is swapped on reload.
+
+pub mod units;
+pub mod metrics;
+pub mod process;
+pub mod http;
+pub mod config;
+pub mod record;
+pub mod exchange;
+pub mod listener;
+pub mod tls;
+pub mod downstream;
+pub mod route;
+pub mod filter;
+pub mod files;
+pub mod cache;
+pub mod upstream;
+pub mod worker;
+pub mod access_log;
+pub mod plan;
+pub mod proxy;
+pub mod app;
+pub mod log_service;
+pub mod cli;

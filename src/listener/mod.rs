@@ -1,0 +1,1 @@
+//! Bind with socket options, accept loop, connection limits.

@@ -1,0 +1,1 @@
+//! Ingest, store and read records.

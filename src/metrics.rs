@@ -1,0 +1,1 @@
+//! Counter, gauge and their text export; knows no room by name.

@@ -1,0 +1,1 @@
+//! Everything built and ready, immutable, swapped whole.

@@ -1,0 +1,1 @@
+//! Clock, deadlines, signals, local executor.

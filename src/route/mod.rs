@@ -1,0 +1,1 @@
+//! RouteTable: request head in, decision out, with reasons.

@@ -1,0 +1,1 @@
+//! Handshake, certificates, tickets, the local CA.

@@ -1,0 +1,1 @@
+//! Sizes, durations, rates: parsed and printed with their units.

@@ -1,0 +1,3 @@
+//! A group of endpoints that we send to: endpoint choice, connection pool, health, retry.
+
+pub mod endpoint;

@@ -1,0 +1,1 @@
+//! Backend processes that tollgate starts and keeps alive.

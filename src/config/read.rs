@@ -154,7 +154,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn unknown_key(entry: &Entry, shape: &Shape) -> Diagnostic {
+/// What is said about a key that a table does not have.
+pub fn unknown_key(entry: &Entry, shape: &Shape) -> Diagnostic {
     Diagnostic::error(codes::UNKNOWN_KEY, format!("there is no key `{}` here", entry.key.escape_debug()))
         .at(&entry.key_place, "")
         .nearest(&entry.key, shape.keys.iter().map(|key| key.name))
@@ -276,7 +277,7 @@ impl<K, T> Deref for Map<K, T> {
     }
 }
 
-impl<K: MapKey, T: Read> Read for Map<K, T> {
+impl<K: Word, T: Read> Read for Map<K, T> {
     fn kind() -> Kind {
         Kind::Map { key: K::WHAT, value: Box::new(T::kind()) }
     }
@@ -296,22 +297,8 @@ impl<K: MapKey, T: Read> Read for Map<K, T> {
     }
 }
 
-/// A type whose text may stand as a key.
-pub trait MapKey: Sized {
-    const WHAT: &'static str;
-    fn parse(text: &str) -> Result<Self, Problem>;
-}
-
-impl<K: Word> MapKey for K {
-    const WHAT: &'static str = K::WHAT;
-
-    fn parse(text: &str) -> Result<Self, Problem> {
-        <K as Word>::parse(text)
-    }
-}
-
 /// A key that is a word of the language.
-pub fn read_key<K: MapKey>(entry: &Entry, sink: &mut Sink) -> Option<At<K>> {
+pub fn read_key<K: Word>(entry: &Entry, sink: &mut Sink) -> Option<At<K>> {
     match K::parse(&entry.key) {
         Ok(key) => Some(At::new(key, entry.key_place.clone(), entry.key.clone())),
         Err(problem) => {

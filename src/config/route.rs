@@ -8,7 +8,7 @@ use super::place::At;
 use super::read::{Map, OneOrMany};
 use super::shape::{choice, either, table};
 use super::timeouts::RequestTimeouts;
-use super::words::{Glob, MediaType, Name, PathPattern, Status, Target, Text, True, UrlPath};
+use super::words::{Glob, MediaType, Name, PathPattern, Rewrite, Status, Target, Text, True, UrlPath};
 use crate::units::{Count, Duration, Size};
 
 table! {
@@ -43,7 +43,7 @@ table! {
         /// Take away the front of the path: `true` for what stands before the `*` of `path`, or the text itself.
         strip_prefix: optional StripPrefix;
         /// Replace the path. A `*` at the end carries over what the `*` of `path` stands for.
-        rewrite: optional UrlPath;
+        rewrite: optional Rewrite;
         /// Limits that a request is charged to, beside the site's.
         limit: optional OneOrMany<Name>;
         /// Requests in flight on this route; more are answered 503. No bound when left out.

@@ -6,7 +6,7 @@ use super::headers::{HeaderChanges, ServerHeader, Via};
 use super::read::{Map, OneOrMany};
 use super::shape::{choice, either, table};
 use super::timeouts::Timeouts;
-use super::words::{Auto, Listen, Net, Status, Text};
+use super::words::{Auto, ErrorStatus, Listen, Net, Text};
 use crate::config::place::At;
 use crate::units::{Count, Size};
 
@@ -54,7 +54,7 @@ table! {
         /// Changes to the header fields of requests to upstreams.
         request_headers: default HeaderChanges = ();
         /// Answers of our own for a status: a text, or a file.
-        error_pages: default Map<Status, ErrorPage> = ();
+        error_pages: default Map<ErrorStatus, ErrorPage> = ();
     }
 }
 

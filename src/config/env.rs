@@ -22,7 +22,7 @@ pub fn process_env(name: &str) -> Option<String> {
 }
 
 /// `text` with every variable put in. What cannot be put in is reported and left out.
-pub fn expand(text: &str, place: &Place, variables: &Variables<'_>, sink: &mut Sink) -> Arc<str> {
+pub(super) fn expand(text: &str, place: &Place, variables: &Variables<'_>, sink: &mut Sink) -> Arc<str> {
     let mut done = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("${") {
@@ -65,7 +65,7 @@ fn variable(inside: &str, place: &Place, variables: &Variables<'_>, sink: &mut S
     }
 }
 
-pub fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')

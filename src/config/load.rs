@@ -11,7 +11,7 @@ use super::log::Log;
 use super::node::{Entry, Node, Reader};
 use super::place::{At, Place};
 use super::read::{Read, Sink, Word, read_at, read_key, unknown_key};
-use super::reference::root;
+use super::reference;
 use super::server::Server;
 use super::shape::{Kind, Literal};
 use super::{Config, Diagnostic, Diagnostics, Named, Severity, Sources, check, codes};
@@ -28,12 +28,12 @@ pub fn load(path: &Path, variables: Variables<'_>) -> Result<Config, Diagnostics
     let name: Arc<str> = path.to_string_lossy().into();
     match read_text(path, &name) {
         Ok(text) => {
-            let root = loader.parse(name, text);
+            let root = loader.parse(name, &text);
             loader.include(path, &root);
         }
         Err(wrong) => {
             loader.sources.add(name, "".into());
-            loader.sink.push(wrong);
+            loader.sink.push(*wrong);
             return Err(Diagnostics::new(loader.sources, loader.sink.found));
         }
     }
@@ -46,7 +46,7 @@ pub fn load(path: &Path, variables: Variables<'_>) -> Result<Config, Diagnostics
 /// As [`load`].
 pub fn from_text(name: &str, text: &str, variables: Variables<'_>) -> Result<Config, Diagnostics> {
     let mut loader = Loader::new(variables);
-    let root = loader.parse(name.into(), text.into());
+    let root = loader.parse(name.into(), &text.into());
     loader.refuse_include(&root);
     loader.finish()
 }
@@ -77,10 +77,10 @@ impl<'a> Loader<'a> {
     }
 
     /// Takes the tables of a file over; returns its root for `include`.
-    fn parse(&mut self, name: Arc<str>, text: Arc<str>) -> Node {
-        self.sources.add(Arc::clone(&name), Arc::clone(&text));
-        let (table, errors) = DeTable::parse_recoverable(&text);
-        let mut reader = Reader { file: name, text: &text, variables: self.variables, sink: &mut self.sink };
+    fn parse(&mut self, name: Arc<str>, text: &Arc<str>) -> Node {
+        self.sources.add(Arc::clone(&name), Arc::clone(text));
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut reader = Reader { file: name, text, variables: self.variables, sink: &mut self.sink };
         for error in &errors {
             let place = reader.place("", error.span().unwrap_or(0..0));
             reader.sink.push(syntax_error(error.message(), &place));
@@ -102,7 +102,7 @@ impl<'a> Loader<'a> {
                 "upstream" => add_all(upstreams, entry, &mut self.sink),
                 "site" => add_all(sites, entry, &mut self.sink),
                 "cache" => self.sink.push(no_cache_yet(entry)),
-                _ => self.sink.push(unknown_key(entry, &root())),
+                _ => self.sink.push(unknown_key(entry, &reference::root())),
             }
         }
     }
@@ -119,10 +119,10 @@ impl<'a> Loader<'a> {
                 }
                 match read_text(&path, &name) {
                     Ok(text) => {
-                        let root = self.parse(name, text);
+                        let root = self.parse(name, &text);
                         self.refuse_include(&root);
                     }
-                    Err(wrong) => self.sink.push(wrong.at(&pattern.place, "included here")),
+                    Err(wrong) => self.sink.push((*wrong).at(&pattern.place, "included here")),
                 }
             }
         }
@@ -174,7 +174,7 @@ fn include_entry(root: &Node) -> Option<&Entry> {
     root.entries()?.iter().find(|entry| *entry.key == *"include")
 }
 
-fn read_text(path: &Path, name: &str) -> Result<Arc<str>, Diagnostic> {
+fn read_text(path: &Path, name: &str) -> Result<Arc<str>, Box<Diagnostic>> {
     let shown = name.escape_debug();
     let file = LoadedFile::read_at_most(path, MAX_TEXT).map_err(|error| {
         Diagnostic::error(codes::UNREADABLE_FILE, format!("cannot read `{shown}`: {}", files::reason(&error)))
@@ -183,7 +183,7 @@ fn read_text(path: &Path, name: &str) -> Result<Arc<str>, Diagnostic> {
         Ok(text) => Ok(text.into()),
         Err(error) => {
             let message = format!("`{shown}` is not UTF-8: wrong byte at offset {}", error.valid_up_to());
-            Err(Diagnostic::error(codes::NOT_TEXT, message))
+            Err(Box::new(Diagnostic::error(codes::NOT_TEXT, message)))
         }
     }
 }

@@ -35,7 +35,7 @@ pub mod workers;
 use std::path::Path;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Sources};
-pub use env::process_env;
+pub use env::{Variables, process_env};
 pub use files::{LoadedFile, LoadedFiles};
 pub use load::{from_text, load};
 pub use place::{At, Place};
@@ -79,11 +79,11 @@ pub struct Named<N, T> {
 
 impl Config {
     pub fn upstream(&self, name: &str) -> Option<&Named<Name, Upstream>> {
-        self.upstreams.iter().find(|upstream| **upstream.name.value == *name)
+        self.upstreams.iter().find(|upstream| *upstream.name.value == *name)
     }
 
     pub fn limit(&self, name: &str) -> Option<&Named<Name, Limit>> {
-        self.limits.iter().find(|limit| **limit.name.value == *name)
+        self.limits.iter().find(|limit| *limit.name.value == *name)
     }
 
     /// The bytes of a file that the configuration names.

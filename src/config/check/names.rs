@@ -39,7 +39,7 @@ fn names(limit: Option<&At<OneOrMany<Name>>>) -> impl Iterator<Item = &At<Name>>
 
 fn dangling(noun: &str, code: Code, used: &[&At<Name>], declared: &[(std::sync::Arc<str>, Place)], sink: &mut Sink) {
     for name in used {
-        if declared.iter().any(|(known, _)| **known == **name.value) {
+        if declared.iter().any(|(known, _)| **known == *name.value) {
             continue;
         }
         let wrong = Diagnostic::error(code, format!("there is no {noun} `{}`", name.value)).at(&name.place, "");

@@ -21,8 +21,7 @@ pub(super) fn check(config: &Config, sink: &mut Sink) {
 
 /// The actions that are written, with their names.
 fn written_actions(route: &Route) -> Vec<(&'static str, &Place)> {
-    let place = |name, place: Option<&'_ Place>| place.map(|place| (name, place));
-    let proxy = place("proxy", route.proxy.as_ref().map(|at| &at.place));
+    let proxy = route.proxy.as_ref().map(|at| ("proxy", &at.place));
     let redirect = route.redirect.as_ref().map(|at| ("redirect", &at.place));
     let respond = route.respond.as_ref().map(|at| ("respond", &at.place));
     let files = route.files.as_ref().map(|at| ("files", &at.place));

@@ -27,7 +27,7 @@ fn listeners(config: &Config, sink: &mut Sink) {
         let wrong = Diagnostic::error(codes::NO_LISTENER, "nothing is listened on").at(&server.place, "");
         sink.push(wrong.help("add `http = \":80\"`, `https = \":443\"`, or both to `[server]`"));
     }
-    if *server.h2c.value && server.http.is_none() {
+    if server.h2c.value && server.http.is_none() {
         sink.push(without_effect(&server.h2c.place, "`h2c` has no meaning without `http`"));
     }
     let any_tls = config.sites.iter().any(|site| site.body.tls.is_some());
@@ -162,7 +162,7 @@ fn log(config: &Config, sink: &mut Sink) {
     if log.data.is_written() && log.service.value != LogService::Embedded {
         sink.push(without_effect(&log.data.place, "`data` has no meaning without the embedded log service"));
     }
-    if log.service.value == LogService::None && log.file.is_none() && !*log.stdout.value {
+    if log.service.value == LogService::None && log.file.is_none() && !log.stdout.value {
         let doubt = Diagnostic::warning(codes::LOG_NOWHERE, "the access records go nowhere").at(&log.service.place, "");
         sink.push(doubt.help("add `file` or `stdout = true`, or use the embedded log service"));
     }

@@ -118,7 +118,7 @@ fn get_outcome(fields: &mut Fields<'_>, record: &mut Record<'_>) -> Result<usize
     Ok(usize::from(fields.u8()))
 }
 
-fn get_request_texts<'a>(texts: &mut Texts<'a>, record: &mut Record<'a>) -> Result<(), FrameError> {
+fn get_request_texts<'t, 'a: 't>(texts: &mut Texts<'a>, record: &mut Record<'t>) -> Result<(), FrameError> {
     record.listener = texts.text()?.unwrap_or_default();
     record.rid = texts.bytes()?;
     record.rid_in = texts.bytes()?;
@@ -135,7 +135,7 @@ fn get_request_texts<'a>(texts: &mut Texts<'a>, record: &mut Record<'a>) -> Resu
     Ok(())
 }
 
-fn get_answer_texts<'a>(texts: &mut Texts<'a>, record: &mut Record<'a>) -> Result<(), FrameError> {
+fn get_answer_texts<'t, 'a: 't>(texts: &mut Texts<'a>, record: &mut Record<'t>) -> Result<(), FrameError> {
     record.resp_type = texts.bytes()?;
     record.enc = texts.text()?;
     record.upstream = texts.text()?;

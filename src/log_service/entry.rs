@@ -38,6 +38,13 @@ pub(crate) struct Stream {
 }
 
 impl Entry {
+    /// Reads a stored entry again; its `recv` and `from` are the service's own.
+    pub(crate) fn recall(text: Bytes) -> Result<Self, serde_json::Error> {
+        let head: Head<'_> = serde_json::from_slice(&text)?;
+        let (stamp, gap) = (head.stamp(), head.gap());
+        Ok(Self { text, stamp, gap })
+    }
+
     /// Checks one JSON object. Readers will parse it again into a tree, so what that would refuse (bad UTF-8, lone
     /// surrogates, numbers out of range, deep nesting) is refused here.
     pub(crate) fn parse(text: Bytes) -> Result<Self, serde_json::Error> {
@@ -77,20 +84,36 @@ pub(crate) struct Head<'a> {
     seq: Scalar<'a>,
     from_seq: Scalar<'a>,
     to_seq: Scalar<'a>,
+    ts: Scalar<'a>,
+    recv: Scalar<'a>,
+    reason: Scalar<'a>,
     /// The sender used a name that is the service's own.
     reserved: bool,
 }
 
 impl Head<'_> {
-    fn stamp(&self) -> Option<Stamp> {
+    /// When the entry happened, as its sender says; when it came, if the sender says nothing usable.
+    pub(crate) fn time(&self) -> Option<jiff::Timestamp> {
+        let parse = |scalar: &Scalar<'_>| scalar.text()?.parse().ok();
+        parse(&self.ts).or_else(|| parse(&self.recv))
+    }
+
+    pub(crate) fn is_gap(&self) -> bool {
+        self.kind.text() == Some("gap")
+    }
+
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.text()
+    }
+
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
         let proxy = self.proxy.text().filter(|proxy| proxy.len() <= MAX_PROXY)?;
         let stream = Stream { proxy: proxy.into(), boot: self.boot.number()?, core: self.core.number()? };
         Some(Stamp { stream, seq: self.seq.number().unwrap_or(0) })
     }
 
-    fn gap(&self) -> Option<RangeInclusive<u64>> {
-        let is_gap = self.kind.text() == Some("gap");
-        is_gap.then_some(self.from_seq.number()?..=self.to_seq.number()?).filter(|range| !range.is_empty())
+    pub(crate) fn gap(&self) -> Option<RangeInclusive<u64>> {
+        self.is_gap().then_some(self.from_seq.number()?..=self.to_seq.number()?).filter(|range| !range.is_empty())
     }
 }
 
@@ -146,6 +169,9 @@ impl<'de> Visitor<'de> for HeadVisitor {
                 Name::Seq => head.seq = value,
                 Name::FromSeq => head.from_seq = value,
                 Name::ToSeq => head.to_seq = value,
+                Name::Ts => head.ts = value,
+                Name::Reason => head.reason = value,
+                Name::Recv => (head.recv, head.reserved) = (value, true),
                 Name::Reserved => head.reserved = true,
                 Name::Other => {}
             }
@@ -162,6 +188,9 @@ enum Name {
     Seq,
     FromSeq,
     ToSeq,
+    Ts,
+    Recv,
+    Reason,
     Reserved,
     Other,
 }
@@ -190,7 +219,10 @@ impl Visitor<'_> for NameVisitor {
             "seq" => Name::Seq,
             "from_seq" => Name::FromSeq,
             "to_seq" => Name::ToSeq,
-            "c" | "recv" | "from" => Name::Reserved,
+            "ts" => Name::Ts,
+            "reason" => Name::Reason,
+            "recv" => Name::Recv,
+            "c" | "from" => Name::Reserved,
             _ => Name::Other,
         })
     }

@@ -70,6 +70,24 @@ impl Intervals {
         self.ranges.windows(2).map(|pair| pair[0].1 + 1..=pair[1].0 - 1)
     }
 
+    /// The numbers of the range that are not there.
+    pub(crate) fn missing_in(&self, range: &RangeInclusive<u64>) -> Vec<RangeInclusive<u64>> {
+        let mut missing = Vec::new();
+        let mut next = *range.start();
+        let start = self.ranges.partition_point(|&(_, end)| end < *range.start());
+        for &(from, to) in self.ranges[start..].iter().take_while(|(from, _)| from <= range.end()) {
+            if next < from {
+                missing.push(next..=from - 1);
+            }
+            let Some(after) = to.checked_add(1) else { return missing };
+            next = after;
+        }
+        if next <= *range.end() {
+            missing.push(next..=*range.end());
+        }
+        missing
+    }
+
     pub(crate) fn ranges(&self) -> impl Iterator<Item = RangeInclusive<u64>> + '_ {
         self.ranges.iter().map(|&(from, to)| from..=to)
     }
@@ -104,6 +122,8 @@ mod tests {
             }
             let members: Vec<u64> = intervals.ranges().flatten().collect();
             prop_assert_eq!(&members, &set.iter().copied().collect::<Vec<_>>());
+            let missing: Vec<u64> = intervals.missing_in(&(3..=30)).into_iter().flatten().collect();
+            prop_assert_eq!(missing, (3..=30).filter(|n| !set.contains(n)).collect::<Vec<_>>());
             let missing: Vec<u64> = intervals.holes().flatten().collect();
             let span = set.first().copied().unwrap_or(1)..=set.last().copied().unwrap_or(0);
             prop_assert_eq!(missing, span.filter(|n| !set.contains(n)).collect::<Vec<_>>());

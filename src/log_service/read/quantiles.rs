@@ -45,6 +45,9 @@ impl Quantiles {
         }
         // Nearest rank; a count beyond 2^53 would only blur the rank.
         let rank = ((share.clamp(0.0, 1.0) * self.count as f64).ceil() as u64).max(1);
+        if rank >= self.count {
+            return Some(self.most);
+        }
         let mut before = 0;
         for (&part, &count) in &self.counts {
             before += count;

@@ -51,7 +51,7 @@ fn errors_name_the_column() {
     for (query, column) in [
         ("status:", 8), ("(status:504", 1), ("status:504)", 11), ("path~[", 6), ("dur>5", 5), ("dur>5x", 5),
         ("status:(", 8), ("status:()", 8), (":5", 1), ("a or", 5), ("or", 1), ("path:\"x", 6), ("ip:10.0.0.0/99", 4),
-        ("status>many", 8), ("ä ö>x", 5), ("- x", 2), ("ts>soon", 4), ("()", 2),
+        ("status>many", 8), ("- x", 2), ("ts>soon", 4), ("()", 2),
     ] {
         let error = Query::parse(query).expect_err(query);
         assert_eq!(error.column, column, "{error}");

@@ -103,7 +103,6 @@ enum Kind {
 async fn accept(socket: Socket, desk: Arc<Desk>, kind: Kind) {
     let places = Arc::new(Semaphore::new(desk.limits.connections));
     let mut connections = JoinSet::new();
-    let mut stopping = desk.stopping.clone();
     loop {
         let next = async {
             // The semaphore is never closed. While no place is free, callers wait in the kernel's bounded queue.
@@ -111,7 +110,7 @@ async fn accept(socket: Socket, desk: Arc<Desk>, kind: Kind) {
             (place, socket.accept().await)
         };
         tokio::select! {
-            _ = stopping.wait_for(|&stopping| stopping) => break,
+            () = desk.stopped() => break,
             Some(_) = connections.join_next() => {}
             (place, accepted) = next => match accepted {
                 Ok((stream, from)) => {

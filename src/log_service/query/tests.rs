@@ -91,7 +91,8 @@ proptest! {
     fn a_quoted_value_matches_itself(value in "\\PC{0,20}") {
         let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
         let query = Query::parse(&format!("path=\"{quoted}\"")).unwrap();
-        prop_assert!(query.matches(&json!({ "path": value })));
+        let entry = json!({ "path": value });
+        prop_assert!(query.matches(&entry));
     }
 
     #[test]

@@ -81,7 +81,8 @@ impl Scan {
 
     /// Reads a data directory, oldest entries first.
     pub fn directory(&mut self, data: &Path, on_row: &mut dyn FnMut(&Row<'_>) -> Flow) -> io::Result<Flow> {
-        for file in hour::list(data)?.iter().filter(|file| self.window.may_hold(file.hour)) {
+        let window = self.window;
+        for file in hour::list(data)?.iter().filter(|file| window.may_hold(file.hour)) {
             if self.hour_file(file, on_row)?.is_break() {
                 return Ok(Flow::Break(()));
             }

@@ -6,7 +6,7 @@ use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::parse::{Element, Node, parse_forwarded};
-use super::{Client, Proto, Trust};
+use super::{Chain, Client, Proto, Trust};
 use crate::http::headers::Refusal;
 use crate::http::target::Host;
 
@@ -18,7 +18,7 @@ pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwa
 const MAX_HOPS: usize = 32;
 
 pub(super) fn from_x_forwarded(headers: &HeaderMap, sender: IpAddr, trust: &Trust) -> Client {
-    let mut client = Client::plain(sender, true);
+    let mut client = Client::plain(sender, true, Chain::XForwarded);
     for entry in entries_from_right(headers).take(MAX_HOPS) {
         let Some((ip, port)) = address(entry) else { break };
         (client.ip, client.port) = (ip, port);
@@ -37,7 +37,7 @@ pub(super) fn from_forwarded(headers: &HeaderMap, sender: IpAddr, trust: &Trust)
         let text = value.to_str().map_err(|_| Refusal::bad("invalid Forwarded"))?;
         parse_forwarded(text, &mut elements).ok_or(Refusal::bad("invalid Forwarded"))?;
     }
-    let mut client = Client::plain(sender, true);
+    let mut client = Client::plain(sender, true, Chain::Forwarded);
     for element in elements.iter().rev().take(MAX_HOPS) {
         let Some(Node::Address(ip, port)) = element.client else { break };
         (client.ip, client.port) = (ip, port);

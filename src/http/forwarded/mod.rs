@@ -77,11 +77,22 @@ pub struct Client {
     pub proto: Option<Proto>,
     /// Host that the trusted chain names; valid and canonical.
     pub host: Option<HeaderValue>,
+    /// The field that was believed; the others are dropped before the request goes on.
+    pub chain: Chain,
+}
+
+/// Which field told of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chain {
+    /// None: the sender is the client, or nobody vouches for it.
+    Sender,
+    XForwarded,
+    Forwarded,
 }
 
 impl Client {
-    fn plain(ip: IpAddr, trusted: bool) -> Self {
-        Self { ip, port: None, trusted, proto: None, host: None }
+    fn plain(ip: IpAddr, trusted: bool, chain: Chain) -> Self {
+        Self { ip, port: None, trusted, proto: None, host: None, chain }
     }
 }
 
@@ -93,7 +104,7 @@ impl Client {
 pub fn resolve(headers: &HeaderMap, sender: IpAddr, trust: &Trust) -> Result<Client, Refusal> {
     let sender = sender.to_canonical();
     if trust.nets.is_empty() || !trust.contains(sender) {
-        return Ok(Client::plain(sender, false));
+        return Ok(Client::plain(sender, false, Chain::Sender));
     }
     match trust.family {
         Family::XForwarded => Ok(chain::from_x_forwarded(headers, sender, trust)),

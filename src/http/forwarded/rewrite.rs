@@ -6,7 +6,7 @@ use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::chain::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
-use super::{Client, Proto};
+use super::{Chain, Client, Proto};
 
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -15,6 +15,7 @@ const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port")
 #[derive(Clone, Debug)]
 pub struct Hop {
     ip: HeaderValue,
+    sender: IpAddr,
     /// `for=…;proto=…`
     element: String,
     proto: Proto,
@@ -24,12 +25,8 @@ impl Hop {
     /// `sender` is the address on the TCP connection, `proto` whether that connection is TLS.
     pub fn new(sender: IpAddr, proto: Proto) -> Self {
         let sender = sender.to_canonical();
-        let node = match sender {
-            IpAddr::V4(ip) => ip.to_string(),
-            IpAddr::V6(ip) => format!("\"[{ip}]\""),
-        };
-        let element = format!("for={node};proto={}", proto.as_str());
-        Self { ip: text(sender.to_string()), element, proto }
+        let element = format!("{};proto={}", node(sender), proto.as_str());
+        Self { ip: text(sender.to_string()), sender, element, proto }
     }
 
     /// The sender's address as text, to be cloned.
@@ -49,10 +46,10 @@ pub struct Send {
 
 /// Writes the forwarding fields of the request to the origin. `host` is the canonical Host of the request.
 ///
-/// From a sender without trust every field of the family is dropped, underscore aliases too. From a trusted one its
-/// chain is kept and the sender appended; scheme and host stay as the chain names them, where valid.
+/// From a sender without trust every field of the family is dropped, underscore aliases too. From a trusted one the
+/// believed chain is kept and the sender appended; scheme and host stay as the chain names them, where valid.
 pub fn rewrite(headers: &mut HeaderMap, client: &Client, hop: &Hop, host: &HeaderValue, send: Send) {
-    let kept = if client.trusted { Kept::take(headers) } else { Kept::default() };
+    let kept = Kept::take(headers, client, hop);
     drop_family(headers);
     let forwarded_for = match &kept.forwarded_for {
         Some(chain) => append(chain, hop.ip.as_bytes()),
@@ -72,7 +69,7 @@ pub fn rewrite(headers: &mut HeaderMap, client: &Client, hop: &Hop, host: &Heade
         headers.insert(FORWARDED, forwarded(hop, kept.forwarded.as_deref(), host));
     }
     if send.real_ip {
-        let same = !client.trusted || client.ip.to_string().as_bytes() == hop.ip.as_bytes();
+        let same = client.ip == hop.sender;
         headers.insert(X_REAL_IP, if same { hop.ip.clone() } else { text(client.ip.to_string()) });
     }
 }
@@ -86,13 +83,34 @@ struct Kept {
 }
 
 impl Kept {
-    fn take(headers: &HeaderMap) -> Self {
-        let port = headers.get(X_FORWARDED_PORT).filter(|v| v.to_str().is_ok_and(|v| v.parse::<u16>().is_ok()));
-        Self {
-            forwarded_for: joined(headers, &X_FORWARDED_FOR),
-            forwarded: joined(headers, &FORWARDED),
-            port: port.cloned(),
+    /// Only the believed field is kept as it is. The other one starts anew from what is known.
+    fn take(headers: &HeaderMap, client: &Client, hop: &Hop) -> Self {
+        let other = client.ip != hop.sender;
+        match client.chain {
+            Chain::Sender => Self::default(),
+            Chain::XForwarded => Self {
+                forwarded_for: joined(headers, &X_FORWARDED_FOR),
+                forwarded: other.then(|| node(client.ip).into_bytes()),
+                port: headers.get(X_FORWARDED_PORT).filter(|value| is_port(value)).cloned(),
+            },
+            Chain::Forwarded => Self {
+                forwarded_for: other.then(|| client.ip.to_string().into_bytes()),
+                forwarded: joined(headers, &FORWARDED),
+                port: None,
+            },
         }
+    }
+}
+
+fn is_port(value: &HeaderValue) -> bool {
+    value.to_str().is_ok_and(|text| text.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+/// `for=…` as RFC 7239 section 6 wants it.
+fn node(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => format!("for={ip}"),
+        IpAddr::V6(ip) => format!("for=\"[{ip}]\""),
     }
 }
 
@@ -108,8 +126,12 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
 }
 
 fn append(chain: &[u8], ours: &[u8]) -> HeaderValue {
-    let all = [chain, b", ", ours].concat();
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(all)).unwrap_or(HeaderValue::from_static("unknown"))
+    value([chain, b", ", ours].concat())
+}
+
+/// What is joined here was a valid value in each part.
+fn value(bytes: Vec<u8>) -> HeaderValue {
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(bytes)).unwrap_or(HeaderValue::from_static("unknown"))
 }
 
 fn forwarded(hop: &Hop, chain: Option<&[u8]>, host: &HeaderValue) -> HeaderValue {
@@ -123,12 +145,8 @@ fn forwarded(hop: &Hop, chain: Option<&[u8]>, host: &HeaderValue) -> HeaderValue
     }
     match chain {
         Some(chain) => append(chain, &ours),
-        None => append_nothing(ours),
+        None => value(ours),
     }
-}
-
-fn append_nothing(ours: Vec<u8>) -> HeaderValue {
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(ours)).unwrap_or(HeaderValue::from_static("for=unknown"))
 }
 
 /// One walk over the names finds that there is nothing to drop, which is so for nearly every request.
@@ -161,7 +179,6 @@ fn is_alias(name: &[u8], dashed: &[u8]) -> bool {
     name.len() == dashed.len() && name.iter().zip(dashed).all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
 }
 
-/// Text of an address is always a valid value.
 fn text(address: String) -> HeaderValue {
-    HeaderValue::try_from(address).unwrap_or(HeaderValue::from_static("unknown"))
+    value(address.into_bytes())
 }

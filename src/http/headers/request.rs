@@ -1,6 +1,6 @@
 //! The parsed fields of a request: how its body is framed, and everything that makes that doubtful.
 
-use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::header::EXPECT;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::refusal::{Fault, Refusal};

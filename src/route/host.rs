@@ -70,7 +70,8 @@ impl HostIndex {
             }
             HostPattern::Any => self.any.replace(site),
         };
-        if before.is_some() { Err(()) } else { Ok(()) }
+        // An alias that repeats the site's own name does no harm.
+        if before.is_some_and(|before| before != site) { Err(()) } else { Ok(()) }
     }
 
     pub(super) fn find(&self, host: &str) -> Option<usize> {

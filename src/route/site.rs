@@ -144,7 +144,7 @@ impl Prefixes {
     /// The error is the prefix that the tree does not take.
     fn build(mut prefixes: Vec<(&str, Group)>) -> Result<Self, String> {
         prefixes.sort_by_key(|(prefix, _)| prefix.len());
-        let mut built = Self { only_root: prefixes.len() <= 1, ..Self::default() };
+        let mut built = Self { only_root: true, ..Self::default() };
         for (at, (prefix, group)) in prefixes.iter().enumerate() {
             let shorter = prefixes[..at].iter().rposition(|(other, _)| prefix.starts_with(other));
             built.nodes.push(Node { group: group.clone(), shorter });

@@ -103,6 +103,7 @@ fn agreed(uri: &Uri, authority: &str, field: &HeaderValue) -> Result<Host, Refus
     Ok(host)
 }
 
+#[derive(Clone, Copy)]
 struct Shape {
     /// Length of the name, brackets in, trailing dot out.
     name: usize,

@@ -85,15 +85,15 @@ impl Encoder {
 
     fn drive<T>(
         &mut self,
-        step: impl Fn(Pin<&mut dyn AsyncWrite>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        step: impl FnOnce(Pin<&mut (dyn AsyncWrite + Unpin)>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> io::Result<T> {
         let mut cx = Context::from_waker(Waker::noop());
-        let writer: Pin<&mut dyn AsyncWrite> = match self {
-            Self::Zstd(encoder) => Pin::new(&mut **encoder),
-            Self::Brotli(encoder) => Pin::new(&mut **encoder),
-            Self::Gzip(encoder) => Pin::new(&mut **encoder),
+        let writer: &mut (dyn AsyncWrite + Unpin) = match self {
+            Self::Zstd(encoder) => &mut **encoder,
+            Self::Brotli(encoder) => &mut **encoder,
+            Self::Gzip(encoder) => &mut **encoder,
         };
-        match step(writer, &mut cx) {
+        match step(Pin::new(writer), &mut cx) {
             Poll::Ready(done) => done,
             // The sink is always ready, so a codec that waits is broken.
             Poll::Pending => Err(io::Error::other("a compressor waits for a sink that has room")),

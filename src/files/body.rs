@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use rustix::io::{Errno, ReadWriteFlags, pread, preadv2};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -249,6 +249,7 @@ mod tests {
     use std::os::fd::AsFd as _;
     use std::os::unix::net::UnixStream;
 
+    use http_body::Body as _;
     use http_body_util::BodyExt as _;
 
     use super::*;

@@ -124,7 +124,7 @@ fn a_file_comes_with_its_headers() {
         assert_eq!(got.header("content-length"), "36");
         assert_eq!(got.header("accept-ranges"), "bytes");
         assert_eq!(got.header("last-modified"), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(got.header("etag"), "\"ae1b9ecd7e9ba00-24\"");
+        assert_eq!(got.header("etag"), "\"ae1b981bc490a00-24\"");
         assert_eq!(got.header("vary"), "-");
     }
 }
@@ -225,9 +225,9 @@ fn what_is_no_file_is_not_there() {
 fn conditions_spare_the_transfer() {
     let dir = site();
     let files = files(&dir);
-    let got = get(&files, "/a.txt", &[("if-none-match", "W/\"ae1b9ecd7e9ba00-24\"")]);
+    let got = get(&files, "/a.txt", &[("if-none-match", "W/\"ae1b981bc490a00-24\"")]);
     assert_eq!((got.status, got.body.len()), (304, 0));
-    assert_eq!(got.header("etag"), "\"ae1b9ecd7e9ba00-24\"");
+    assert_eq!(got.header("etag"), "\"ae1b981bc490a00-24\"");
     assert_eq!(got.header("content-type"), "-");
     assert_eq!(got.header("content-length"), "-");
     let since = get(&files, "/a.txt", &[("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")]);
@@ -265,7 +265,7 @@ fn ranges_give_the_parts_asked_for() {
 fn a_range_of_another_version_is_answered_with_the_whole() {
     let dir = site();
     let files = files(&dir);
-    let same: Headers = &[("range", "bytes=0-3"), ("if-range", "\"ae1b9ecd7e9ba00-24\"")];
+    let same: Headers = &[("range", "bytes=0-3"), ("if-range", "\"ae1b981bc490a00-24\"")];
     assert_eq!(get(&files, "/a.txt", same).status, 206);
     let other: Headers = &[("range", "bytes=0-3"), ("if-range", "\"other\"")];
     assert_eq!(get(&files, "/a.txt", other).status, 200);

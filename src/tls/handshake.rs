@@ -26,11 +26,17 @@ pub struct Facts {
 }
 
 impl Facts {
-    pub(super) fn read(connection: &ServerConnection, sni: Option<Box<str>>, resolver: &Arc<Resolver>) -> Self {
+    pub(super) fn read(
+        connection: &ServerConnection,
+        sni: Option<Box<str>>,
+        resolver: &Arc<Resolver>,
+    ) -> Self {
         let group = connection.negotiated_key_exchange_group();
         Self {
             version: version_name(connection.protocol_version()),
-            cipher: connection.negotiated_cipher_suite().map_or("unknown", |suite| cipher_name(suite.suite())),
+            cipher: connection
+                .negotiated_cipher_suite()
+                .map_or("unknown", |suite| cipher_name(suite.suite())),
             group: group.and_then(|group| group.name().as_str()),
             alpn: alpn_name(connection.alpn_protocol()),
             served: resolver.find(sni.as_deref()),
@@ -130,7 +136,9 @@ impl HandshakeError {
 fn classify(error: &io::Error) -> Why {
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Why::Closed,
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                Why::Closed
+            }
             _ => Why::Io,
         };
     };

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 use super::pair::{CertFacts, CertPair, inspect};
@@ -50,7 +50,11 @@ pub fn ca_path(dir: &Path) -> PathBuf {
 /// The directory cannot be written, or holds an authority key that cannot be read.
 pub fn ensure(dir: &Path, names: &[String], now: u64) -> Result<CertPair, LocalError> {
     let names = complete(names)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir, "cannot make the directory"))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(at(dir, "cannot make the directory"))?;
     let _lock = lock(dir)?;
     let authority = Authority::open(dir, now)?;
     let files = Files::of(dir, &names);
@@ -136,7 +140,11 @@ struct Made {
 
 impl Made {
     fn into_pair(self, path: &Path) -> CertPair {
-        CertPair { chain: self.chain.into_bytes(), key: self.key.into_bytes(), origin: path.display().to_string() }
+        CertPair {
+            chain: self.chain.into_bytes(),
+            key: self.key.into_bytes(),
+            origin: path.display().to_string(),
+        }
     }
 }
 
@@ -180,7 +188,8 @@ impl Authority {
     /// share a name, and the certificate can be signed again without asking the old one.
     fn from_key(key: KeyPair, now: u64) -> Self {
         let mut params = CertificateParams::default();
-        let id: String = params.key_identifier(&key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let id: String =
+            params.key_identifier(&key).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let name = format!("tollgate local CA {id}");
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name.clone());
@@ -191,7 +200,9 @@ impl Authority {
     }
 
     fn is_stored(&self, dir: &Path, now: u64) -> bool {
-        let (Ok(chain), Ok(key)) = (fs::read(ca_path(dir)), fs::read(dir.join("ca.key"))) else { return false };
+        let (Ok(chain), Ok(key)) = (fs::read(ca_path(dir)), fs::read(dir.join("ca.key"))) else {
+            return false;
+        };
         let facts = inspect(&CertPair { chain, key, origin: String::new() });
         facts.is_ok_and(|facts| {
             facts.key_matches
@@ -323,7 +334,8 @@ mod tests {
     fn an_old_authority_is_signed_again_with_its_key() {
         let dir = tempfile::tempdir().unwrap();
         ensure(dir.path(), &names(&["localhost"]), NOW).unwrap();
-        let (key, ca) = (fs::read(dir.path().join("ca.key")).unwrap(), fs::read(ca_path(dir.path())).unwrap());
+        let (key, ca) =
+            (fs::read(dir.path().join("ca.key")).unwrap(), fs::read(ca_path(dir.path())).unwrap());
         ensure(dir.path(), &names(&["localhost"]), NOW + (CA_DAYS - 300) * DAY).unwrap();
         assert_eq!(key, fs::read(dir.path().join("ca.key")).unwrap());
         assert_ne!(ca, fs::read(ca_path(dir.path())).unwrap());

@@ -1,5 +1,6 @@
 //! [`CertPair`]: a certificate chain with its key, as bytes; and what can be told about it before it is used.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -55,11 +56,19 @@ pub struct CertFacts {
 /// Something about a usable certificate that its owner should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    Expired { days_ago: i64 },
-    NotYetValid { in_days: i64 },
-    ExpiresSoon { in_days: i64 },
+    Expired {
+        days_ago: i64,
+    },
+    NotYetValid {
+        in_days: i64,
+    },
+    ExpiresSoon {
+        in_days: i64,
+    },
     /// The certificate does not name this host: clients will refuse it.
-    DoesNotCover { host: String },
+    DoesNotCover {
+        host: String,
+    },
     /// An RSA key below 2048 bits, or a key type that clients do not take.
     WeakKey,
 }
@@ -68,7 +77,9 @@ impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Expired { days_ago } => write!(f, "the certificate expired {days_ago} days ago"),
-            Self::NotYetValid { in_days } => write!(f, "the certificate is not valid before {in_days} days from now"),
+            Self::NotYetValid { in_days } => {
+                write!(f, "the certificate is not valid before {in_days} days from now")
+            }
             Self::ExpiresSoon { in_days } => write!(f, "the certificate expires in {in_days} days"),
             Self::DoesNotCover { host } => write!(f, "the certificate does not name the host {host:?}"),
             Self::WeakKey => f.write_str("the key is too weak, or of a type that clients do not accept"),
@@ -122,7 +133,8 @@ impl CertFacts {
 
 fn wildcard_covers(name: &str, host: &str) -> bool {
     let Some(parent) = name.strip_prefix("*.") else { return false };
-    !host.starts_with('*') && host.split_once('.').is_some_and(|(first, rest)| !first.is_empty() && rest == parent)
+    !host.starts_with('*')
+        && host.split_once('.').is_some_and(|(first, rest)| !first.is_empty() && rest == parent)
 }
 
 /// Reads a pair without using it.
@@ -185,9 +197,10 @@ fn read_facts(chain: &[CertificateDer<'static>], origin: &str) -> Result<CertFac
 fn readable(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        GeneralName::IPAddress(&[a, b, c, d]) => Some(std::net::Ipv4Addr::new(a, b, c, d).to_string()),
         GeneralName::IPAddress(bytes) => {
-            <[u8; 16]>::try_from(*bytes).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_string())
+            let four = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let sixteen = || <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
+            four.or_else(|_| sixteen()).ok().map(|address| address.to_string())
         }
         _ => None,
     }

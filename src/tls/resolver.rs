@@ -50,7 +50,11 @@ impl Resolver {
                 None
             }
         };
-        if errors.is_empty() { Ok(Self { sets: building.sets, exact, wildcard, default }) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(Self { sets: building.sets, exact, wildcard, default })
+        } else {
+            Err(errors)
+        }
     }
 
     /// The set that serves `name`, which must be in lower case: exact name, then wildcard, then the default.

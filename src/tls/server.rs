@@ -49,7 +49,8 @@ impl Server {
         let loaded = load_all(settings, &provider)?;
         let resolver = Arc::new(Resolver::new(settings, &loaded)?);
         let theirs = config(settings, provider, &resolver, tickets).map_err(|error| vec![error])?;
-        let ours = ServerConfig { ignore_client_order: true, ..theirs.clone() };
+        let mut ours = theirs.clone();
+        ours.ignore_client_order = true;
         Ok(Self { ours: Arc::new(ours), theirs: Arc::new(theirs), resolver })
     }
 

@@ -2,10 +2,11 @@ use std::sync::{Arc, Mutex};
 
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256};
 use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider};
-use rustls::{ClientConfig, NamedGroup, ProtocolVersion, RootCertStore};
-use rustls_pki_types::ServerName;
+use rustls::{ClientConfig, NamedGroup, ProtocolVersion, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::handshake::Why;
@@ -39,15 +40,27 @@ fn server(settings: &Settings) -> Server {
 }
 
 fn client_for(pairs: &[CertPair]) -> ClientConfig {
+    client_with(pairs, default_provider(), &[&rustls::version::TLS13, &rustls::version::TLS12])
+}
+
+fn client_with(
+    pairs: &[CertPair],
+    provider: CryptoProvider,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for pair in pairs {
-        roots.add(rustls_pki_types::CertificateDer::from_pem_slice(&pair.chain).unwrap()).unwrap();
+        roots.add(der(pair)).unwrap();
     }
-    ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
+    ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth()
+}
+
+fn der(pair: &CertPair) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(&pair.chain).unwrap()
 }
 
 type ClientSide = tokio_rustls::client::TlsStream<DuplexStream>;
@@ -125,18 +138,11 @@ async fn rsa_serves_those_who_cannot_do_ecdsa() {
     let server = server(&settings);
     let (_, modern) = try_shake(&server, &client_for(&settings.pairs), "a.test").await;
     let leaf = |stream: &ClientSide| stream.get_ref().1.peer_certificates().unwrap()[0].clone();
-    let der = |pair: &CertPair| rustls_pki_types::CertificateDer::from_pem_slice(&pair.chain).unwrap();
     assert_eq!(leaf(&modern.unwrap()), der(&settings.pairs[1]));
 
     let mut provider = default_provider();
     provider.cipher_suites = vec![cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384];
-    let mut roots = RootCertStore::empty();
-    roots.add(der(&settings.pairs[0])).unwrap();
-    let old = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&[&rustls::version::TLS12])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let old = client_with(&settings.pairs, provider, &[&rustls::version::TLS12]);
     let (served, old) = try_shake(&server, &old, "a.test").await;
     assert_eq!(leaf(&old.unwrap()), der(&settings.pairs[0]));
     let facts = served.unwrap();
@@ -149,18 +155,7 @@ async fn clients_without_aes_hardware_get_chacha() {
     let mut provider = default_provider();
     provider.cipher_suites.retain(|suite| suite.version().version == ProtocolVersion::TLSv1_3);
     provider.cipher_suites.reverse();
-    let mut client = client_for(&settings.pairs);
-    let roots = {
-        let mut roots = RootCertStore::empty();
-        let chain = &settings.pairs[0].chain;
-        roots.add(rustls_pki_types::CertificateDer::from_pem_slice(chain).unwrap()).unwrap();
-        roots
-    };
-    client = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let client = client_with(&settings.pairs, provider, &[&rustls::version::TLS13]);
     assert_eq!(shake(&server(&settings), &client, "a.test").await.cipher, "TLS_CHACHA20_POLY1305_SHA256");
 }
 
@@ -168,20 +163,10 @@ async fn clients_without_aes_hardware_get_chacha() {
 async fn tickets_resume_on_every_server_of_the_process() {
     let settings = settings(vec![ecdsa(&["a.test"])], &[("a.test", &[0])], &[]);
     let tickets = Tickets::new().unwrap();
-    let (before, after) = (Server::new(&settings, &tickets).unwrap(), Server::new(&settings, &tickets).unwrap());
-    for versions in [&[&rustls::version::TLS13], &[&rustls::version::TLS12]] {
-        let mut client = client_for(&settings.pairs);
-        let roots = {
-            let mut roots = RootCertStore::empty();
-            let chain = &settings.pairs[0].chain;
-            roots.add(rustls_pki_types::CertificateDer::from_pem_slice(chain).unwrap()).unwrap();
-            roots
-        };
-        client = ClientConfig::builder_with_provider(Arc::clone(client.crypto_provider()))
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+    let (before, after) =
+        (Server::new(&settings, &tickets).unwrap(), Server::new(&settings, &tickets).unwrap());
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let client = client_with(&settings.pairs, default_provider(), &[version]);
         assert!(!shake(&before, &client, "a.test").await.resumed);
         assert!(shake(&after, &client, "a.test").await.resumed);
     }
@@ -275,7 +260,8 @@ async fn a_client_that_distrusts_us_says_so() {
     let server = server(&settings);
     let connector = tokio_rustls::TlsConnector::from(Arc::new(distrustful));
     let name = ServerName::try_from("a.test").unwrap();
-    let (served, _) = tokio::join!(server.accept(ours, std::future::pending()), connector.connect(name, theirs));
+    let (served, _) =
+        tokio::join!(server.accept(ours, std::future::pending()), connector.connect(name, theirs));
     assert!(matches!(served.unwrap_err().why, Why::ClientAlert(_)));
 }
 

@@ -112,23 +112,24 @@ impl Life {
     async fn serve(&mut self, process: &mut Process) -> End {
         self.enter(State::Serving);
         let began = Instant::now();
-        let order = tokio::select! {
+        let id = process.id();
+        let mut order = tokio::select! {
             biased;
             how = process.ended() => return self.died(how, began.elapsed()),
             order = self.orders.recv() => order.unwrap_or(Order::Stop),
-            () = over_limit(process.id(), self.settings.memory_limit) => {
+            () = over_limit(id, self.settings.memory_limit) => {
                 tracing::warn!(worker = %self.name, limit = self.settings.memory_limit, "worker is over its memory limit");
                 Order::Restart
             }
         };
         if order == Order::Restart {
-            self.drain(process).await;
+            order = self.drain(process).await;
         }
         self.stop(process, order).await
     }
 
-    /// Until it has answered everything, dies, is told to stop, or the time is over.
-    async fn drain(&mut self, process: &mut Process) {
+    /// Until it has answered everything, dies, gets another order, or the time is over. Says what to do then.
+    async fn drain(&mut self, process: &mut Process) -> Order {
         self.enter(State::Draining);
         let in_flight = Arc::clone(&self.hooks.in_flight);
         let index = self.index;
@@ -138,10 +139,10 @@ impl Life {
             }
         };
         tokio::select! {
-            () = idle => {}
-            _ = process.ended() => {}
-            _ = self.orders.recv() => {}
-            () = tokio::time::sleep(self.settings.drain_timeout) => {}
+            () = idle => Order::Restart,
+            _ = process.ended() => Order::Restart,
+            order = self.orders.recv() => order.unwrap_or(Order::Stop),
+            () = tokio::time::sleep(self.settings.drain_timeout) => Order::Restart,
         }
     }
 

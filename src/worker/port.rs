@@ -22,13 +22,20 @@ pub(super) struct Reserved {
 }
 
 /// Ports for `count` workers.
-pub(super) fn reserve(choice: PortChoice, count: usize, upstream: &str) -> Result<Vec<Reserved>, WorkerError> {
+pub(super) fn reserve(
+    choice: PortChoice,
+    count: usize,
+    upstream: &str,
+) -> Result<Vec<Reserved>, WorkerError> {
     match choice {
         PortChoice::Free => (0..count)
             .map(|_| free().map_err(|source| WorkerError::NoPort { upstream: upstream.into(), source }))
             .collect(),
-        PortChoice::From(from) => fixed(from, count)
-            .ok_or_else(|| WorkerError::PortsOutOfRange { upstream: upstream.into(), from, count }),
+        PortChoice::From(from) => fixed(from, count).ok_or_else(|| WorkerError::PortsOutOfRange {
+            upstream: upstream.into(),
+            from,
+            count,
+        }),
     }
 }
 
@@ -53,7 +60,9 @@ pub(super) fn free() -> io::Result<Reserved> {
 
 fn fixed(from: u16, count: usize) -> Option<Vec<Reserved>> {
     let offsets = 0..u16::try_from(count).ok()?;
-    offsets.map(|offset| Some(Reserved { address: local(from.checked_add(offset)?), _socket: None })).collect()
+    offsets
+        .map(|offset| Some(Reserved { address: local(from.checked_add(offset)?), _socket: None }))
+        .collect()
 }
 
 fn reserved(socket: Socket) -> io::Result<Reserved> {
@@ -112,6 +121,9 @@ mod tests {
     fn fixed_ports_follow_each_other_and_end_at_the_last_one() {
         let ports = reserve(PortChoice::From(3000), 3, "app").unwrap();
         assert_eq!(ports.iter().map(|port| port.address.port()).collect::<Vec<_>>(), [3000, 3001, 3002]);
-        assert!(matches!(reserve(PortChoice::From(65_535), 2, "app"), Err(WorkerError::PortsOutOfRange { .. })));
+        assert!(matches!(
+            reserve(PortChoice::From(65_535), 2, "app"),
+            Err(WorkerError::PortsOutOfRange { .. })
+        ));
     }
 }

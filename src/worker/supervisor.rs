@@ -57,9 +57,9 @@ struct Worker {
 }
 
 /// What `status` shows of a worker.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct WorkerStatus {
-    pub name: Arc<str>,
+    pub name: String,
     pub index: usize,
     pub pid: Option<u32>,
     pub state: State,
@@ -124,7 +124,7 @@ impl Worker {
     fn status(&self, index: usize) -> WorkerStatus {
         let now = self.snapshot.borrow().clone();
         WorkerStatus {
-            name: Arc::clone(&self.name),
+            name: self.name.to_string(),
             index,
             pid: now.process,
             state: now.state,

@@ -211,6 +211,9 @@ defaults
 frontend front
   bind 127.0.0.1:{proxy.http} backlog 4096
   bind 127.0.0.1:{proxy.https} ssl crt {bench.folder}/both.pem alpn h2,http/1.1 backlog 4096
+  http-request capture req.hdr(host) len 64
+  http-request capture req.hdr(user-agent) len 128
+  http-request capture req.hdr(referer) len 128
   http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
   http-request set-header X-Forwarded-Proto http if !{{ ssl_fc }}
   http-after-response set-header X-Request-Id %[unique-id]
@@ -228,10 +231,11 @@ backend packed
 def haproxy_log_format():
     return (
         '{"ts":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]","id":"%ID","client_ip":"%ci","client_port":%cp,'
-        '"method":"%HM","host":"%[var(txn.host),json(utf8s)]","path":"%[capture.req.uri,json(utf8s)]",'
+        '"method":"%HM","host":"%[capture.req.hdr(0),json(utf8s)]","path":"%[capture.req.uri,json(utf8s)]",'
         '"proto":"%HV","status":%ST,"tx_b":%B,"rx_b":%U,"dur_ms":%Ta,"head_ms":%TR,"queue_ms":%Tw,"conn_ms":%Tc,'
         '"wait_ms":%Tr,"resp_ms":%Td,"idle_ms":%Ti,"upstream":"%b","up_addr":"%si:%sp","end":"%ts","tries":%rc,'
-        '"tls_ver":"%sslv","tls_cipher":"%sslc","n_conn":%fc,"up_req":%sc}'
+        '"tls_ver":"%sslv","tls_cipher":"%sslc","ua":"%[capture.req.hdr(1),json(utf8s)]",'
+        '"referer":"%[capture.req.hdr(2),json(utf8s)]","n_conn":%fc,"up_req":%sc}'
     )
 
 

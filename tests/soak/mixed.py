@@ -277,7 +277,7 @@ def flat(soak, column, allowed, name):
     early, late = (sorted(part)[len(part) // 2] for part in (values[quarter : 2 * quarter], values[-quarter:]))
     allowed = max(allowed, early * GROWTH_ALLOWED)
     minutes = (soak.samples[-1][0] - soak.samples[0][0]) / 60
-    slope = (late - early) / (minutes * 0.625)
+    slope = (late - early) / (minutes * 0.5)
     soak.promise(late - early <= allowed, f"{name}: {early} → {late} ({slope:+.1f} per minute)")
 
 

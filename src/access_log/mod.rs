@@ -14,7 +14,9 @@
 //! Not here: what a record says (`record`), and when an exchange ends (whoever writes it).
 
 mod collector;
+mod compose;
 mod core_log;
+pub mod follow;
 mod handle;
 mod metrics;
 mod output;

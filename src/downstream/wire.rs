@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::head::HeadTracker;
 use super::meter::FrameMeter;
 use crate::exchange::connection::Connection;
+use crate::http::sendfile::SendQueue;
 use crate::process::deadline::Deadline;
 
 /// A byte stream in both directions, as a tunnel gets it.
@@ -69,7 +71,7 @@ impl Default for Limits {
 /// Shared state of one connection; stays on its core.
 pub struct Wire {
     pub connection: Rc<Connection>,
-    pub limits: Rc<Limits>,
+    pub limits: Arc<Limits>,
     pub phase: Cell<Phase>,
     /// Idle and header deadline; also the doorbell for [`Wire::drain`].
     pub deadline: Deadline,
@@ -83,6 +85,10 @@ pub struct Wire {
     /// Answers that are complete but not yet flushed (HTTP/1).
     endings: RefCell<Vec<Box<dyn Ending>>>,
     pub tunnel: RefCell<Option<Tunnel>>,
+    /// File segments that stand in for placeholders in the answer.
+    pub files: SendQueue,
+    /// The socket takes `sendfile(2)`: plain text, HTTP/1.
+    pub takes_files: Cell<bool>,
     /// The request body was left unread: closing must linger.
     pub unread: Cell<bool>,
     /// Response chunks handed to HTTP/2 whose successor was not asked for yet, and when one last was.
@@ -93,7 +99,7 @@ pub struct Wire {
 impl Wire {
     pub fn new(
         connection: Rc<Connection>,
-        limits: Rc<Limits>,
+        limits: Arc<Limits>,
         deadline: Deadline,
         write_deadline: Deadline,
     ) -> Rc<Self> {
@@ -111,6 +117,8 @@ impl Wire {
             frames: RefCell::default(),
             endings: RefCell::default(),
             tunnel: RefCell::default(),
+            files: SendQueue::default(),
+            takes_files: Cell::new(false),
             unread: Cell::new(false),
             unsent: Cell::new(0),
             progress: Cell::new(now),
@@ -144,6 +152,11 @@ impl Wire {
     /// A reader of HTTP/2 bodies has opened no window for too long.
     pub fn is_stalled(&self) -> bool {
         self.unsent.get() > 0 && self.progress.get().elapsed() >= self.limits.write
+    }
+
+    /// Where file bodies queue their segments, if the socket can send files by itself.
+    pub fn send_queue(&self) -> Option<&SendQueue> {
+        self.takes_files.get().then_some(&self.files)
     }
 
     /// Keeps an ended answer until its bytes are flushed.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use crate::downstream::body;
+use crate::downstream::{body, wire};
 use crate::exchange::failure::Cause;
 use crate::files::Files;
 use crate::filter::{compress, headers as header_changes, rate_limit::Limit};
@@ -38,7 +38,7 @@ pub struct Plan {
     pub tls: Option<tls::Server>,
     pub upstreams: Vec<Arc<Upstream>>,
     pub limits: Vec<Arc<Limit>>,
-    pub downstream: crate::downstream::wire::Limits,
+    pub downstream: Arc<wire::Limits>,
     pub max_connections: u32,
     pub max_connections_per_ip: u32,
     pub h2c: bool,

@@ -5,4 +5,5 @@
 pub mod clock;
 pub mod deadline;
 pub mod executor;
+pub mod memory;
 pub mod signals;

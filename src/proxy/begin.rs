@@ -119,7 +119,7 @@ pub fn refused(core: &Core, plan: &Plan, refusal: &Refusal) {
         n_conn: Some(connection.neighbours),
         ..Record::default()
     };
-    core.log.write(&record);
+    core.log.log.write(&record);
 }
 
 fn split_target(target: Option<&[u8]>) -> (Option<&[u8]>, Option<&[u8]>) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::access_log::follow::Writer;
+use crate::files::OpenFiles;
 use crate::process::clock::Clock;
 use crate::process::deadline::Deadlines;
 use crate::record::id::{IdSource, Random};
@@ -41,6 +42,7 @@ pub struct Core {
     pub random: Random,
     pub deadlines: Rc<Deadlines>,
     pub locals: Locals,
+    pub files: OpenFiles,
     pub log: Rc<Writer>,
     pub counts: Arc<Counts>,
 }

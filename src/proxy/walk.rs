@@ -13,6 +13,7 @@ use crate::access_log::follow::Live;
 use crate::downstream::body::Upload;
 use crate::downstream::head::Raw;
 use crate::exchange::failure::{Failure, Kind};
+use crate::files::Ask;
 use crate::filter::compress::Wanted;
 use crate::filter::rate_limit::{self, KeyInput};
 use crate::http::forwarded;
@@ -97,7 +98,18 @@ pub async fn walk(
         }
         Action::Files(files) => {
             let path = forward::path(&inbound);
-            files.serve(&parts.method, &path, canonical.query, &parts.headers, None).await?
+            let ask = Ask {
+                method: &parts.method,
+                path: &path,
+                public_path: &canonical.path,
+                query: canonical.query,
+                headers: &parts.headers,
+                wanted,
+                compress: route.compress.as_deref(),
+                open: &core.files,
+                queue: live.wire().send_queue(),
+            };
+            files.serve(ask).await?
         }
         Action::Redirect { target, carries_rest, status } => {
             forward::redirect(target, *carries_rest, *status, &inbound)?

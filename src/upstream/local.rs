@@ -55,7 +55,7 @@ struct Stack {
 
 impl Local {
     fn new(upstream: &Upstream) -> Self {
-        let seed = upstream.id.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ std::process::id().into();
+        let seed = upstream.id.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(std::process::id());
         Self { turn: Turn::new(seed), pool: upstream.settings.pool.clone(), stacks: RefCell::default() }
     }
 

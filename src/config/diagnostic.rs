@@ -86,9 +86,10 @@ impl Diagnostic {
         }
     }
 
-    fn order(&self) -> (&str, usize, Severity, &'static str) {
-        let spot = self.place.spot();
-        (spot.map_or("", |spot| &*spot.file), spot.map_or(0, |spot| spot.start), self.severity, self.code.code)
+    /// By place; what has none comes last.
+    fn order(&self) -> (bool, &str, usize, Severity, &'static str) {
+        let (file, start) = self.place.spot().map_or(("", 0), |spot| (&*spot.file, spot.start));
+        (self.place.is_default(), file, start, self.severity, self.code.code)
     }
 }
 

@@ -24,7 +24,7 @@ table! {
         redirect: optional Target;
         /// Answer with this text.
         respond: optional Text;
-        /// Serve the files below this directory.
+        /// Serve the files below this directory: what the `*` of `path` stands for, or the whole path where there is none.
         files: optional Text;
         /// Status of `redirect` (307 when left out) or `respond` (200).
         status: optional Status;
@@ -40,9 +40,9 @@ table! {
         precompressed: default bool = true;
         /// With `files`: show what is in a directory without index.
         listing: default bool = false;
-        /// Take away the front of the path: `true` for what stands before the `*` of `path`, or the text itself.
+        /// With `proxy`: take away the front of the path, `true` for what stands before the `*` of `path`, or the text itself.
         strip_prefix: optional StripPrefix;
-        /// Replace the path. A `*` at the end carries over what the `*` of `path` stands for.
+        /// With `proxy` or `files`: replace the path. A `*` at the end carries over what the `*` of `path` stands for.
         rewrite: optional Rewrite;
         /// Limits that a request is charged to, beside the site's.
         limit: optional OneOrMany<Name>;

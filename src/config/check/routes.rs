@@ -73,7 +73,7 @@ fn company(route: &Route, sink: &mut Sink) {
         ("cache", route.cache.as_ref().map(|at| &at.place), files, "`files`"),
         ("precompressed", Some(&route.precompressed.place), files, "`files`"),
         ("listing", Some(&route.listing.place), files, "`files`"),
-        ("strip_prefix", route.strip_prefix.as_ref().map(|at| &at.place), proxy || files, "`proxy` or `files`"),
+        ("strip_prefix", route.strip_prefix.as_ref().map(|at| &at.place), proxy, "`proxy`"),
         ("rewrite", route.rewrite.as_ref().map(|at| &at.place), proxy || files, "`proxy` or `files`"),
         ("request_headers", Some(&route.request_headers.place), proxy, "`proxy`"),
     ];

@@ -27,7 +27,10 @@ impl Word for HeaderValue {
         if text != text.trim_matches([' ', '\t']) {
             return problem("a header value has no space at its ends");
         }
-        Self::from_str(text).or_else(|_| problem("a header value has printable ASCII only"))
+        match Self::from_str(text) {
+            Ok(value) if text.is_ascii() => Ok(value),
+            _ => problem("a header value has printable ASCII only"),
+        }
     }
 }
 

@@ -69,7 +69,16 @@ impl Output {
     pub(super) fn gap(&mut self, core: u16, range: Option<(u64, u64)>, missing: u64, reason: Reason) {
         let ts_us = now_us();
         let Origin { proxy, boot } = &self.origin;
-        let gap = Gap { id: self.ids.next(ts_us), ts_us, proxy, boot: *boot, core, range, missing, reason: reason.word() };
+        let gap = Gap {
+            id: self.ids.next(ts_us),
+            ts_us,
+            proxy,
+            boot: *boot,
+            core,
+            range,
+            missing,
+            reason: reason.word(),
+        };
         for outlet in &mut self.outlets {
             if outlet.form == Form::Json {
                 outlet.renderer.gap(&gap, &mut outlet.lines);
@@ -124,7 +133,13 @@ impl Output {
 
 impl Outlet {
     fn new(form: Form, queue: Arc<Queue>) -> Self {
-        Self { form, renderer: Renderer::default(), lines: Vec::new(), spans: Spans::default(), queues: vec![queue] }
+        Self {
+            form,
+            renderer: Renderer::default(),
+            lines: Vec::new(),
+            spans: Spans::default(),
+            queues: vec![queue],
+        }
     }
 
     fn record(&mut self, record: &Record<'_>, stamp: &Stamp<'_>) {

@@ -11,10 +11,7 @@ const PREFIX: usize = 4;
 /// A ring of `bytes`, including four per entry.
 pub(super) fn ring(bytes: usize) -> (Writer, Reader) {
     let (producer, consumer) = RingBuffer::new(bytes);
-    (
-        Writer { producer, entry: Vec::with_capacity(2048) },
-        Reader { consumer, straddling: Vec::new() },
-    )
+    (Writer { producer, entry: Vec::with_capacity(2048) }, Reader { consumer, straddling: Vec::new() })
 }
 
 /// The core's end.

@@ -108,5 +108,8 @@ impl ServiceSettings {
 pub enum ServiceEndpoint {
     Unix(PathBuf),
     /// Plain HTTP; resolved anew for each connection.
-    Http { host: String, port: u16 },
+    Http {
+        host: String,
+        port: u16,
+    },
 }

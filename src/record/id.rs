@@ -201,7 +201,8 @@ mod tests {
 
     #[test]
     fn refuses_other_forms_of_uuids() {
-        for bad in ["", "01a1fd62", "{01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4}", "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9dz"]
+        for bad in
+            ["", "01a1fd62", "{01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4}", "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9dz"]
         {
             assert_eq!(parse(bad.as_bytes()), None, "{bad}");
         }

@@ -13,7 +13,7 @@ use crate::access_log::{Error, FileSettings};
 
 /// A log file. After a failed write the file is cut back to its last whole line.
 #[derive(Debug)]
-pub(super) struct FileSink {
+pub(in crate::access_log) struct FileSink {
     settings: FileSettings,
     /// `None` when it could not be opened again.
     file: Option<File>,

@@ -22,7 +22,7 @@ use crate::access_log::{ServiceEndpoint, ServiceSettings};
 const ANSWER: usize = 64 << 10;
 
 #[derive(Debug)]
-pub(super) struct ServiceSink {
+pub(in crate::access_log) struct ServiceSink {
     settings: ServiceSettings,
     host: String,
     connection: Option<SendRequest<Lines>>,

@@ -11,7 +11,7 @@ use crate::access_log::Error;
 
 /// Our output, without the buffer of the standard library: a parcel is one buffer already.
 #[derive(Debug)]
-pub(super) struct StdoutSink {
+pub(in crate::access_log) struct StdoutSink {
     output: File,
     /// Bytes of the parcel at hand that are out: what is written cannot be taken back.
     done: usize,
@@ -19,7 +19,8 @@ pub(super) struct StdoutSink {
 
 impl StdoutSink {
     pub(super) fn open() -> Result<Self, Error> {
-        let output = std::io::stdout().as_fd().try_clone_to_owned().map_err(|source| Error::Stdout { source })?;
+        let output =
+            std::io::stdout().as_fd().try_clone_to_owned().map_err(|source| Error::Stdout { source })?;
         Ok(Self { output: output.into(), done: 0 })
     }
 

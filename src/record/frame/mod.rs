@@ -64,16 +64,8 @@ const TEXT_NAMES: [(&str, usize); 28] = [
 ];
 const CUT_TRIES: u32 = 1 << TEXTS;
 
-const KINDS: [Kind; 8] = [
-    Kind::Request,
-    Kind::Open,
-    Kind::Close,
-    Kind::Conn,
-    Kind::Gap,
-    Kind::Start,
-    Kind::Stop,
-    Kind::Reload,
-];
+const KINDS: [Kind; 8] =
+    [Kind::Request, Kind::Open, Kind::Close, Kind::Conn, Kind::Gap, Kind::Start, Kind::Stop, Kind::Reload];
 const PROTOS: [Proto; 3] = [Proto::Http10, Proto::Http11, Proto::Http2];
 const VERDICTS: [LimitVerdict; 3] = [LimitVerdict::Ok, LimitVerdict::Limited, LimitVerdict::DryRun];
 const END_BY: [EndBy; 6] =

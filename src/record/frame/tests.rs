@@ -11,7 +11,13 @@ fn framed(record: &Record<'_>, seq: u64) -> Vec<u8> {
 
 fn full() -> Record<'static> {
     const TRIES: &[Try<'static>] = &[
-        Try { addr: "10.0.0.7:8080", conn_us: Some(388), wait_us: None, status: None, reason: "connection_refused" },
+        Try {
+            addr: "10.0.0.7:8080",
+            conn_us: Some(388),
+            wait_us: None,
+            status: None,
+            reason: "connection_refused",
+        },
         Try { addr: "unix:/run/b", conn_us: None, wait_us: Some(9), status: Some(503), reason: "" },
     ];
     Record {

@@ -4,14 +4,30 @@
 //! field, and its exact bytes stand beside it in hexadecimal, in a field of the same name with `_hex` behind it.
 //! A text that was too long is cut; `cut` lists the names of such fields.
 
+mod line;
+#[cfg(test)]
+mod tests;
+mod words;
+
 use std::io::Write as _;
-use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use super::escape::{hex, json_string};
+pub use self::words::{end_at, end_by, kind};
+
+use self::line::Line;
+use self::words::{limit, protocol};
+use super::escape::json_string;
 use super::frame::Cut;
-use super::{EndAt, EndBy, Id, Kind, LimitVerdict, Proto, Record, Tls, Try, VERSION, id};
+use super::{Id, Kind, Record, Tls, Try, VERSION, id};
+
+macro_rules! key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":").as_bytes()
+    };
+}
+
+use key;
 
 /// What the log adds to a record: where it comes from, and its place in the sequence.
 #[derive(Clone, Copy, Debug)]
@@ -61,12 +77,6 @@ pub struct Renderer {
 /// Appends one line: see [`Renderer::record`], which is faster for many.
 pub fn write(record: &Record<'_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
     Renderer::default().record(record, stamp, out);
-}
-
-macro_rules! key {
-    ($name:literal) => {
-        concat!(",\"", $name, "\":").as_bytes()
-    };
 }
 
 impl Renderer {
@@ -159,7 +169,10 @@ fn origin(line: &mut Line<'_>, record: &Record<'_>) {
     line.hex(key!("span_id"), record.span_id.as_ref().map(|id| id.as_slice()));
     line.hex(key!("parent_id"), record.parent_id.as_ref().map(|id| id.as_slice()));
     line.number(key!("trace_flags"), record.trace_flags);
-    line.hex(key!("cfg"), Some(&record.cfg.to_be_bytes()).filter(|_| record.cfg != 0).map(|hash| hash.as_slice()));
+    line.hex(
+        key!("cfg"),
+        Some(&record.cfg.to_be_bytes()).filter(|_| record.cfg != 0).map(|hash| hash.as_slice()),
+    );
     line.number(key!("conn"), Some(record.conn).filter(|conn| *conn != 0));
     line.number(key!("conn_req"), Some(record.conn_req).filter(|count| *count != 0));
     line.number(key!("h2_stream"), record.h2_stream);
@@ -262,181 +275,3 @@ fn tls_of(line: &mut Line<'_>, tls: &Tls<'_>) {
     line.text(key!("tls_sni"), tls.sni);
     line.flag(key!("tls_resumed"), Some(tls.resumed));
 }
-
-/// The word of a kind of record, as written in `kind`.
-pub fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Request => "request",
-        Kind::Open => "open",
-        Kind::Close => "close",
-        Kind::Conn => "conn",
-        Kind::Gap => "gap",
-        Kind::Start => "start",
-        Kind::Stop => "stop",
-        Kind::Reload => "reload",
-    }
-}
-
-/// The word of `end_by`.
-pub fn end_by(end: EndBy) -> &'static str {
-    match end {
-        EndBy::None => "none",
-        EndBy::Client => "client",
-        EndBy::Upstream => "upstream",
-        EndBy::Proxy => "proxy",
-        EndBy::Rule => "rule",
-        EndBy::Admin => "admin",
-    }
-}
-
-/// The word of `end_at`.
-pub fn end_at(end: EndAt) -> &'static str {
-    match end {
-        EndAt::Tls => "tls",
-        EndAt::Head => "head",
-        EndAt::Body => "body",
-        EndAt::Policy => "policy",
-        EndAt::Queue => "queue",
-        EndAt::Dns => "dns",
-        EndAt::Connect => "connect",
-        EndAt::Uptls => "uptls",
-        EndAt::Send => "send",
-        EndAt::Wait => "wait",
-        EndAt::Resp => "resp",
-        EndAt::Tunnel => "tunnel",
-        EndAt::Done => "done",
-    }
-}
-
-fn protocol(proto: Proto) -> &'static str {
-    match proto {
-        Proto::Http10 => "1.0",
-        Proto::Http11 => "1.1",
-        Proto::Http2 => "2",
-    }
-}
-
-fn limit(verdict: LimitVerdict) -> &'static str {
-    match verdict {
-        LimitVerdict::Ok => "ok",
-        LimitVerdict::Limited => "limited",
-        LimitVerdict::DryRun => "dry_run",
-    }
-}
-
-/// One line while it is written. A key comes as `,"name":`.
-struct Line<'o> {
-    out: &'o mut Vec<u8>,
-}
-
-impl Line<'_> {
-    fn stamp(&mut self, stamp: &Stamp<'_>) {
-        self.source(stamp.proxy, stamp.boot, stamp.core);
-        self.number(key!("seq"), Some(stamp.seq));
-    }
-
-    fn source(&mut self, proxy: &str, boot: u64, core: u16) {
-        self.text(key!("proxy"), Some(proxy));
-        self.number(key!("boot"), Some(boot));
-        self.number(key!("core"), Some(core));
-    }
-
-    fn raw_number(&mut self, number: u64) {
-        self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-    }
-
-    fn number(&mut self, key: &[u8], number: Option<impl Into<u64>>) {
-        if let Some(number) = number {
-            self.out.extend_from_slice(key);
-            self.raw_number(number.into());
-        }
-    }
-
-    fn flag(&mut self, key: &[u8], flag: Option<bool>) {
-        if let Some(flag) = flag {
-            self.out.extend_from_slice(key);
-            self.out.extend_from_slice(if flag { b"true" } else { b"false" });
-        }
-    }
-
-    /// A word of our own, which needs no escaping.
-    fn word(&mut self, key: &[u8], word: &str) {
-        self.out.extend_from_slice(key);
-        self.out.push(b'"');
-        self.out.extend_from_slice(word.as_bytes());
-        self.out.push(b'"');
-    }
-
-    fn text(&mut self, key: &[u8], text: Option<&str>) {
-        if let Some(text) = text {
-            self.out.extend_from_slice(key);
-            json_string(text.as_bytes(), self.out);
-        }
-    }
-
-    fn bytes(&mut self, key: &[u8], bytes: Option<&[u8]>) {
-        let Some(bytes) = bytes else { return };
-        self.out.extend_from_slice(key);
-        if !json_string(bytes, self.out) {
-            // `,"name":` becomes `,"name_hex":"…"`.
-            self.out.extend_from_slice(key.strip_suffix(b"\":").unwrap_or(key));
-            self.out.extend_from_slice(b"_hex\":\"");
-            hex(bytes, self.out);
-            self.out.push(b'"');
-        }
-    }
-
-    fn hex(&mut self, key: &[u8], bytes: Option<&[u8]>) {
-        if let Some(bytes) = bytes {
-            self.out.extend_from_slice(key);
-            self.out.push(b'"');
-            hex(bytes, self.out);
-            self.out.push(b'"');
-        }
-    }
-
-    fn ip(&mut self, key: &[u8], ip: Option<IpAddr>) {
-        let Some(ip) = ip else { return };
-        self.out.extend_from_slice(key);
-        self.out.push(b'"');
-        match ip {
-            IpAddr::V4(ip) => {
-                let [a, b, c, d] = ip.octets();
-                self.raw_number(u64::from(a));
-                for octet in [b, c, d] {
-                    self.out.push(b'.');
-                    self.raw_number(u64::from(octet));
-                }
-            }
-            // Writing to a Vec cannot fail.
-            IpAddr::V6(ip) => drop(write!(self.out, "{ip}")),
-        }
-        self.out.push(b'"');
-    }
-
-    fn list<T>(&mut self, items: &[T], mut write: impl FnMut(&mut Self, &T)) {
-        self.out.push(b'[');
-        for (index, item) in items.iter().enumerate() {
-            if index > 0 {
-                self.out.push(b',');
-            }
-            write(self, item);
-        }
-        self.out.push(b']');
-    }
-
-    fn cut(&mut self, cut: Cut) {
-        if !cut.is_empty() {
-            self.out.extend_from_slice(key!("cut"));
-            let names: Vec<&str> = cut.names().collect();
-            self.list(&names, |line, name| drop(json_string(name.as_bytes(), line.out)));
-        }
-    }
-
-    fn end(self) {
-        self.out.extend_from_slice(b"}\n");
-    }
-}
-
-#[cfg(test)]
-mod tests;

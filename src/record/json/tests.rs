@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::record::{EndAt, EndBy, LimitVerdict, Proto};
 
 fn stamp() -> Stamp<'static> {
     Stamp { proxy: "edge-1", boot: 1_795_252_000_000, core: 3, seq: 88_213, cut: Cut::default() }
@@ -33,7 +34,12 @@ fn writes_one_flat_line_and_leaves_out_what_is_absent() {
         end_by: EndBy::Upstream,
         end_at: EndAt::Wait,
         reason: Some("http_response_timeout"),
-        try_log: &[Try { addr: "10.0.0.7:8080", conn_us: Some(4), reason: "connection_refused", ..EMPTY_TRY }],
+        try_log: &[Try {
+            addr: "10.0.0.7:8080",
+            conn_us: Some(4),
+            reason: "connection_refused",
+            ..EMPTY_TRY
+        }],
         ..Record::default()
     };
     assert_eq!(
@@ -132,8 +138,16 @@ fn a_process_event_carries_nothing_of_a_request() {
 #[test]
 fn writes_gaps_app_lines_and_the_stop() {
     let (mut renderer, mut out) = (Renderer::default(), Vec::new());
-    let gap =
-        Gap { id: [0; 16], ts_us: 0, proxy: "e", boot: 1, core: 2, range: Some((5, 9)), missing: 5, reason: "ring_full" };
+    let gap = Gap {
+        id: [0; 16],
+        ts_us: 0,
+        proxy: "e",
+        boot: 1,
+        core: 2,
+        range: Some((5, 9)),
+        missing: 5,
+        reason: "ring_full",
+    };
     renderer.gap(&gap, &mut out);
     renderer.gap(&Gap { range: None, ..gap }, &mut out);
     let app = AppLine { id: [0; 16], ts_us: 0, worker: "app-0", stream: "stderr", line: b"\x1b[2J\xff" };

@@ -82,8 +82,9 @@ pub(crate) struct Head<'a> {
     boot: Scalar<'a>,
     core: Scalar<'a>,
     seq: Scalar<'a>,
-    from_seq: Scalar<'a>,
-    to_seq: Scalar<'a>,
+    first_seq: Scalar<'a>,
+    last_seq: Scalar<'a>,
+    missing: Scalar<'a>,
     ts: Scalar<'a>,
     recv: Scalar<'a>,
     reason: Scalar<'a>,
@@ -102,6 +103,16 @@ impl Head<'_> {
         self.kind.text() == Some("gap")
     }
 
+    pub(crate) fn is_stop(&self) -> bool {
+        self.kind.text() == Some("stop")
+    }
+
+    /// How many entries a `gap` record declares lost that never had a number.
+    pub(crate) fn unnumbered(&self) -> u64 {
+        let counts = self.is_gap() && self.gap().is_none();
+        self.missing.number().filter(|_| counts).unwrap_or(0)
+    }
+
     pub(crate) fn reason(&self) -> Option<&str> {
         self.reason.text()
     }
@@ -113,7 +124,7 @@ impl Head<'_> {
     }
 
     pub(crate) fn gap(&self) -> Option<RangeInclusive<u64>> {
-        self.is_gap().then_some(self.from_seq.number()?..=self.to_seq.number()?).filter(|range| !range.is_empty())
+        self.is_gap().then_some(self.first_seq.number()?..=self.last_seq.number()?).filter(|range| !range.is_empty())
     }
 }
 
@@ -167,8 +178,9 @@ impl<'de> Visitor<'de> for HeadVisitor {
                 Name::Boot => head.boot = value,
                 Name::Core => head.core = value,
                 Name::Seq => head.seq = value,
-                Name::FromSeq => head.from_seq = value,
-                Name::ToSeq => head.to_seq = value,
+                Name::FirstSeq => head.first_seq = value,
+                Name::LastSeq => head.last_seq = value,
+                Name::Missing => head.missing = value,
                 Name::Ts => head.ts = value,
                 Name::Reason => head.reason = value,
                 Name::Recv => (head.recv, head.reserved) = (value, true),
@@ -186,8 +198,9 @@ enum Name {
     Boot,
     Core,
     Seq,
-    FromSeq,
-    ToSeq,
+    FirstSeq,
+    LastSeq,
+    Missing,
     Ts,
     Recv,
     Reason,
@@ -217,8 +230,9 @@ impl Visitor<'_> for NameVisitor {
             "boot" => Name::Boot,
             "core" => Name::Core,
             "seq" => Name::Seq,
-            "from_seq" => Name::FromSeq,
-            "to_seq" => Name::ToSeq,
+            "first_seq" => Name::FirstSeq,
+            "last_seq" => Name::LastSeq,
+            "missing" => Name::Missing,
             "ts" => Name::Ts,
             "reason" => Name::Reason,
             "recv" => Name::Recv,
@@ -316,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_gap_declares_its_range() {
-        let gap = r#"{"kind":"gap","proxy":"e","boot":1,"core":0,"from_seq":3,"to_seq":9}"#;
+        let gap = r#"{"kind":"gap","proxy":"e","boot":1,"core":0,"first_seq":3,"last_seq":9}"#;
         assert_eq!(parse(gap).unwrap().gap, Some(3..=9));
     }
 

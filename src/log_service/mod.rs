@@ -8,6 +8,7 @@
 //! recognised by its checksum and never shown; a resent record `(proxy, boot, core, seq)` is stored once.
 
 mod batch;
+pub mod client;
 mod door;
 mod entry;
 mod intervals;

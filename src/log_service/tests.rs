@@ -259,7 +259,8 @@ async fn bad_packets_are_counted_and_the_connection_goes_on_until_the_frame_is_l
     assert_eq!(codes, [(2.into(), 1.into()), ("x".into(), 2.into()), (3.into(), 0.into())]);
     stream.write_all(&[b'x'; 300]).await.unwrap();
     let mut rest = Vec::new();
-    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+    // Closed or reset, depending on whether bytes were still unread: both end the connection.
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
     let (_, status) = service.get("/status").await;
     assert_eq!((&status["bad_packets"], &status["accepted"]), (&4.into(), &1.into()));
     service.stop().await;

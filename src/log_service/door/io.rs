@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time;
 
 /// A stream that fails once no byte was read or written for a while.
-pub(super) struct Watched<S> {
+pub(crate) struct Watched<S> {
     stream: S,
     quiet: Duration,
     alarm: Pin<Box<time::Sleep>>,
@@ -22,7 +22,7 @@ pub(super) struct Watched<S> {
 const SCRATCH: usize = 16 << 10;
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, quiet: Duration) -> Self {
+    pub(crate) fn new(stream: S, quiet: Duration) -> Self {
         let alarm = Box::pin(time::sleep(quiet));
         Self { stream, quiet, alarm, scratch: vec![0; SCRATCH].into() }
     }

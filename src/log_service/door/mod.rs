@@ -5,7 +5,7 @@
 
 mod answer;
 mod http;
-mod io;
+pub(super) mod io;
 mod packets;
 mod sockets;
 mod tail;

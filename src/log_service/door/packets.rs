@@ -20,6 +20,7 @@ use crate::log_service::batch::{self, Parsed, Shape};
 use crate::log_service::store::{AppendError, Counts};
 
 const END: &[u8] = "¶".as_bytes();
+const READ_BYTES: usize = 16 << 10;
 /// A key is sent back as it came; longer ones are no keys.
 const MAX_KEY: usize = 64;
 
@@ -46,6 +47,7 @@ impl Outcome {
 pub(super) async fn serve(mut stream: Stream, from: Arc<str>, desk: Arc<Desk>) {
     let mut frames = Frames::new(desk.limits.entry_bytes);
     loop {
+        frames.buffer.reserve(READ_BYTES);
         let read = tokio::select! {
             read = time::timeout(desk.limits.idle_timeout, stream.read_buf(&mut frames.buffer)) => read,
             () = desk.stopped() => return,

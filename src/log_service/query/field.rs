@@ -42,7 +42,7 @@ const KNOWN: &[&str] = &[
     "t_self_us", "upstream", "up_addr", "worker", "up_reused", "up_proto", "pick", "tries", "try_log", "end_by",
     "end_at", "reason", "cause", "err", "rl", "rl_rule", "rl_delay_us", "acl", "auth", "tls_ver", "tls_cipher",
     "tls_group", "tls_alpn", "tls_sni", "tls_resumed", "tls_early", "tls_client", "n_conn", "n_req", "up_req",
-    "n_queue", "lag_us", "sw", "detail", "missing", "from_seq", "to_seq", "stream", "line", "level", "msg",
+    "n_queue", "lag_us", "sw", "detail", "missing", "first_seq", "last_seq", "stream", "line", "level", "msg",
 ];
 
 /// A field as somebody wrote it, and the members that it stands for.

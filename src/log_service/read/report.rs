@@ -18,6 +18,8 @@ pub struct Report {
     pub damaged: u64,
     /// Numbered records that should be among the lines read but are not.
     pub missing: Vec<Missing>,
+    /// Entries without a number that a proxy declared lost.
+    pub unnumbered: u64,
     /// Too many streams or holes to tell what is missing.
     pub unknown: bool,
 }
@@ -25,11 +27,11 @@ pub struct Report {
 impl Report {
     /// How many records are missing.
     pub fn missing_count(&self) -> u64 {
-        self.missing.iter().map(Missing::count).fold(0, u64::saturating_add)
+        self.missing.iter().map(Missing::count).fold(self.unnumbered, u64::saturating_add)
     }
 
     pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && !self.unknown && self.damaged == 0
+        self.missing_count() == 0 && !self.unknown && self.damaged == 0
     }
 }
 

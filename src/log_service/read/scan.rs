@@ -122,6 +122,11 @@ impl Scan {
         self.report.lines += 1;
         let Some((text, head)) = read_head(text) else { return self.damaged() };
         self.seen.note(&head);
+        if head.is_stop()
+            && let Ok(stop) = serde_json::from_str(text)
+        {
+            self.seen.note_stop(&head, &stop);
+        }
         if !self.window.is_open() && !head.time().is_some_and(|time| self.window.contains(time)) {
             return Flow::Continue(());
         }
@@ -135,7 +140,7 @@ impl Scan {
     pub fn report(&self) -> Report {
         let unknown = self.seen.overflowed();
         let missing = if unknown { Vec::new() } else { self.seen.missing() };
-        Report { missing, unknown, ..self.report.clone() }
+        Report { missing, unknown, unnumbered: self.seen.unnumbered(), ..self.report.clone() }
     }
 
     pub(super) fn hour_file(

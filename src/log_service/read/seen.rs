@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::report::Missing;
 use crate::log_service::entry::{Head, Stream};
 use crate::log_service::intervals::Intervals;
@@ -15,16 +17,21 @@ const MAX_REASONS: usize = 4;
 pub(super) struct Seen {
     streams: BTreeMap<Stream, Numbers>,
     overflowed: bool,
+    /// Entries that were declared lost and never had a number.
+    unnumbered: u64,
 }
 
 struct Numbers {
     records: Intervals,
     declared: Intervals,
     reasons: Vec<String>,
+    /// The last number that was given out, once the proxy has said so.
+    last: u64,
 }
 
 impl Seen {
     pub(super) fn note(&mut self, head: &Head<'_>) {
+        self.unnumbered = self.unnumbered.saturating_add(head.unnumbered());
         let Some(stamp) = head.stamp() else { return };
         if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&stamp.stream) {
             self.overflowed = true;
@@ -43,6 +50,23 @@ impl Seen {
         }
     }
 
+    /// Notes a `stop` record: where the streams of a proxy ended. Only streams seen before: the records of others
+    /// may be in files that are not read.
+    pub(super) fn note_stop(&mut self, head: &Head<'_>, stop: &Value) {
+        let Some(stamp) = head.stamp() else { return };
+        let ends = stop.get("last_seqs").and_then(Value::as_array).into_iter().flatten();
+        for (core, last) in (0..).zip(ends) {
+            let stream = Stream { core, ..stamp.stream.clone() };
+            if let (Some(numbers), Some(last)) = (self.streams.get_mut(&stream), last.as_u64()) {
+                numbers.last = numbers.last.max(last);
+            }
+        }
+    }
+
+    pub(super) fn unnumbered(&self) -> u64 {
+        self.unnumbered
+    }
+
     /// Whether too much was seen to tell what is missing.
     pub(super) fn overflowed(&self) -> bool {
         self.overflowed || self.streams.values().any(Numbers::overflowed)
@@ -57,7 +81,7 @@ impl Seen {
 impl Numbers {
     fn new() -> Self {
         let (records, declared) = (Intervals::bounded(MAX_RANGES), Intervals::bounded(MAX_RANGES));
-        Self { records, declared, reasons: Vec::new() }
+        Self { records, declared, reasons: Vec::new(), last: 0 }
     }
 
     fn overflowed(&self) -> bool {
@@ -77,7 +101,9 @@ impl Numbers {
         let explained = declared.map(|range| Missing::new(stream, range, Some(why.clone())));
         let mut all = self.records.clone();
         self.declared.ranges().for_each(|range| all.insert_range(range));
-        let unexplained = all.holes().map(|range| Missing::new(stream, range, None));
+        let end = all.ranges().last().map_or(u64::MAX, |range| *range.end());
+        let tail = (end < self.last).then(|| end + 1..=self.last);
+        let unexplained = all.holes().chain(tail).map(|range| Missing::new(stream, range, None));
         let mut missing: Vec<Missing> = explained.chain(unexplained).collect();
         missing.sort_by_key(|missing| missing.from);
         missing

@@ -36,6 +36,16 @@ fn missing_numbers_are_told_per_core() {
 }
 
 #[test]
+fn the_stop_record_proves_the_end_of_a_stream() {
+    let mut text: Vec<u8> = (3..=4).flat_map(|seq| stored(&record(0, seq, 1))).collect();
+    text.extend(stored(&json!({"kind": "stop", "proxy": "e", "boot": 1, "core": 9, "seq": 1, "last_seqs": [6, 99]})));
+    text.extend(stored(&json!({"kind": "gap", "proxy": "e", "boot": 1, "core": 9, "missing": 2, "reason": "lines"})));
+    let report = scan(&text, "", Window::default()).1;
+    assert_eq!((report.missing.len(), report.missing[0].from, report.missing[0].to), (1, 5, 6));
+    assert_eq!((report.unnumbered, report.missing_count()), (2, 4));
+}
+
+#[test]
 fn rows_outside_filter_and_window_still_prove_completeness() {
     let text: Vec<u8> = (1..=4).flat_map(|seq| stored(&record(0, seq, seq))).collect();
     let window =

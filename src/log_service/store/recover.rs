@@ -23,11 +23,25 @@ pub(crate) fn recover(data: &Path, counts: &Counts) -> io::Result<Streams> {
     let mut streams = Streams::default();
     let mut budget = LEARNED_BYTES;
     let files = hour::list(data)?;
-    let newest = files.iter().rev().take(REPAIRED_FILES).filter(|file| file.good_bytes.is_none());
-    for file in newest {
-        budget = budget.saturating_sub(repair(file, budget.max(1), &mut streams, counts)?);
+    for file in files.iter().rev().take(REPAIRED_FILES) {
+        let read = match file.good_bytes {
+            Some(good) => recall(file, good, budget, &mut streams)?,
+            None => repair(file, budget.max(1), &mut streams, counts)?,
+        };
+        budget = budget.saturating_sub(read);
     }
     Ok(streams)
+}
+
+/// A sealed file is left as it is; what it holds is stored all the same.
+fn recall(hour: &HourFile, good: u64, budget: u64, streams: &mut Streams) -> io::Result<u64> {
+    let window = budget.min(good);
+    let mut file = File::open(&hour.path)?;
+    file.seek(SeekFrom::Start(good - window))?;
+    let mut text = Vec::new();
+    file.take(window).read_to_end(&mut text)?;
+    learn(&text, streams);
+    Ok(window)
 }
 
 /// Returns how many bytes were read.

@@ -74,7 +74,7 @@ async fn a_resent_batch_is_stored_once_even_after_a_restart() {
 async fn a_gap_record_does_not_hide_a_record() {
     let data = tempfile::tempdir().unwrap();
     let running = open(&settings(data.path())).unwrap();
-    let gap = r#"{"kind":"gap","proxy":"edge-1","boot":7,"core":0,"seq":2,"from_seq":2,"to_seq":4,"reason":"ring_full"}"#;
+    let gap = r#"{"kind":"gap","proxy":"edge-1","boot":7,"core":0,"seq":2,"first_seq":2,"last_seq":4,"reason":"ring_full"}"#;
     let gap = Entry::parse(Bytes::from(gap)).unwrap();
     let mut entries = records(1..=1);
     entries.extend([gap.clone(), record(5), gap]);

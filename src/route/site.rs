@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use http::Method;
+
 use super::condition::same_conditions;
 use super::explain::{Lost, Watch};
 use super::{BuildError, Condition, Head, PathPattern, RouteSpec, SiteSpec};
@@ -39,7 +41,9 @@ impl<S, R> Site<S, R> {
         let name = spec.name;
         let routes: Vec<Route<R>> =
             spec.routes.into_iter().enumerate().map(|(at, route)| Route::build(at, route)).collect();
-        if let Some(twin) = routes.iter().enumerate().find_map(|(at, a)| routes[..at].iter().find(|b| a.equals(b))) {
+        if let Some(twin) =
+            routes.iter().enumerate().find_map(|(at, a)| routes[..at].iter().find(|b| a.equals(b)))
+        {
             return Err(BuildError::RouteTwice { site: name, route: twin.name.clone() });
         }
         let mut exact: HashMap<Box<str>, Group, _> = HashMap::default();
@@ -94,6 +98,19 @@ impl<S, R> Site<S, R> {
         None
     }
 
+    /// Methods that would have found a route here; for `Allow` when there is none. Empty: the path has no route at all.
+    pub fn allowed_methods(&self, path: &str, head: &Head<'_>) -> Vec<Method> {
+        let mut allowed: Vec<Method> = Vec::new();
+        for route in self.routes.iter().filter(|route| route.path.matches(path)) {
+            for method in route.methods_if_rest_holds(head) {
+                if !allowed.contains(method) {
+                    allowed.push(method.clone());
+                }
+            }
+        }
+        allowed
+    }
+
     fn first_of(&self, group: &[usize], head: &Head<'_>, watch: &mut impl Watch) -> Option<&Route<R>> {
         for &at in group {
             let route = &self.routes[at];
@@ -110,6 +127,19 @@ impl<R> Route<R> {
     fn build(index: usize, spec: RouteSpec<R>) -> Self {
         let RouteSpec { name, path, conditions, value } = spec;
         Self { index, name, path, conditions, value }
+    }
+
+    /// The methods of its condition, provided that every other condition holds.
+    fn methods_if_rest_holds(&self, head: &Head<'_>) -> &[Method] {
+        let mut methods: &[Method] = &[];
+        for condition in &self.conditions {
+            match condition {
+                Condition::Method(named) => methods = named,
+                other if other.holds(head) => {}
+                _ => return &[],
+            }
+        }
+        methods
     }
 
     fn equals(&self, other: &Self) -> bool {

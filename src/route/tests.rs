@@ -134,7 +134,8 @@ fn exact_route_with_a_failed_condition_falls_back_to_its_prefix() {
 
 #[test]
 fn refuses_equal_routes_and_hosts() {
-    let twice = |a: RouteSpec<usize>, b: RouteSpec<usize>| RouteTable::build(vec![site(&["*"], vec![a, b])]).is_err();
+    let twice =
+        |a: RouteSpec<usize>, b: RouteSpec<usize>| RouteTable::build(vec![site(&["*"], vec![a, b])]).is_err();
     assert!(twice(route("/a", vec![]), route("/%61", vec![])));
     assert!(twice(route("~a", vec![]), route("~a", vec![])));
     assert!(twice(route("/a", vec![methods(&["GET", "PUT"])]), route("/a", vec![methods(&["PUT", "GET"])])));
@@ -147,7 +148,8 @@ fn refuses_equal_routes_and_hosts() {
 
 #[test]
 fn tells_no_site_from_no_route() {
-    let table = RouteTable::build(vec![site(&["a"], vec![route("/x", vec![])]), site(&["b"], vec![])]).unwrap();
+    let table =
+        RouteTable::build(vec![site(&["a"], vec![route("/x", vec![])]), site(&["b"], vec![])]).unwrap();
     let headers = HeaderMap::new();
     let head = Head { method: &Method::GET, headers: &headers, query: None };
     assert!(matches!(table.find("a", "/x", &head), Outcome::Found(_)));
@@ -156,6 +158,22 @@ fn tells_no_site_from_no_route() {
     assert!(matches!(table.find("c", "/x", &head), Outcome::NoSite));
     assert!(matches!(table.find("", "/x", &head), Outcome::NoSite));
     assert!(matches!(table.find("a", "*", &head), Outcome::NoRoute(_)));
+}
+
+#[test]
+fn tells_the_methods_that_would_have_found_a_route() {
+    let routes = vec![
+        route("/a", vec![methods(&["POST", "PUT"])]),
+        route("/a", vec![methods(&["PATCH"]), header("x", "1")]),
+        route("/*", vec![methods(&["PUT"])]),
+        route("/b", vec![header("x", "1")]),
+    ];
+    let table = RouteTable::build(vec![site(&["*"], routes)]).unwrap();
+    let headers = HeaderMap::new();
+    let head = Head { method: &Method::GET, headers: &headers, query: None };
+    let Outcome::NoRoute(site) = table.find("h", "/a", &head) else { panic!("found") };
+    assert_eq!(site.allowed_methods("/a", &head), [Method::POST, Method::PUT]);
+    assert_eq!(site.allowed_methods("*", &head), [] as [Method; 0]);
 }
 
 #[test]
@@ -220,7 +238,13 @@ fn explains_every_route() {
     let lost = Verdict::Lost;
     assert_eq!(
         verdicts,
-        [lost(Lost::Outranked), lost(Lost::Condition(0)), Verdict::Won, lost(Lost::Path), lost(Lost::Outranked)]
+        [
+            lost(Lost::Outranked),
+            lost(Lost::Condition(0)),
+            Verdict::Won,
+            lost(Lost::Path),
+            lost(Lost::Outranked)
+        ]
     );
     assert!(table.explain("other", "/", &head).is_empty());
 }

@@ -81,7 +81,9 @@ pub(super) fn address(entry: &[u8]) -> Option<(IpAddr, Option<u16>)> {
 
 fn proto(text: &[u8]) -> Option<Proto> {
     match text {
-        text if text.eq_ignore_ascii_case(b"https") || text.eq_ignore_ascii_case(b"wss") => Some(Proto::Https),
+        text if text.eq_ignore_ascii_case(b"https") || text.eq_ignore_ascii_case(b"wss") => {
+            Some(Proto::Https)
+        }
         text if text.eq_ignore_ascii_case(b"http") || text.eq_ignore_ascii_case(b"ws") => Some(Proto::Http),
         _ => None,
     }

@@ -26,7 +26,8 @@ fn reads_the_examples_of_the_standard() {
         let elements = parse(line).unwrap_or_else(|| panic!("{line}"));
         assert_eq!((elements.len(), elements[0].client), (1, client), "{line}");
     }
-    let list = parse("for=192.0.2.43, for=198.51.100.17;by=203.0.113.60;proto=http;host=example.com").unwrap();
+    let list =
+        parse("for=192.0.2.43, for=198.51.100.17;by=203.0.113.60;proto=http;host=example.com").unwrap();
     assert_eq!((list.len(), list[1].client), (2, address("198.51.100.17", None)));
     assert_eq!((list[1].by, list[1].proto.as_deref()), (address("203.0.113.60", None), Some("http")));
     assert_eq!(list[1].host.as_deref(), Some("example.com"));

@@ -59,7 +59,8 @@ fn stops_at_the_first_address_without_trust() {
     ] {
         assert_eq!(client(&[("x-forwarded-for", chain)], sender).ip, ip(found), "{chain} from {sender}");
     }
-    let lines = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "9.9.9.9"), ("x-forwarded-for", "10.0.0.2")];
+    let lines =
+        [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "9.9.9.9"), ("x-forwarded-for", "10.0.0.2")];
     assert_eq!(client(&lines, "10.0.0.1").ip, ip("9.9.9.9"));
 }
 
@@ -71,7 +72,11 @@ fn a_long_chain_ends_somewhere() {
 
 #[test]
 fn takes_scheme_and_host_from_the_trusted_chain() {
-    let fields = [("x-forwarded-for", "9.9.9.9"), ("x-forwarded-proto", "http, HTTPS"), ("x-forwarded-host", "A.b:81")];
+    let fields = [
+        ("x-forwarded-for", "9.9.9.9"),
+        ("x-forwarded-proto", "http, HTTPS"),
+        ("x-forwarded-host", "A.b:81"),
+    ];
     let found = client(&fields, "10.0.0.1");
     assert_eq!((found.proto, found.host), (Some(Proto::Https), Some(HeaderValue::from_static("a.b:81"))));
     let found = client(&[("x-forwarded-proto", "gopher"), ("x-forwarded-host", "a/b")], "10.0.0.1");
@@ -80,7 +85,10 @@ fn takes_scheme_and_host_from_the_trusted_chain() {
 
 #[test]
 fn walks_forwarded_the_same_way() {
-    let fields = [("forwarded", "for=6.6.6.6;proto=http"), ("forwarded", "for=9.9.9.9;proto=https;host=a, for=10.0.0.2")];
+    let fields = [
+        ("forwarded", "for=6.6.6.6;proto=http"),
+        ("forwarded", "for=9.9.9.9;proto=https;host=a, for=10.0.0.2"),
+    ];
     let found = client(&fields, "10.0.0.1");
     assert_eq!((found.ip, found.proto, found.chain), (ip("9.9.9.9"), Some(Proto::Https), Chain::Forwarded));
     let found = client(&[("forwarded", "for=9.9.9.9, for=_hidden")], "10.0.0.1");

@@ -157,7 +157,10 @@ fn is_protected(name: &str) -> bool {
 /// `TE` goes on as exactly `trailers`, or not at all.
 fn keep_trailers_wish(headers: &mut HeaderMap) {
     let wish = headers.get_all(TE).iter().any(|value| {
-        value.as_bytes().split(|b| *b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        value
+            .as_bytes()
+            .split(|b| *b == b',')
+            .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     });
     if wish {
         headers.insert(TE, HeaderValue::from_static("trailers"));

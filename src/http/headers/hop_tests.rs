@@ -63,14 +63,17 @@ fn refuses_a_connection_that_names_a_protected_field() {
 
 #[test]
 fn keeps_protected_fields_of_responses() {
-    let mut headers = map(&[("connection", "set-cookie, content-length"), ("set-cookie", "a"), ("content-length", "1")]);
+    let mut headers =
+        map(&[("connection", "set-cookie, content-length"), ("set-cookie", "a"), ("content-length", "1")]);
     strip_response_hop_by_hop(&mut headers);
     assert_eq!(headers, map(&[("set-cookie", "a"), ("content-length", "1")]));
 }
 
 #[test]
 fn te_goes_on_as_trailers_or_not_at_all() {
-    for (value, kept) in [("trailers", true), ("gzip, Trailers", true), ("gzip;q=0.5", false), ("xtrailers", false)] {
+    for (value, kept) in
+        [("trailers", true), ("gzip, Trailers", true), ("gzip;q=0.5", false), ("xtrailers", false)]
+    {
         let mut headers = map(&[("te", value), ("connection", "TE")]);
         strip_hop_by_hop(&mut headers).unwrap();
         assert_eq!(headers.get(TE).map(HeaderValue::as_bytes), kept.then_some(&b"trailers"[..]), "{value}");

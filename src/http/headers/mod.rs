@@ -7,6 +7,7 @@
 //! Invariant: a head that passed has exactly one reading. Whatever two parsers could read differently was refused,
 //! and what is sent upstream is framed by us, never copied.
 
+mod cookies;
 mod hop;
 mod raw;
 mod refusal;
@@ -14,6 +15,7 @@ mod request;
 mod trailers;
 mod upgrade;
 
+pub use cookies::join_cookies;
 pub use hop::{strip_hop_by_hop, strip_response_hop_by_hop};
 pub use raw::{RawFacts, check_raw_head, find_head_end, request_line};
 pub use refusal::{Fault, Refusal};

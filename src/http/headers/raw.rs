@@ -92,13 +92,12 @@ fn ends_cleanly(lines: &[u8]) -> bool {
 
 /// Control bytes, or a CR and LF that are not a pair. Without branches, so that it becomes vector code.
 fn has_stray_bytes(lines: &[u8]) -> bool {
-    let mut stray = false;
-    for (&byte, &next) in lines.iter().zip(&lines[1..]) {
+    let pairs = lines.iter().zip(&lines[1..]);
+    pairs.fold(0_u8, |stray, (&byte, &next)| {
         let line_end = (byte == b'\r') | (byte == b'\n');
         let control = ((byte < b' ') & (byte != b'\t') & !line_end) | (byte == 0x7f);
-        stray |= control | ((byte == b'\r') != (next == b'\n'));
-    }
-    stray
+        stray | u8::from(control | ((byte == b'\r') != (next == b'\n')))
+    }) != 0
 }
 
 #[cold]
@@ -148,7 +147,7 @@ fn check_fields(lines: &[u8], facts: &mut RawFacts) -> Result<(), Refusal> {
 }
 
 fn check_field(line: &[u8], facts: &mut RawFacts) -> Result<(), Refusal> {
-    let Some(name) = line.iter().position(|&b| b == b':') else {
+    let Some(name) = memchr(b':', line) else {
         return Err(no_colon(line));
     };
     if name == 0 || matches!(line[0], b' ' | b'\t') {

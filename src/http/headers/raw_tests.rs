@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::http::headers::Fault;
 
-const GOOD: &str = "GET /a?b=c HTTP/1.1\r\nHost: example.com\r\nAccept: */*\r\nX-Note:\ta\tb \r\nX-Empty:\r\n\r\n";
+const GOOD: &str =
+    "GET /a?b=c HTTP/1.1\r\nHost: example.com\r\nAccept: */*\r\nX-Note:\ta\tb \r\nX-Empty:\r\n\r\n";
 
 fn detail(head: &str) -> &'static str {
     let refusal = check_raw_head(head.as_bytes()).expect_err(&format!("{head:?} passed"));

@@ -1,5 +1,3 @@
-use http::HeaderValue;
-
 use super::*;
 
 fn asked(fields: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -67,4 +65,40 @@ fn refuses_a_broken_websocket_request() {
         twice.append(name, value);
         assert!(upgrade_wanted(&Method::GET, &twice, Version::HTTP_11).is_err(), "{name} twice");
     }
+}
+
+#[test]
+fn opens_the_tunnel_only_on_a_fitting_answer() {
+    let good = asked(&[
+        ("connection", "Upgrade"),
+        ("upgrade", "WebSocket"),
+        ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+    ]);
+    assert!(Upgrade::WebSocket.confirmed_by(&good));
+    for (name, value) in [
+        ("connection", "close"),
+        ("upgrade", "h2c"),
+        ("upgrade", "websocket, h2c"),
+        ("sec-websocket-accept", "x"),
+        ("transfer-encoding", "chunked"),
+    ] {
+        let mut headers = good.clone();
+        headers.insert(name, HeaderValue::from_static(value));
+        assert!(!Upgrade::WebSocket.confirmed_by(&headers), "{name}: {value}");
+        headers.remove(name);
+        assert_eq!(Upgrade::WebSocket.confirmed_by(&headers), name == "transfer-encoding", "without {name}");
+    }
+}
+
+#[test]
+fn writes_its_own_request_for_the_upgrade() {
+    let mut headers = websocket();
+    super::super::strip_hop_by_hop(&mut headers).unwrap();
+    assert!(!headers.contains_key(UPGRADE));
+    Upgrade::WebSocket.write(&mut headers);
+    assert_eq!(
+        (&headers[UPGRADE], &headers[CONNECTION]),
+        (&"websocket".parse().unwrap(), &"upgrade".parse().unwrap())
+    );
+    assert!(headers.contains_key(SEC_WEBSOCKET_KEY));
 }

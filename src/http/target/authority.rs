@@ -170,9 +170,9 @@ fn port(text: &[u8]) -> Result<Option<u16>, Refusal> {
     if digits.is_empty() || digits.len() > 5 {
         return Err(Refusal::bad("invalid port in the host"));
     }
-    let number = digits.iter().try_fold(0_u32, |number, b| {
-        b.is_ascii_digit().then(|| number * 10 + u32::from(b - b'0'))
-    });
+    let number = digits
+        .iter()
+        .try_fold(0_u32, |number, b| b.is_ascii_digit().then(|| number * 10 + u32::from(b - b'0')));
     match number.map(u16::try_from) {
         Some(Ok(port)) if port > 0 => Ok(Some(port)),
         _ => Err(Refusal::bad("invalid port in the host")),

@@ -103,7 +103,11 @@ fn decode_into(segment: &[u8], done: &mut Vec<u8>) -> Result<bool, Refusal> {
                 let (byte, after) = escape(after)?;
                 slash |= byte == b'/';
                 check_escaped(byte, after)?;
-                if is_unreserved(byte) { done.push(byte) } else { push_escape(byte, done) }
+                if is_unreserved(byte) {
+                    done.push(byte)
+                } else {
+                    push_escape(byte, done)
+                }
                 rest = after;
             }
             b';' => done.push(b';'),

@@ -11,7 +11,12 @@ fn hosts(values: &[&str]) -> HeaderMap {
     headers
 }
 
-fn of(method: &str, uri: &str, version: Version, values: &[&str]) -> Result<(String, Option<u16>, String), Refusal> {
+fn of(
+    method: &str,
+    uri: &str,
+    version: Version,
+    values: &[&str],
+) -> Result<(String, Option<u16>, String), Refusal> {
     let uri: Uri = uri.parse().unwrap();
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     let canonical = Canonical::of(&method, &uri, version, &hosts(values), 8192)?;
@@ -35,7 +40,8 @@ fn names_the_host_in_one_form() {
         ("[0:0::1]:8443", "[::1]:8443", Some(8443)),
         ("[2001:DB8::A]", "[2001:db8::a]", None),
     ] {
-        let made = of("GET", "/", Version::HTTP_11, &[host]).unwrap_or_else(|refusal| panic!("{host}: {refusal}"));
+        let made =
+            of("GET", "/", Version::HTTP_11, &[host]).unwrap_or_else(|refusal| panic!("{host}: {refusal}"));
         assert_eq!(made, (canonical.to_owned(), port, "/".to_owned()), "{host}");
     }
 }

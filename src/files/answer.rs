@@ -13,7 +13,6 @@ use super::body::{Piece, Source, pieces, single};
 use super::condition::{Outcome, Validators};
 use super::open::{Meta, Open};
 use super::range::Ranges;
-use super::root::NoFile;
 use super::{Ask, Settings};
 use crate::exchange::failure::{Failure, Kind};
 use crate::filter::compress::{self, Codec, vary_by_encoding};
@@ -42,19 +41,19 @@ pub(super) fn add_slash(ask: &Ask<'_>) -> Result<Response<Body>, Failure> {
 }
 
 /// The file, or what the conditions and ranges of the request make of it.
-pub(super) fn file(settings: &Settings, ask: &Ask<'_>, asked: &Open) -> Result<Response<Body>, Failure> {
+pub(super) fn file(settings: &Settings, ask: &Ask<'_>, asked: &Open) -> Response<Body> {
     let (file, codec) = select(ask, asked);
-    let meta = file.meta().map_err(NoFile::into_failure)?;
+    let meta = file.meta();
     let answer = Answer { settings, ask, asked, file, codec, meta: &meta };
     let validators = Validators { etag: meta.etag.as_bytes(), modified: meta.modified() };
-    Ok(match validators.check(ask.headers) {
+    match validators.check(ask.headers) {
         Outcome::Failed => bare(StatusCode::PRECONDITION_FAILED),
         Outcome::NotModified => answer.not_modified(),
         Outcome::Proceed => answer.content(&validators),
-    })
+    }
 }
 
-/// The file itself, or a compressed sibling that the client takes.
+/// The file itself, or a compressed sibling that the client takes and that is still there.
 fn select<'a>(ask: &Ask<'_>, asked: &'a Open) -> (&'a Open, Option<Codec>) {
     let mut order = [Codec::Gzip; 3];
     let count = asked.siblings.len().min(order.len());
@@ -62,7 +61,7 @@ fn select<'a>(ask: &Ask<'_>, asked: &'a Open) -> (&'a Open, Option<Codec>) {
         *place = *codec;
     }
     let chosen = ask.wanted.choose(&order[..count]);
-    let sibling = asked.siblings.iter().find(|(codec, _)| Some(*codec) == chosen);
+    let sibling = asked.siblings.iter().find(|(codec, file)| Some(*codec) == chosen && file.refresh());
     sibling.map_or((asked, None), |(codec, sibling)| (sibling, Some(*codec)))
 }
 
@@ -160,9 +159,6 @@ impl Answer<'_> {
     fn not_modified(&self) -> Response<Body> {
         let mut response = bare(StatusCode::NOT_MODIFIED);
         self.validate(response.headers_mut());
-        if self.may_be_compressed() {
-            vary_by_encoding(response.headers_mut());
-        }
         response
     }
 
@@ -192,16 +188,15 @@ impl Answer<'_> {
     }
 
     fn vary(&self, headers: &mut HeaderMap) {
-        if !self.asked.siblings.is_empty() {
+        if !self.asked.siblings.is_empty() || self.may_be_compressed() {
             vary_by_encoding(headers);
         }
     }
 
     /// Whether the compression filter compresses this for clients that take it.
     fn may_be_compressed(&self) -> bool {
-        let takes = |compress: &compress::Settings| {
-            compress.takes(&self.file.content_type, Some(self.meta.size))
-        };
+        let takes =
+            |compress: &compress::Settings| compress.takes(&self.file.content_type, Some(self.meta.size));
         self.codec.is_none() && self.ask.compress.is_some_and(takes)
     }
 

@@ -125,7 +125,10 @@ impl Source {
 
 fn finish(mut buffer: BytesMut, read: usize) -> io::Result<Bytes> {
     if read == 0 {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent"));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the file became shorter while it was sent",
+        ));
     }
     buffer.truncate(read);
     Ok(buffer.freeze())
@@ -297,7 +300,9 @@ mod tests {
 
     #[test]
     fn a_small_file_is_a_single_frame() {
-        assert!(matches!(single(&source(b"hello", false), 0, 5, None), Body::Full(bytes) if bytes == "hello"));
+        assert!(
+            matches!(single(&source(b"hello", false), 0, 5, None), Body::Full(bytes) if bytes == "hello")
+        );
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Files {
         }
         let path = path::decode(ask.path, self.settings.dotfiles)?;
         match self.find(&path, &ask).await.map_err(NoFile::into_failure)? {
-            Found::File(file) => answer::file(&self.settings, &ask, &file),
+            Found::File(file) => Ok(answer::file(&self.settings, &ask, &file)),
             Found::Directory => answer::add_slash(&ask),
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use http::HeaderValue;
 use rustix::fs::{Stat, fstat};
 
-use super::root::{NoFile, Root};
+use super::root::Root;
 use crate::filter::compress::Codec;
 
 /// An open file.
@@ -46,19 +46,23 @@ impl Open {
         Self { fd, content_type, remote, siblings, meta }
     }
 
-    /// Asks the kernel for the state of the file now.
-    pub(super) fn meta(&self) -> Result<Rc<Meta>, NoFile> {
-        let stat = fstat(&*self.fd)?;
+    /// What was known when [`refresh`](Self::refresh) was last called, or the file opened.
+    pub(super) fn meta(&self) -> Rc<Meta> {
+        Rc::clone(&self.meta.borrow())
+    }
+
+    /// Asks the kernel for the state of the file now, and says whether it still has a name: it has none when it
+    /// was deleted, or another file took its place. Remote files are not asked for: that could take long.
+    pub(super) fn refresh(&self) -> bool {
+        if self.remote {
+            return true;
+        }
+        let Ok(stat) = fstat(&*self.fd) else { return false };
         let mut meta = self.meta.borrow_mut();
         if !meta.is_of(&stat) {
             *meta = Rc::new(Meta::new(&stat));
         }
-        Ok(Rc::clone(&meta))
-    }
-
-    /// Whether the file has no name any more: it was deleted, or another took its place.
-    fn is_gone(&self) -> bool {
-        !fstat(&*self.fd).is_ok_and(|stat| stat.st_nlink > 0)
+        stat.st_nlink > 0
     }
 }
 
@@ -108,7 +112,8 @@ pub struct OpenFiles {
     keep: Duration,
 }
 
-/// How many files a core keeps open; a path has one place, which it may have to leave to another.
+/// How many files a core keeps open, each with up to three compressed siblings; a path has one place, which it may
+/// have to leave to another.
 const SLOTS: usize = 256;
 
 struct Slot {
@@ -144,7 +149,7 @@ impl OpenFiles {
         let slots = self.slots.borrow();
         let slot = slots[self.place(root, path)].as_ref()?;
         let same = Arc::ptr_eq(&slot.root, root) && *slot.path == *path;
-        let good = same && slot.until > Instant::now() && (slot.file.remote || !slot.file.is_gone());
+        let good = same && slot.until > Instant::now() && slot.file.refresh();
         good.then(|| Rc::clone(&slot.file))
     }
 

@@ -50,16 +50,11 @@ fn header_map(pairs: Headers) -> HeaderMap {
     pairs.iter().map(pair).collect()
 }
 
+#[derive(Default)]
 struct Client {
     open: OpenFiles,
     queue: Option<SendQueue>,
     compress: Option<compress::Settings>,
-}
-
-impl Default for Client {
-    fn default() -> Self {
-        Self { open: OpenFiles::default(), queue: None, compress: None }
-    }
 }
 
 struct Got {
@@ -309,6 +304,23 @@ fn precompressed_siblings_go_to_clients_that_take_them() {
 }
 
 #[test]
+fn whatever_may_be_compressed_varies_by_encoding() {
+    let dir = site();
+    let files = files(&dir);
+    let client = Client { compress: Some(compress::Settings::default()), ..Client::default() };
+    for (path, headers, status, vary) in [
+        ("/big.css", &[][..], 200, "Accept-Encoding"),
+        ("/big.css", &[("if-none-match", "*")], 304, "Accept-Encoding"),
+        ("/big.css", &[("range", "bytes=0-1")], 206, "Accept-Encoding"),
+        ("/big.bin", &[], 200, "-"),
+        ("/a.txt", &[], 200, "-"),
+    ] {
+        let got = client.ask(&files, "GET", path, headers).unwrap();
+        assert_eq!((got.status, got.header("vary")), (status, vary), "{path} {headers:?}");
+    }
+}
+
+#[test]
 fn missing_paths_fall_back_as_configured() {
     let dir = site();
     let try_files = vec![Try::Suffix(".html".into()), Try::File("/index.html".into())];
@@ -346,7 +358,10 @@ fn a_file_changed_or_replaced_is_noticed_at_once() {
     assert_eq!(client.ask(&files, "GET", "/a.txt", &[]).unwrap().body, b"replaced");
 
     fs::remove_file(dir.path().join("a.txt")).unwrap();
-    assert_eq!(client.ask(&files, "GET", "/a.txt", &[]).err().map(|failure| failure.kind), Some(Kind::NotFound));
+    assert_eq!(
+        client.ask(&files, "GET", "/a.txt", &[]).err().map(|failure| failure.kind),
+        Some(Kind::NotFound)
+    );
 }
 
 #[test]
@@ -402,7 +417,7 @@ fn says_what_is_wrong_with_a_root() {
 fn unreadable_files_are_denied() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = site();
-    fs::set_permissions(dir.path().join("a.txt"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(dir.path().join("a.txt"), fs::Permissions::from_mode(0o0)).unwrap();
     // The superuser may read everything, so there is nothing to see then.
     if fs::File::open(dir.path().join("a.txt")).is_err() {
         assert_eq!(refused(&files(&dir), "/a.txt"), Kind::Denied);

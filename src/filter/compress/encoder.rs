@@ -37,9 +37,7 @@ impl Encoder {
                     .window_size(i32::try_from(window).unwrap_or(MAX_WINDOW as i32));
                 Self::Brotli(Box::new(BrotliEncoder::with_params(sink, parameters)))
             }
-            Codec::Gzip => {
-                Self::Gzip(Box::new(GzipEncoder::with_quality(sink, Level::Precise(levels.gzip))))
-            }
+            Codec::Gzip => Self::Gzip(Box::new(GzipEncoder::with_quality(sink, Level::Precise(levels.gzip)))),
         }
     }
 

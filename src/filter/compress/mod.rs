@@ -198,7 +198,8 @@ fn forbids_transform(headers: &HeaderMap) -> bool {
 fn is_live(headers: &HeaderMap) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let essence = types::essence(content_type);
-    essence.eq_ignore_ascii_case(b"text/event-stream") || essence.eq_ignore_ascii_case(b"application/x-ndjson")
+    essence.eq_ignore_ascii_case(b"text/event-stream")
+        || essence.eq_ignore_ascii_case(b"application/x-ndjson")
 }
 
 /// Digests of the uncompressed bytes would be wrong from here on (RFC 9530 section 3).

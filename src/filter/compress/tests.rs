@@ -180,7 +180,8 @@ fn head_shows_the_headers_of_get_without_a_body() {
 
 #[test]
 fn varies_also_when_this_client_takes_no_codec() {
-    let (out, used) = Settings::default().apply(wanted("identity"), &Method::GET, response(text(5000).into()));
+    let (out, used) =
+        Settings::default().apply(wanted("identity"), &Method::GET, response(text(5000).into()));
     assert_eq!(used, None);
     assert_eq!(out.headers()["vary"], "Accept-Encoding");
     assert!(!out.headers().contains_key("content-encoding"));

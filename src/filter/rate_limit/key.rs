@@ -1,6 +1,6 @@
 //! Who is limited: a part of the request, made one number.
 
-use std::hash::{BuildHasher as _, Hash, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, header};
@@ -45,9 +45,7 @@ enum Part<'a> {
 
 impl Hasher {
     pub(super) fn hash(&self, key: &Key, input: &KeyInput<'_>) -> u64 {
-        let mut hasher = self.seed.build_hasher();
-        part(key, input).hash(&mut hasher);
-        hasher.finish()
+        self.seed.hash_one(part(key, input))
     }
 }
 

@@ -84,8 +84,6 @@ const LONGEST_FILL: Duration = Duration::from_secs(10 * 366 * 86_400);
 pub struct Limit<C: Clock = MonotonicClock> {
     settings: Settings,
     state: Arc<State<C>>,
-    /// Prebuilt `RateLimit-Policy`.
-    policy: Option<HeaderValue>,
 }
 
 /// What carries over when the plan is swapped.
@@ -103,22 +101,26 @@ struct Pace<C: Clock> {
 }
 
 /// What is left of an allowance; written into `RateLimit-*` fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Requests that a rested client may make at once.
     pub limit: u32,
     pub remaining: u32,
     /// Until the allowance is whole again.
     pub reset: Duration,
-    policy: Option<HeaderValue>,
+    /// The time in which `limit` requests are earned.
+    pub window: Duration,
 }
 
 /// What one limit says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// `None`: the limit has no rate.
     Allowed(Option<Standing>),
-    Refused { retry_after: Duration, standing: Option<Standing> },
+    Refused {
+        retry_after: Duration,
+        standing: Option<Standing>,
+    },
 }
 
 impl Limit {
@@ -138,8 +140,7 @@ impl<C: Clock> Limit<C> {
             Some(old) => Arc::clone(&old.state),
             None => Arc::new(State::new(&settings, clock)?),
         };
-        let policy = settings.rate.and_then(policy);
-        Ok(Self { settings, state, policy })
+        Ok(Self { settings, state })
     }
 
     pub fn settings(&self) -> &Settings {
@@ -156,7 +157,7 @@ impl<C: Clock> Limit<C> {
     /// Charges the rate of this limit with one request.
     pub fn check(&self, input: &KeyInput<'_>) -> Verdict {
         match &self.state.rate {
-            Some(pace) => pace.check(self.hash(input), self.policy.as_ref()),
+            Some(pace) => pace.check(self.hash(input)),
             None => Verdict::Allowed(None),
         }
     }
@@ -203,19 +204,20 @@ impl<C: Clock> Pace<C> {
         Ok(Self { limiter, table, period, burst: rate.burst.get() })
     }
 
-    fn check(&self, hash: u64, policy: Option<&HeaderValue>) -> Verdict {
+    fn check(&self, hash: u64) -> Verdict {
         match self.limiter.check_key(&hash) {
-            Ok(snapshot) => Verdict::Allowed(Some(self.standing(snapshot.remaining_burst_capacity(), policy))),
+            Ok(snapshot) => Verdict::Allowed(Some(self.standing(snapshot.remaining_burst_capacity()))),
             Err(not_until) => Verdict::Refused {
                 retry_after: not_until.wait_time_from(self.limiter.clock().now()),
-                standing: Some(self.standing(0, policy)),
+                standing: Some(self.standing(0)),
             },
         }
     }
 
-    fn standing(&self, remaining: u32, policy: Option<&HeaderValue>) -> Standing {
+    fn standing(&self, remaining: u32) -> Standing {
         let spent = self.burst.saturating_sub(remaining);
-        Standing { limit: self.burst, remaining, reset: self.period * spent, policy: policy.cloned() }
+        let window = self.period * self.burst;
+        Standing { limit: self.burst, remaining, reset: self.period * spent, window }
     }
 }
 
@@ -251,7 +253,7 @@ impl Refusal {
     /// Writes `Retry-After` (RFC 9110 section 10.2.3, whole seconds, rounded up) and the `RateLimit` fields.
     pub fn write(&self, headers: &mut HeaderMap) {
         headers.insert(RETRY_AFTER, HeaderValue::from(ceil_seconds(self.retry_after).max(1)));
-        if let Some(standing) = &self.standing {
+        if let Some(standing) = self.standing {
             standing.write(headers);
         }
     }
@@ -296,7 +298,7 @@ pub fn check<C: Clock>(limits: &[Arc<Limit<C>>], input: &KeyInput<'_>) -> Result
 impl Admission {
     fn tighten(&mut self, standing: Option<Standing>) {
         let Some(new) = standing else { return };
-        if self.standing.as_ref().is_none_or(|old| new.remaining < old.remaining) {
+        if self.standing.is_none_or(|old| new.remaining < old.remaining) {
             self.standing = Some(new);
         }
     }
@@ -327,16 +329,12 @@ impl Standing {
         headers.insert(LIMIT, HeaderValue::from(self.limit));
         headers.insert(REMAINING, HeaderValue::from(self.remaining));
         headers.insert(RESET, HeaderValue::from(ceil_seconds(self.reset)));
-        if let Some(policy) = &self.policy {
-            headers.insert(POLICY, policy.clone());
+        // `100;w=2`: a hundred requests in any window of two seconds. Digits and punctuation always fit.
+        let policy = format!("{};w={}", self.limit, ceil_seconds(self.window));
+        if let Ok(policy) = HeaderValue::from_str(&policy) {
+            headers.insert(POLICY, policy);
         }
     }
-}
-
-/// `100;w=2`: a hundred requests in any window of two seconds.
-fn policy(rate: Rate) -> Option<HeaderValue> {
-    let window = rate.per / rate.count.get() * rate.burst.get();
-    HeaderValue::from_str(&format!("{};w={}", rate.burst, ceil_seconds(window))).ok()
 }
 
 fn ceil_seconds(time: Duration) -> u64 {

@@ -168,7 +168,7 @@ mod tests {
                 let permits = &permits;
                 scope.spawn(move || {
                     for round in 0..2000_u64 {
-                        let _permit = Permits::enter(permits, hash((round + thread) % 20) | round % 4);
+                        let _permit = Permits::enter(permits, hash((round + thread) % 20) | (round % 4));
                     }
                 });
             }

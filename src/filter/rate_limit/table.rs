@@ -94,10 +94,7 @@ impl Set {
 }
 
 /// Lets the limiter replace the cell's TAT, again and again until nobody came between.
-fn charge<T, E>(
-    cell: &AtomicU64,
-    measure: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
-) -> Result<T, E> {
+fn charge<T, E>(cell: &AtomicU64, measure: impl Fn(Option<Nanos>) -> Result<(T, Nanos), E>) -> Result<T, E> {
     let mut seen = cell.load(Ordering::Acquire);
     loop {
         let (outcome, next) = measure(Some(Nanos::from(seen)))?;

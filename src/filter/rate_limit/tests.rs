@@ -174,7 +174,8 @@ fn state_outlives_a_reload_that_changes_only_what_is_shown() {
 fn refuses_settings_that_make_no_limit() {
     let bad = |settings| Limit::new(settings, None).err();
     assert_eq!(bad(Settings { rate: None, ..settings(1, 1) }), Some(BadLimit::Nothing));
-    let rate = |per, burst| Settings { rate: Some(Rate { count: n(1), per, burst: n(burst) }), ..settings(1, 1) };
+    let rate =
+        |per, burst| Settings { rate: Some(Rate { count: n(1), per, burst: n(burst) }), ..settings(1, 1) };
     assert_eq!(bad(rate(Duration::ZERO, 1)), Some(BadLimit::NoPeriod));
     assert_eq!(bad(rate(Duration::from_secs(86_400), 1_000_000)), Some(BadLimit::TooLong));
     assert_eq!(bad(rate(Duration::from_secs(86_400), 1000)), None);

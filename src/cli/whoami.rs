@@ -2,7 +2,8 @@
 //! configuration and the tool to see what a proxy really sends.
 //!
 //! `/` what it received, as text or (`?format=json`, `Accept: application/json`) JSON · `/healthz` · `/echo` the
-//! body back · `/bytes/N` · `/delay/MS` · `/status/CODE` · `/sse?n=5&every=100ms` an event stream.
+//! body back · `/bytes/N` · `/delay/MS` · `/status/CODE` · `/sse?n=5&every=100ms` an event stream · `/upgrade`
+//! changes to whatever protocol is asked for and gives every byte back.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -19,6 +20,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -127,6 +129,7 @@ async fn answer(request: Request<Incoming>, client: SocketAddr, who: &Who) -> Re
         ("healthz", "") => plain(StatusCode::OK, "ok\n"),
         ("echo", "") => echo(request),
         ("sse", "") => events(&request),
+        ("upgrade", "") => upgrade(request),
         ("bytes", count) => bytes(count),
         ("delay", delay) => delayed(delay).await,
         ("status", code) => status(code),
@@ -155,6 +158,27 @@ fn echo(request: Request<Incoming>) -> Response<Body> {
     let mut response = Response::new(Body::stream(request.into_body().map_err(BodyError::from)));
     let kind = kind.unwrap_or(HeaderValue::from_static("application/octet-stream"));
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// RFC 9110 section 7.8: the answer names the protocol that was asked for.
+fn upgrade(request: Request<Incoming>) -> Response<Body> {
+    let Some(protocol) = request.headers().get(header::UPGRADE).cloned() else {
+        return plain(StatusCode::UPGRADE_REQUIRED, "ask with Connection: upgrade and Upgrade: NAME\n");
+    };
+    tokio::task::spawn_local(async move {
+        let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
+        // It is the stream that went in.
+        let Ok(parts) = upgraded.downcast::<Io<TcpStream>>() else { return };
+        let (mut read, mut write) = parts.io.0.into_split();
+        if write.write_all(&parts.read_buf).await.is_ok() {
+            let _ = tokio::io::copy(&mut read, &mut write).await;
+        }
+    });
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert(header::UPGRADE, protocol);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response
 }
 
@@ -273,7 +297,7 @@ fn as_json(request: &Request<Incoming>, client: SocketAddr, who: &Who) -> Respon
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
     use tokio::sync::oneshot;
     use tokio::task::LocalSet;
 
@@ -352,6 +376,23 @@ mod tests {
                            connection: close\r\n\r\nhello";
             let answer = ask(address, request).await;
             assert!(answer.contains("content-type: a/b\r\n") && answer.contains("hello"), "{answer}");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn an_upgraded_connection_gives_every_byte_back() {
+        with_server(async |address, _stop| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head =
+                "GET /upgrade HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nearly";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(b" and late").await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 101 ") && answer.contains("upgrade: echo\r\n"), "{answer}");
+            assert!(answer.ends_with("\r\n\r\nearly and late"), "{answer}");
         })
         .await;
     }

@@ -215,7 +215,8 @@ impl Authority {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = rcgen::DistinguishedName::new();
-        if let Some(first) = names.first() {
+        // RFC 5280 appendix A.1: a common name has at most 64 characters.
+        if let Some(first) = names.first().filter(|name| name.len() <= 64) {
             params.distinguished_name.push(DnType::CommonName, first.as_str());
         }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

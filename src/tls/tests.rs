@@ -226,6 +226,44 @@ async fn a_connection_covers_only_hosts_with_its_certificate() {
 }
 
 #[tokio::test]
+async fn who_trusts_the_local_authority_trusts_its_certificates() {
+    const DAY: u64 = 86_400;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let dir = tempfile::tempdir().unwrap();
+    let pair = local::ensure(dir.path(), &["localhost".to_owned()], now).unwrap();
+    let before = std::fs::read(local::ca_path(dir.path())).unwrap();
+    local::ensure(dir.path(), &["localhost".to_owned()], now + 3_500 * DAY).unwrap();
+    let again = std::fs::read(local::ca_path(dir.path())).unwrap();
+    assert_ne!(before, again);
+    let settings = settings(vec![pair], &[("localhost", &[0])], &[0]);
+    let server = server(&settings);
+    let trusting = |chain: Vec<u8>| client_for(&[CertPair { chain, ..settings.pairs[0].clone() }]);
+    for name in ["localhost", "127.0.0.1", "::1"] {
+        shake(&server, &trusting(before.clone()), name).await;
+    }
+    // The library does not look at the dates of an authority: this tells of key and name.
+    shake(&server, &trusting(again), "localhost").await;
+    let other = tempfile::tempdir().unwrap();
+    local::ensure(other.path(), &["localhost".to_owned()], now).unwrap();
+    let stranger = std::fs::read(local::ca_path(other.path())).unwrap();
+    assert!(try_shake(&server, &trusting(stranger), "localhost").await.1.is_err());
+}
+
+#[tokio::test]
+async fn without_a_common_protocol_there_is_no_connection() {
+    let settings = settings(vec![ecdsa(&["a.test"])], &[("a.test", &[0])], &[]);
+    let mut client = client_for(&settings.pairs);
+    client.alpn_protocols = vec![b"acme-tls/1".to_vec()];
+    let error = try_shake(&server(&settings), &client, "a.test").await.0.unwrap_err();
+    assert_eq!(error.why, Why::NothingInCommon);
+    let only_http1 = server(&Settings { http2: false, ..settings.clone() });
+    client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    assert_eq!(shake(&only_http1, &client, "a.test").await.alpn, Some("http/1.1"));
+    client.alpn_protocols = Vec::new();
+    assert_eq!(shake(&only_http1, &client, "a.test").await.alpn, None);
+}
+
+#[tokio::test]
 async fn plain_http_is_told_from_broken_tls() {
     let settings = settings(vec![ecdsa(&["a.test"])], &[("a.test", &[0])], &[]);
     let (ours, mut theirs) = tokio::io::duplex(4096);

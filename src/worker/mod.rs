@@ -31,8 +31,8 @@ use std::time::Duration;
 pub use output::{Line, Stream};
 pub use supervisor::{Prepared, Supervisor, WorkerStatus};
 
-/// How to run the workers of one upstream.
-#[derive(Clone, Debug)]
+/// How to run the workers of one upstream. Equal settings need no new workers on a reload.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Name of the upstream; its workers are called `NAME-0`, `NAME-1`, …
     pub name: Arc<str>,
@@ -85,6 +85,8 @@ pub enum Ready {
     Connect,
     /// It answers `GET` of this path with 2xx.
     Http { path: String },
+    /// It accepts a connection on this Unix socket: for services of our own that use no port.
+    Socket { path: PathBuf },
 }
 
 /// Which ports workers get.

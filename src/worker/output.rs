@@ -42,8 +42,7 @@ impl Capture {
     pub(super) async fn run(self, output: impl AsyncRead + Unpin) {
         let mut reader = BufReader::new(output);
         let mut line = Vec::new();
-        loop {
-            let Ok(bytes) = reader.fill_buf().await else { break };
+        while let Ok(bytes) = reader.fill_buf().await {
             if bytes.is_empty() {
                 break;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Empty;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::Ready;
 use super::io::Io;
@@ -25,10 +25,13 @@ pub(super) async fn until_ready(address: SocketAddr, ready: &Ready) {
 }
 
 async fn is_ready(address: SocketAddr, ready: &Ready) -> Option<()> {
+    if let Ready::Socket { path } = ready {
+        return UnixStream::connect(path).await.ok().map(drop);
+    }
     let stream = TcpStream::connect(address).await.ok()?;
     match ready {
-        Ready::Connect => Some(()),
         Ready::Http { path } => answers_well(stream, address, path).await.then_some(()),
+        Ready::Connect | Ready::Socket { .. } => Some(()),
     }
 }
 
@@ -47,7 +50,8 @@ async fn answers_well(stream: TcpStream, address: SocketAddr, path: &str) -> boo
         let outcome = sender.send_request(request).await;
         outcome.is_ok_and(|response| response.status().is_success())
     };
-    // The connection is driven beside; its end also ends the wait for the answer.
+    // The connection is only driven here: it may end in the moment in which it delivers the answer, and when it
+    // ends without one the sender fails.
     tokio::select! {
         biased;
         good = answer => good,

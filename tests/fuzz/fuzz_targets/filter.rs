@@ -21,7 +21,11 @@ fuzz_target!(|data: &[u8]| {
             query.matches(&own.unwrap_or(Value::Null));
         }
         Err(error) => {
-            assert!((1..=text.chars().count() + 1).contains(&error.column), "column {} of {text:?}", error.column);
+            assert!(
+                (1..=text.chars().count() + 1).contains(&error.column),
+                "column {} of {text:?}",
+                error.column
+            );
             assert!(!error.to_string().chars().any(|c| c.is_control() && c != '\n'), "{error}");
         }
     }

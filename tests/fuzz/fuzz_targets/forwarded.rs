@@ -17,7 +17,12 @@ fuzz_target!(|data: &[u8]| {
     for family in [Family::Either, Family::XForwarded, Family::Forwarded] {
         let trust = Trust::new(vec!["10.0.0.0/8".parse().expect("a net")], family);
         let untrusted = resolve(&headers, STRANGER, &trust).expect("strangers are not even read");
-        assert!(untrusted.ip == STRANGER && !untrusted.trusted && untrusted.host.is_none() && untrusted.proto.is_none());
+        assert!(
+            untrusted.ip == STRANGER
+                && !untrusted.trusted
+                && untrusted.host.is_none()
+                && untrusted.proto.is_none()
+        );
         if let Ok(client) = resolve(&headers, SENDER, &trust) {
             assert!(client.trusted);
             assert!(client.ip == SENDER || contains_fields(&headers), "an address out of nothing");

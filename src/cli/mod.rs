@@ -3,7 +3,11 @@
 //! Exit codes: 0 done, 1 failed, 2 usage, 3 bad config, 4 not permitted or address in use, 5 no instance,
 //! 130 interrupted.
 
+mod check;
+
 use std::process::ExitCode;
+
+pub use check::check;
 
 /// How a command ended; the number is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@ mod paths;
 mod rate_limit;
 mod real;
 mod record;
+mod record_fields;
 mod reload;
 mod retry;
 mod slow;

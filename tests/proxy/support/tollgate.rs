@@ -179,10 +179,6 @@ impl Tollgate {
         self.https.expect("status lists no listener named https")
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     pub(crate) fn plain(&self) -> Http1 {
         Http1::plain(self.http)
     }

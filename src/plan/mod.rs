@@ -3,6 +3,9 @@
 //! An exchange loads the plan once and keeps it to its end, so a reload never changes a request half-way.
 //! [`compile`] makes a plan from the configuration without any I/O.
 
+pub mod compile;
+pub mod ground;
+
 use std::sync::Arc;
 use std::time::Duration;
 

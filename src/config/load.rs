@@ -14,7 +14,7 @@ use super::read::{Read, Sink, Word, read_at, read_key, unknown_key};
 use super::reference;
 use super::server::Server;
 use super::shape::{Kind, Literal};
-use super::{Config, Diagnostic, Diagnostics, Named, Severity, Sources, check, codes};
+use super::{Config, Diagnostic, Diagnostics, Named, Severity, Sources, check, codes, syntax};
 
 /// No configuration is that large; a mistaken name of a file may be.
 const MAX_TEXT: u64 = 16 << 20;
@@ -57,7 +57,9 @@ struct Loader<'a> {
     sources: Sources,
     sink: Sink,
     whole: Whole,
-    has_syntax_errors: bool,
+    syntax_errors: Vec<Diagnostic>,
+    /// The lines with syntax errors, by file: whatever else is said about them is confusing.
+    wrong_lines: Vec<(Arc<str>, Vec<u32>)>,
 }
 
 /// The tables of all files.
@@ -73,21 +75,23 @@ struct Whole {
 impl<'a> Loader<'a> {
     fn new(variables: Variables<'a>) -> Self {
         let (sources, sink, whole) = (Sources::default(), Sink::default(), Whole::default());
-        Self { variables, sources, sink, whole, has_syntax_errors: false }
+        Self { variables, sources, sink, whole, syntax_errors: Vec::new(), wrong_lines: Vec::new() }
     }
 
     /// Takes the tables of a file over; returns its root for `include`.
     fn parse(&mut self, name: Arc<str>, text: &Arc<str>) -> Node {
         self.sources.add(Arc::clone(&name), Arc::clone(text));
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut reader = Reader { file: name, text, variables: self.variables, sink: &mut self.sink };
+        let mut reader = Reader { file: Arc::clone(&name), text, variables: self.variables, sink: &mut self.sink };
+        let root = reader.document(&table);
+        let mut wrong_lines = Vec::new();
         for error in &errors {
             let place = reader.place("", error.span().unwrap_or(0..0));
-            reader.sink.push(syntax_error(error.message(), &place));
+            wrong_lines.push(place.line());
+            self.syntax_errors.push(syntax::error(error.message(), &place, &root, text));
         }
-        self.has_syntax_errors |= !errors.is_empty();
-        let root = reader.document(&table);
         self.take(&root);
+        self.wrong_lines.push((name, wrong_lines));
         root
     }
 
@@ -137,6 +141,9 @@ impl<'a> Loader<'a> {
 
     fn finish(mut self) -> Result<Config, Diagnostics> {
         let config = self.config();
+        let wrong_lines = &self.wrong_lines;
+        self.sink.found.retain(|one| !syntax::is_on(wrong_lines, &one.place));
+        self.sink.found.append(&mut self.syntax_errors);
         let has_errors = self.sink.found.iter().any(|one| one.severity == Severity::Error);
         match config {
             Some(config) if !has_errors => Ok(Config { sources: self.sources, warnings: self.sink.found, ..config }),
@@ -162,7 +169,7 @@ impl<'a> Loader<'a> {
             warnings: Vec::new(),
         };
         // What follows from a line that was not understood would only hide the reason.
-        if !self.has_syntax_errors {
+        if self.syntax_errors.is_empty() {
             check::check(&config, &names, &mut self.sink);
             config.files = files::read_all(&config, &mut self.sink);
         }
@@ -205,13 +212,6 @@ fn find(full: &str, pattern: &At<Arc<str>>, sink: &mut Sink) -> Vec<std::path::P
         sink.push(wrong.help("includes are relative to the file that they stand in"));
     }
     found
-}
-
-fn syntax_error(message: &str, place: &Place) -> Diagnostic {
-    if message.starts_with("duplicate key") {
-        return Diagnostic::error(codes::TWICE, "the same key stands twice").at(place, "again here");
-    }
-    Diagnostic::error(codes::SYNTAX, message).at(place, "")
 }
 
 fn only_once(place: &mut Option<Entry>, entry: &Entry, sink: &mut Sink) {

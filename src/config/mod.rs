@@ -27,6 +27,7 @@ pub mod schema;
 pub mod server;
 pub mod shape;
 pub mod site;
+mod syntax;
 pub mod timeouts;
 pub mod upstream;
 pub mod words;

@@ -74,8 +74,8 @@ impl Kind {
     /// In a sentence: `a duration such as "10s"`.
     pub fn describe(&self) -> String {
         match self {
-            Self::Word { what, example: "" } => format!("a {what}"),
-            Self::Word { what, example } => format!("a {what} such as \"{example}\""),
+            Self::Word { what, example: "" } => with_article(what),
+            Self::Word { what, example } => format!("{} such as \"{example}\"", with_article(what)),
             Self::Choice { words, .. } => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
             Self::Bool => "true or false".to_owned(),
             Self::Integer { .. } => "a whole number".to_owned(),
@@ -90,9 +90,16 @@ impl Kind {
         match self {
             Self::Word { what, .. } | Self::Choice { what, .. } => format!("{what}s"),
             Self::Table(_) | Self::Map { .. } => "tables".to_owned(),
+            Self::Any(kinds) => kinds.iter().map(Self::plural).collect::<Vec<_>>().join(" or "),
             other => other.describe(),
         }
     }
+}
+
+/// `a size`, `an address`.
+pub fn with_article(what: &str) -> String {
+    let article = if what.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+    format!("{article} {what}")
 }
 
 impl Literal {

@@ -1,6 +1,7 @@
 //! The config language from outside: what bad files are told, and that everything shipped is good.
 
 mod bad;
+mod broken;
 mod reference;
 mod shipped;
 mod values;

@@ -21,21 +21,26 @@ pub(super) fn check(config: &Config, sink: &mut Sink) {
     log(config, sink);
 }
 
+/// The keys that listen.
+const LISTENERS: &[&str] = &["http", "https"];
+
 fn listeners(config: &Config, sink: &mut Sink) {
     let server = &config.server;
-    if server.http.is_none() && server.https.is_none() && !sink.is_broken(&server.place) {
+    if server.http.is_none() && server.https.is_none() && !sink.is_broken_at(&server.place, LISTENERS) {
         let wrong = Diagnostic::error(codes::NO_LISTENER, "nothing is listened on").at(&server.place, "");
         sink.push(wrong.help("add `http = \":80\"`, `https = \":443\"`, or both to `[server]`"));
     }
     if server.h2c.value && server.http.is_none() {
         sink.push(without_effect(&server.h2c.place, "`h2c` has no meaning without `http`"));
     }
-    let any_tls = config.sites.iter().any(|site| site.body.tls.is_some());
+    let any_tls = config.sites.iter().any(|site| {
+        site.body.tls.is_some() || sink.is_broken_at(&site.name.place, &["tls"])
+    });
     if let Some(https) = server.https.as_ref().filter(|_| !any_tls && !config.sites.is_empty()) {
         let wrong = Diagnostic::error(codes::NO_CERTIFICATE, "https is listened on, but no site has `tls`");
         sink.push(wrong.at(&https.place, "").help("add `tls = \"local\"` or `tls = { cert = \"…\", key = \"…\" }` to a site"));
     }
-    if config.sites.is_empty() {
+    if config.sites.is_empty() && sink.found.is_empty() {
         let doubt = Diagnostic::warning(codes::NO_SITE, "there is no site: every request is answered 404");
         sink.push(doubt.help("add a table such as `[site.\"example.com\"]`"));
     }
@@ -90,7 +95,7 @@ fn hosts(config: &Config, sink: &mut Sink) {
 }
 
 fn site_tls(config: &Config, site: &Named<Host, Site>, sink: &mut Sink) {
-    if site.body.routes.is_empty() && !sink.is_broken(&site.body.routes.place) {
+    if site.body.routes.is_empty() && !sink.is_broken_at(&site.name.place, &["routes"]) {
         let message = format!("site `{}` has no route: every request is answered 404", site.name.value);
         sink.push(Diagnostic::warning(codes::NO_ROUTE, message).at(&site.name.place, ""));
     }
@@ -100,7 +105,7 @@ fn site_tls(config: &Config, site: &Named<Host, Site>, sink: &mut Sink) {
         }
         return;
     };
-    if config.server.https.is_none() && !sink.is_broken(&config.server.place) {
+    if config.server.https.is_none() && !sink.is_broken_at(&config.server.place, LISTENERS) {
         let message = format!("site `{}` has `tls`, but `[server]` has no `https`", site.name.value);
         let wrong = Diagnostic::error(codes::TLS_WITHOUT_HTTPS, message).at(&tls.place, "");
         sink.push(wrong.help("add `https = \":443\"` to `[server]`"));
@@ -138,7 +143,7 @@ fn limits(config: &Config, sink: &mut Sink) {
     for limit in &config.limits {
         let (name, body) = (&limit.name, &limit.body);
         let is_empty = body.rate.is_none() && body.concurrency.is_none();
-        let is_broken = sink.found.iter().any(|one| is_below(one, name.place.spot().map_or("", |spot| &spot.key)));
+        let is_broken = sink.is_broken_at(&name.place, &["rate", "concurrency"]);
         if is_empty && !is_broken {
             let wrong = Diagnostic::error(codes::NOTHING_LIMITED, format!("limit `{}` limits nothing", name.value));
             sink.push(wrong.at(&name.place, "").help("add `rate = \"10/s\"`, `concurrency = 10`, or both"));
@@ -147,11 +152,6 @@ fn limits(config: &Config, sink: &mut Sink) {
             sink.push(without_effect(&burst.place, "`burst` has no meaning without `rate`"));
         }
     }
-}
-
-fn is_below(one: &Diagnostic, key: &str) -> bool {
-    let found = one.place.spot().and_then(|spot| spot.key.strip_prefix(key));
-    found.is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn log(config: &Config, sink: &mut Sink) {

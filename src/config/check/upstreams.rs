@@ -16,12 +16,7 @@ pub(super) fn check(config: &Config, sink: &mut Sink) {
 
 fn endpoints(upstream: &Named<Name, Upstream>, sink: &mut Sink) {
     let (name, body) = (&upstream.name, &upstream.body);
-    let prefix = name.place.spot().map_or("", |spot| &spot.key);
-    let is_broken = sink.found.iter().any(|one| {
-        let key = one.place.spot().map_or("", |spot| &*spot.key);
-        key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(".servers") || rest.starts_with(".workers"))
-    });
-    if is_broken {
+    if sink.is_broken_at(&name.place, &["servers", "workers"]) {
         return;
     }
     if body.servers.is_empty() && body.workers.is_none() {

@@ -248,6 +248,7 @@ impl Word for HostPolicy {
         match text {
             "pass" => Ok(Self::Pass),
             "upstream" => Ok(Self::Upstream),
+            _ if text.contains("://") => Err(Problem::new("a host name has no scheme")),
             _ => {
                 let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
                 if !is_bracketed_ipv6(host) {

@@ -19,6 +19,8 @@ mod source;
 mod stats;
 mod summary;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod top;
 mod words;
 

@@ -147,7 +147,7 @@ fn ask(
     let mut report = None;
     let mut failed = None;
     let target = target("/logs/search", asked, count);
-    let walk = client::get(address, &target, &mut |line| {
+    let mut on_line = |line: &mut [u8]| {
         let Ok(text) = std::str::from_utf8(line) else { return Flow::Continue(()) };
         let Ok(value) = serde_json::from_str::<serde_json::Value>(text) else { return Flow::Continue(()) };
         match value["kind"].as_str() {
@@ -157,8 +157,8 @@ fn ask(
             _ => return on_row(&Row { json: text, value: &value }),
         }
         Flow::Continue(())
-    });
-    runtime()?.block_on(walk)?;
+    };
+    runtime()?.block_on(client::get(address, &target, &mut on_line))?;
     match (report, failed) {
         (_, Some(failed)) => Err(CommandError::Usage(format!("the log service failed: {failed}"))),
         (Some(report), None) => Ok(report),

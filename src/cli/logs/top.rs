@@ -68,11 +68,9 @@ pub(super) fn run(args: &TopArgs) -> Result<bool, CommandError> {
     let report = Source::new(&args.source)?.each(&asked, &mut |row| {
         if is_request(row.value) {
             let names: Vec<String> = fields.iter().map(|field| name_of(field, row.value)).collect();
-            match groups.get_mut(&names) {
-                Some(group) => group.add(row.value),
-                None if groups.len() < MAX_GROUPS => groups.entry(names).or_default().add(row.value),
-                None => others.add(row.value),
-            }
+            let has_room = groups.len() < MAX_GROUPS || groups.contains_key(&names);
+            let group = if has_room { groups.entry(names).or_default() } else { &mut others };
+            group.add(row.value);
         }
         Flow::Continue(())
     })?;

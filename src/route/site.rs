@@ -93,7 +93,7 @@ impl<S, R> Site<S, R> {
             if let Some(route) = self.first_of(&node.group, head, watch) {
                 return Some(route);
             }
-            next = None::<usize>.map(|at| &self.prefixes.nodes[at]);
+            next = node.shorter.map(|at| &self.prefixes.nodes[at]);
         }
         None
     }

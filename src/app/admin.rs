@@ -59,11 +59,20 @@ pub struct Status {
     pub config: String,
     /// Configurations loaded since the start, the first one included.
     pub plans: u64,
-    pub listeners: Vec<String>,
+    pub listeners: Vec<ListenerStatus>,
     pub connections: Count,
     pub requests: Count,
     pub upstreams: Vec<UpstreamStatus>,
     pub log: LogStatus,
+}
+
+/// An address that is listened on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListenerStatus {
+    /// `http` or `https`.
+    pub name: String,
+    pub address: String,
 }
 
 /// How many now, and since the start.

@@ -33,14 +33,26 @@ pub enum Presence {
 #[derive(Clone, Debug)]
 pub enum Kind {
     /// A string with a grammar: what it is, and an example.
-    Word { what: &'static str, example: &'static str },
-    Choice { what: &'static str, words: &'static [&'static str] },
+    Word {
+        what: &'static str,
+        example: &'static str,
+    },
+    Choice {
+        what: &'static str,
+        words: &'static [&'static str],
+    },
     Bool,
-    Integer { min: i64, max: i64 },
+    Integer {
+        min: i64,
+        max: i64,
+    },
     List(Box<Kind>),
     OneOrMany(Box<Kind>),
     /// Free keys; what the key is, and what each value is.
-    Map { key: &'static str, value: Box<Kind> },
+    Map {
+        key: &'static str,
+        value: Box<Kind>,
+    },
     Table(Shape),
     Any(Vec<Kind>),
 }
@@ -76,7 +88,9 @@ impl Kind {
         match self {
             Self::Word { what, example: "" } => with_article(what),
             Self::Word { what, example } => format!("{} such as \"{example}\"", with_article(what)),
-            Self::Choice { words, .. } => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
+            Self::Choice { words, .. } => {
+                words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
+            }
             Self::Bool => "true or false".to_owned(),
             Self::Integer { .. } => "a whole number".to_owned(),
             Self::List(of) => format!("a list of {}", of.plural()),
@@ -88,12 +102,20 @@ impl Kind {
 
     fn plural(&self) -> String {
         match self {
-            Self::Word { what, .. } | Self::Choice { what, .. } => format!("{what}s"),
+            Self::Word { what, .. } | Self::Choice { what, .. } => plural(what),
             Self::Table(_) | Self::Map { .. } => "tables".to_owned(),
             Self::Any(kinds) => kinds.iter().map(Self::plural).collect::<Vec<_>>().join(" or "),
             other => other.describe(),
         }
     }
+}
+
+/// `sizes`, `addresses`, `parts of a request`.
+fn plural(what: &str) -> String {
+    let (noun, rest) =
+        what.find(" of ").or_else(|| what.find(" to ")).map_or((what, ""), |at| what.split_at(at));
+    let ending = if noun.ends_with('s') { "es" } else { "s" };
+    format!("{noun}{ending}{rest}")
 }
 
 /// `a size`, `an address`.

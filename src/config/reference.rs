@@ -99,7 +99,7 @@ fn collect(path: &str, kind: &Kind, found: &mut Vec<(String, Shape)>) {
         Kind::List(item) => collect(&format!("{path}[]"), item, found),
         Kind::OneOrMany(item) | Kind::Map { value: item, .. } => collect(path, item, found),
         Kind::Any(kinds) => kinds.iter().for_each(|kind| collect(path, kind, found)),
-        Kind::Word { .. } | Kind::Choice { .. } | Kind::Bool | Kind::Integer { .. } => {}
+        Kind::Word { .. } | Kind::Choice { .. } | Kind::Bool | Kind::Only(_) | Kind::Integer { .. } => {}
     }
 }
 
@@ -130,6 +130,7 @@ fn cell(kind: &Kind) -> String {
             words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")
         }
         Kind::Bool => "`true`, `false`".to_owned(),
+        Kind::Only(on) => format!("`{on}`"),
         Kind::Integer { min, max } if *max == i64::from(u32::MAX) => format!("number from {min}"),
         Kind::Integer { min, max } => format!("number from {min} to {max}"),
         Kind::List(item) if matches!(**item, Kind::Table(_)) => "list of tables".to_owned(),

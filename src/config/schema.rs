@@ -54,6 +54,7 @@ fn of(kind: &Kind, tables: &mut Map<String, Value>) -> Value {
         Kind::Word { what, example } => json!({ "type": "string", "title": what, "examples": [example] }),
         Kind::Choice { words, .. } => json!({ "type": "string", "enum": words }),
         Kind::Bool => json!({ "type": "boolean" }),
+        Kind::Only(on) => json!({ "const": on }),
         Kind::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::List(item) => json!({ "type": "array", "items": of(item, tables) }),
         Kind::OneOrMany(item) => {

@@ -42,6 +42,8 @@ pub enum Kind {
         words: &'static [&'static str],
     },
     Bool,
+    /// A switch that is only ever written one way.
+    Only(bool),
     Integer {
         min: i64,
         max: i64,
@@ -74,7 +76,7 @@ impl Kind {
             (Self::Any(kinds), _) => kinds.iter().any(|kind| kind.accepts(value)),
             (Self::OneOrMany(_), Value::List(_))
             | (Self::Word { .. } | Self::Choice { .. }, Value::Text(_))
-            | (Self::Bool, Value::Bool(_))
+            | (Self::Bool | Self::Only(_), Value::Bool(_))
             | (Self::Integer { .. }, Value::Integer(_))
             | (Self::List(_), Value::List(_))
             | (Self::Map { .. } | Self::Table(_), Value::Table(_)) => true,
@@ -92,6 +94,7 @@ impl Kind {
                 words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
             }
             Self::Bool => "true or false".to_owned(),
+            Self::Only(on) => on.to_string(),
             Self::Integer { .. } => "a whole number".to_owned(),
             Self::List(of) => format!("a list of {}", of.plural()),
             Self::OneOrMany(of) => format!("{} or a list of them", of.describe()),

@@ -151,7 +151,7 @@ pub struct True;
 
 impl Read for False {
     fn kind() -> Kind {
-        Kind::Bool
+        Kind::Only(false)
     }
 
     fn read(node: &Node, sink: &mut Sink) -> Option<Self> {
@@ -161,7 +161,7 @@ impl Read for False {
 
 impl Read for True {
     fn kind() -> Kind {
-        Kind::Bool
+        Kind::Only(true)
     }
 
     fn read(node: &Node, sink: &mut Sink) -> Option<Self> {

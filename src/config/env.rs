@@ -22,7 +22,12 @@ pub fn process_env(name: &str) -> Option<String> {
 }
 
 /// `text` with every variable put in; None when one of them could not be, which is reported.
-pub(super) fn expand(text: &str, place: &Place, variables: Variables<'_>, sink: &mut Sink) -> Option<Arc<str>> {
+pub(super) fn expand(
+    text: &str,
+    place: &Place,
+    variables: Variables<'_>,
+    sink: &mut Sink,
+) -> Option<Arc<str>> {
     let mut done = String::with_capacity(text.len());
     let mut is_whole = true;
     let mut rest = text;
@@ -94,7 +99,8 @@ mod tests {
     fn expanded(text: &str) -> (String, usize) {
         let mut sink = Sink::default();
         let env: Variables<'_> = &|name| (name == "HOME").then(|| "/root\" x = 1".to_owned());
-        let text = expand(text, &Place::Default, env, &mut sink).map_or(String::new(), |text| text.to_string());
+        let text =
+            expand(text, &Place::Default, env, &mut sink).map_or(String::new(), |text| text.to_string());
         (text, sink.found.len())
     }
 

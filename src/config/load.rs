@@ -9,7 +9,7 @@ use super::env::Variables;
 use super::files::{self, LoadedFile, LoadedFiles};
 use super::log::Log;
 use super::node::{Entry, Node, Reader};
-use super::place::{At, Place};
+use super::place::At;
 use super::read::{Read, Sink, Word, read_at, read_key, unknown_key};
 use super::reference;
 use super::server::Server;
@@ -82,13 +82,15 @@ impl<'a> Loader<'a> {
     fn parse(&mut self, name: Arc<str>, text: &Arc<str>) -> Node {
         self.sources.add(Arc::clone(&name), Arc::clone(text));
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut reader = Reader { file: Arc::clone(&name), text, variables: self.variables, sink: &mut self.sink };
+        let mut reader =
+            Reader { file: Arc::clone(&name), text, variables: self.variables, sink: &mut self.sink };
         let root = reader.document(&table);
         let mut wrong_lines = Vec::new();
         for error in &errors {
             let place = reader.place("", error.span().unwrap_or(0..0));
             wrong_lines.push(place.line());
-            self.syntax_errors.push(syntax::error(error.message(), &place, &root, text));
+            let wrong = syntax::error(error.message(), &place, &root, &reader);
+            self.syntax_errors.push(wrong);
         }
         self.take(&root);
         self.wrong_lines.push((name, wrong_lines));
@@ -146,7 +148,9 @@ impl<'a> Loader<'a> {
         self.sink.found.append(&mut self.syntax_errors);
         let has_errors = self.sink.found.iter().any(|one| one.severity == Severity::Error);
         match config {
-            Some(config) if !has_errors => Ok(Config { sources: self.sources, warnings: self.sink.found, ..config }),
+            Some(config) if !has_errors => {
+                Ok(Config { sources: self.sources, warnings: self.sink.found, ..config })
+            }
             _ => Err(Diagnostics::new(self.sources, self.sink.found)),
         }
     }
@@ -242,7 +246,8 @@ fn twice(first: &Entry, second: &Entry) -> Diagnostic {
 }
 
 fn no_cache_yet(entry: &Entry) -> Diagnostic {
-    Diagnostic::error(codes::NOT_YET, "the response cache is not available in this version").at(&entry.key_place, "")
+    Diagnostic::error(codes::NOT_YET, "the response cache is not available in this version")
+        .at(&entry.key_place, "")
 }
 
 /// `[server]` or `[log]`; all defaults when nobody wrote it.

@@ -92,7 +92,14 @@ impl Reader<'_> {
     /// A place in this file.
     pub fn place(&self, key: &str, span: std::ops::Range<usize>) -> Place {
         let (line, column) = line_and_column(self.text, span.start);
-        let spot = Spot { file: Arc::clone(&self.file), key: key.into(), line, column, start: span.start, end: span.end };
+        let spot = Spot {
+            file: Arc::clone(&self.file),
+            key: key.into(),
+            line,
+            column,
+            start: span.start,
+            end: span.end,
+        };
         Place::File(Arc::new(spot))
     }
 
@@ -103,7 +110,12 @@ impl Reader<'_> {
         Value::Table(entries.into_iter().map(|(key, value)| self.entry(key, value, path)).collect())
     }
 
-    fn entry(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>, path: &str) -> Entry {
+    fn entry(
+        &mut self,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+        path: &str,
+    ) -> Entry {
         let name = key.get_ref().as_ref();
         let path = join(path, name);
         let node = self.node(value, &path);

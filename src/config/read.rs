@@ -80,7 +80,11 @@ impl Sink {
     }
 
     pub fn bad_value(&mut self, place: &Place, what: &str, example: &str, problem: Problem) {
-        let label = if example.is_empty() { String::new() } else { format!("expected {} such as \"{example}\"", with_article(what)) };
+        let label = if example.is_empty() {
+            String::new()
+        } else {
+            format!("expected {} such as \"{example}\"", with_article(what))
+        };
         let mut wrong = Diagnostic::error(codes::BAD_VALUE, problem.message).at(place, label);
         if let Some(help) = problem.help {
             wrong = wrong.help(help);

@@ -1,21 +1,41 @@
 //! What the TOML parser reports, as diagnostics.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::node::{Node, Value};
+use super::node::{Node, Reader, Value};
 use super::place::{Place, Spot};
 use super::{Diagnostic, codes};
 
 /// One error of the parser. For a key that stands twice, also where it stands first.
-pub(super) fn error(message: &str, place: &Place, root: &Node, text: &str) -> Diagnostic {
+pub(super) fn error(message: &str, place: &Place, root: &Node, file: &Reader<'_>) -> Diagnostic {
     if !message.starts_with("duplicate key") {
         return Diagnostic::error(codes::SYNTAX, message).at(place, "");
     }
     let wrong = Diagnostic::error(codes::TWICE, "the same key stands twice").at(place, "again here");
-    match place.spot().and_then(|again| first_of(root, again, text)) {
+    let Some(again) = place.spot() else { return wrong };
+    let first = same_header(again, file.text).map(|span| file.place("", span));
+    match first.as_ref().or_else(|| first_of(root, again, file.text)) {
         Some(first) => wrong.also(first, "first here"),
         None => wrong,
     }
+}
+
+/// The first line with the same `[header]` as the one of `again`.
+fn same_header(again: &Spot, text: &str) -> Option<Range<usize>> {
+    let wanted = header(again, text)?;
+    let line_start = text.get(..again.start)?.rfind('\n').map_or(0, |at| at + 1);
+    if !text.get(line_start..)?.trim_start().starts_with(wanted) {
+        return None;
+    }
+    let mut start = 0;
+    for line in text.get(..line_start)?.split_inclusive('\n') {
+        if line.trim() == wanted {
+            return Some(start..start + line.trim_end().len());
+        }
+        start += line.len();
+    }
+    None
 }
 
 /// Whether `place` is on one of these lines: what else is said about a line that was not understood is confusing.

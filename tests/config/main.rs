@@ -1,5 +1,7 @@
 //! The config language from outside: what bad files are told, and that everything shipped is good.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
 mod bad;
 mod broken;
 mod reference;

@@ -33,12 +33,17 @@ fn listeners(config: &Config, sink: &mut Sink) {
     if server.h2c.value && server.http.is_none() {
         sink.push(without_effect(&server.h2c.place, "`h2c` has no meaning without `http`"));
     }
-    let any_tls = config.sites.iter().any(|site| {
-        site.body.tls.is_some() || sink.is_broken_at(&site.name.place, &["tls"])
-    });
+    let any_tls = config
+        .sites
+        .iter()
+        .any(|site| site.body.tls.is_some() || sink.is_broken_at(&site.name.place, &["tls"]));
     if let Some(https) = server.https.as_ref().filter(|_| !any_tls && !config.sites.is_empty()) {
         let wrong = Diagnostic::error(codes::NO_CERTIFICATE, "https is listened on, but no site has `tls`");
-        sink.push(wrong.at(&https.place, "").help("add `tls = \"local\"` or `tls = { cert = \"…\", key = \"…\" }` to a site"));
+        sink.push(
+            wrong
+                .at(&https.place, "")
+                .help("add `tls = \"local\"` or `tls = { cert = \"…\", key = \"…\" }` to a site"),
+        );
     }
     if config.sites.is_empty() && sink.found.is_empty() {
         let doubt = Diagnostic::warning(codes::NO_SITE, "there is no site: every request is answered 404");
@@ -81,7 +86,8 @@ fn clash(one: &Listen, other: &Listen) -> bool {
 
 fn hosts(config: &Config, sink: &mut Sink) {
     let mut seen: Vec<&At<Host>> = Vec::new();
-    let names = config.sites.iter().flat_map(|site| std::iter::once(&site.name).chain(site.body.aliases.iter()));
+    let names =
+        config.sites.iter().flat_map(|site| std::iter::once(&site.name).chain(site.body.aliases.iter()));
     for name in names {
         match seen.iter().find(|other| other.value == name.value) {
             Some(other) => sink.push(
@@ -101,7 +107,10 @@ fn site_tls(config: &Config, site: &Named<Host, Site>, sink: &mut Sink) {
     }
     let Some(tls) = &site.body.tls else {
         if site.body.redirect_http.is_written() {
-            sink.push(without_effect(&site.body.redirect_http.place, "`redirect_http` has no meaning without `tls`"));
+            sink.push(without_effect(
+                &site.body.redirect_http.place,
+                "`redirect_http` has no meaning without `tls`",
+            ));
         }
         return;
     };
@@ -111,18 +120,25 @@ fn site_tls(config: &Config, site: &Named<Host, Site>, sink: &mut Sink) {
         sink.push(wrong.help("add `https = \":443\"` to `[server]`"));
     }
     if matches!(tls.value, Tls::Source(TlsSource::Acme)) {
-        let wrong = Diagnostic::error(codes::NOT_YET, "`acme` is not available in this version").at(&tls.place, "");
+        let wrong =
+            Diagnostic::error(codes::NOT_YET, "`acme` is not available in this version").at(&tls.place, "");
         sink.push(wrong.help("use `tls = { cert = \"…\", key = \"…\" }`, or `tls = \"local\"`"));
     }
     if matches!(&tls.value, Tls::Pairs(pairs) if pairs.is_empty()) && !sink.is_broken(&tls.place) {
-        sink.push(Diagnostic::error(codes::BAD_VALUE, "the list of certificates is empty").at(&tls.place, ""));
+        sink.push(
+            Diagnostic::error(codes::BAD_VALUE, "the list of certificates is empty").at(&tls.place, ""),
+        );
     }
 }
 
 fn trust(nets: &[At<Net>], sink: &mut Sink) {
     for net in nets.iter().filter(|net| net.0.iter().any(|net| net.prefix_len() == 0)) {
         let doubt = Diagnostic::warning(codes::TRUST_ALL, format!("`{}` trusts everybody", net.written));
-        sink.push(doubt.at(&net.place, "").note("then every client may choose the address that limits and records show"));
+        sink.push(
+            doubt
+                .at(&net.place, "")
+                .note("then every client may choose the address that limits and records show"),
+        );
     }
 }
 
@@ -145,7 +161,8 @@ fn limits(config: &Config, sink: &mut Sink) {
         let is_empty = body.rate.is_none() && body.concurrency.is_none();
         let is_broken = sink.is_broken_at(&name.place, &["rate", "concurrency"]);
         if is_empty && !is_broken {
-            let wrong = Diagnostic::error(codes::NOTHING_LIMITED, format!("limit `{}` limits nothing", name.value));
+            let wrong =
+                Diagnostic::error(codes::NOTHING_LIMITED, format!("limit `{}` limits nothing", name.value));
             sink.push(wrong.at(&name.place, "").help("add `rate = \"10/s\"`, `concurrency = 10`, or both"));
         }
         if let Some(burst) = body.burst.as_ref().filter(|_| body.rate.is_none() && !is_broken && !is_empty) {
@@ -163,7 +180,8 @@ fn log(config: &Config, sink: &mut Sink) {
         sink.push(without_effect(&log.data.place, "`data` has no meaning without the embedded log service"));
     }
     if log.service.value == LogService::None && log.file.is_none() && !log.stdout.value {
-        let doubt = Diagnostic::warning(codes::LOG_NOWHERE, "the access records go nowhere").at(&log.service.place, "");
+        let doubt = Diagnostic::warning(codes::LOG_NOWHERE, "the access records go nowhere")
+            .at(&log.service.place, "");
         sink.push(doubt.help("add `file` or `stdout = true`, or use the embedded log service"));
     }
 }

@@ -100,7 +100,8 @@ impl Life {
             () = probe::until_ready(address, &self.settings.ready) => None,
             () = tokio::time::sleep(self.settings.ready_timeout) => {
                 let how = process.stop(self.settings.stop_timeout).await;
-                return self.died(format!("not ready within {:?}; {how}", self.settings.ready_timeout), Duration::ZERO);
+                let patience = self.settings.ready_timeout;
+                return self.died(format!("not ready on {address} within {patience:?}; {how}"), Duration::ZERO);
             }
         };
         match order {

@@ -245,6 +245,19 @@ async fn a_taken_port_is_replaced_and_told() {
 }
 
 #[tokio::test]
+async fn a_taken_fixed_port_is_reported_and_its_owner_gets_no_requests() {
+    let squatter = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = squatter.local_addr().unwrap().port();
+    let settings = Settings { port: PortChoice::From(port), ready: Ready::Connect, ..shell("sleep 600") };
+    let mut fixture = Fixture::start(settings);
+    assert_eq!(fixture.event().await.state, State::Starting);
+    assert_eq!(fixture.event().await.state, State::Waiting);
+    let end = fixture.supervisor.status()[0].last_end.clone().unwrap();
+    assert_eq!(end, format!("cannot start: somebody else listens on 127.0.0.1:{port}"));
+    within(fixture.supervisor.stop()).await;
+}
+
+#[tokio::test]
 async fn over_its_memory_limit_it_is_replaced() {
     let mut fixture = Fixture::start(Settings { memory_limit: Some(1), ..server(0) });
     fixture.until(State::Serving).await;

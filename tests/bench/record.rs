@@ -15,7 +15,7 @@ use tollgate::record::{EndAt, EndBy, Proto, Record, Tls};
 const ROUNDS: u32 = 7;
 const TIMES: u32 = 300_000;
 /// Fewer than the ring takes.
-const WRITES: u32 = 50_000;
+const WRITES: u32 = 5_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let record = typical();
@@ -51,12 +51,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The whole cost on the core: sequence number, encoding, ring. The ring takes a round, and is emptied between rounds.
 fn write_to_log(record: &Record<'_>) -> Result<(), Box<dyn Error>> {
     let sinks = vec![SinkSettings::File(FileSettings { rotate_bytes: 0, ..FileSettings::new("/dev/null") })];
-    let settings = Settings { ring_bytes: 64 << 20, ..Settings::new("bench", sinks) };
+    let settings = Settings::new("bench", sinks);
     let (logs, collector) = open(settings, 1)?;
     let running = collector.spawn()?;
     let metrics = running.metrics();
     let mut best = f64::MAX;
-    for _ in 0..ROUNDS {
+    for _ in 0..ROUNDS * 10 {
         let start = Instant::now();
         (0..WRITES).for_each(|_| logs[0].write(black_box(record)));
         best = best.min(start.elapsed().as_nanos() as f64 / f64::from(WRITES));

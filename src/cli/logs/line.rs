@@ -55,7 +55,8 @@ fn target(out: &mut String, entry: &Value, wide: bool) -> Rendered {
     if let Some(kind) = kind {
         write!(out, " [{}]", Safe(kind))?;
     }
-    if let Some(method) = text(entry, "method") {
+    let path = text(entry, "path");
+    if let Some(method) = text(entry, "method").or(path.map(|_| NOTHING)) {
         let host = text(entry, "host").unwrap_or(NOTHING);
         let path = text(entry, "path").unwrap_or("");
         let path = if wide { path } else { cut(path) };

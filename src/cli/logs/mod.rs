@@ -36,7 +36,7 @@ use args::Command;
 /// Why a reading command gave up.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
-    #[error("{0}")]
+    #[error(transparent)]
     Filter(#[from] QueryError),
     #[error("{0}")]
     Usage(String),

@@ -16,7 +16,9 @@ struct Line {
 }
 
 fn call(words: &[&str]) -> Exit {
-    run(Line::try_parse_from(std::iter::once(&"logs").chain(words)).unwrap_or_else(|error| panic!("{error}")).logs)
+    run(Line::try_parse_from(std::iter::once(&"logs").chain(words))
+        .unwrap_or_else(|error| panic!("{error}"))
+        .logs)
 }
 
 const ID: &str = "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4";
@@ -92,7 +94,8 @@ fn a_service_and_its_directory_answer_alike() {
 fn post(socket: &Path, body: &str) {
     let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
     let length = body.len();
-    let head = format!("POST /logs HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    let head =
+        format!("POST /logs HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
     stream.write_all((head + body).as_bytes()).unwrap();
     let mut answer = String::new();
     std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();

@@ -151,7 +151,8 @@ pub(crate) fn open(settings: &Settings) -> Result<Running, ServiceError> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let tails = broadcast::Sender::new(TAIL_GROUPS);
     let files = hours::HourFiles::new(settings.clone(), Arc::clone(&counts));
-    let committer = commit::Committer::new(receiver, files, streams, tails.clone(), Arc::clone(&counts), lock);
+    let committer =
+        commit::Committer::new(receiver, files, streams, tails.clone(), Arc::clone(&counts), lock);
     let thread = std::thread::Builder::new().name("log-store".into());
     let thread = thread.spawn(move || committer.run()).map_err(failed)?;
     Ok(Running { store: Store { sender, tails, counts }, thread })

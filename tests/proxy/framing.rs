@@ -309,7 +309,8 @@ fn frames_the_body_by_its_headers_whatever_the_method() {
     for method in ["GET", "OPTIONS", "DELETE", "HEAD", "PROPFIND"] {
         let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
         let length = smuggled.len();
-        let request = format!("{method} /{method} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{smuggled}");
+        let request =
+            format!("{method} /{method} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{smuggled}");
         assert_eq!(connection.ask(request).status, 200, "{method}");
     }
     let targets: Vec<String> = doors.origin.requests().into_iter().map(|got| got.target).collect();
@@ -346,7 +347,9 @@ fn never_reuses_an_upstream_connection_whose_body_was_not_fully_sent() {
 fn refuses_ambiguous_framing_of_an_upstream_answer() {
     let origin = Origin::with(|talk| {
         let answer = match talk.path() {
-            "/cl-te" => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            "/cl-te" => {
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+            }
             "/two-cl" => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
             "/bad-cl" => "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
             "/bad-te" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: nonsense\r\n\r\nok",

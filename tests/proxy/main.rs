@@ -7,4 +7,31 @@
 
 mod support;
 
+mod balance;
+mod bodies;
+mod compression;
+mod connection_header;
+mod drain;
+mod expect;
+mod files;
+mod floods;
+mod forwarding;
 mod framing;
+mod h2;
+mod host;
+mod limits;
+mod matrix;
+mod methods;
+mod paths;
+mod rate_limit;
+mod real;
+mod record;
+mod record_fields;
+mod reload;
+mod retry;
+mod slow;
+mod timeouts;
+mod tls;
+mod trailers;
+mod upgrade;
+mod workers;

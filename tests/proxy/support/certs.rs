@@ -40,7 +40,10 @@ pub(crate) fn client(alpn: &[&str]) -> Arc<ClientConfig> {
     client_with(alpn, rustls::DEFAULT_VERSIONS)
 }
 
-pub(crate) fn client_with(alpn: &[&str], versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+pub(crate) fn client_with(
+    alpn: &[&str],
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(AUTHORITY.der.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

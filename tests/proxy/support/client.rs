@@ -1,7 +1,7 @@
 //! A raw HTTP/1 client: sends exactly the bytes that it is given, over TCP or TLS, whole or byte by byte.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -106,11 +106,6 @@ impl Http1 {
         false
     }
 
-    /// Ends our sending direction; the answer can still be read.
-    pub(crate) fn finish_sending(&self) {
-        let _ = self.socket().shutdown(Shutdown::Write);
-    }
-
     /// Drops the connection with a reset instead of an orderly end.
     pub(crate) fn reset(self) {
         reset(self.socket());
@@ -155,6 +150,9 @@ pub(crate) fn one_shot(mut connection: Http1, request: &[u8], way: Way) -> (Resu
 pub(crate) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
+
+/// Names and values as they came.
+pub(crate) type Fields = Vec<(String, String)>;
 
 /// What came back.
 #[derive(Clone, Debug, Default)]
@@ -234,7 +232,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Start line and fields of a head; `None` when the stream ended before its first byte.
-    pub(crate) fn head(&mut self) -> io::Result<Option<(String, Vec<(String, String)>)>> {
+    pub(crate) fn head(&mut self) -> io::Result<Option<(String, Fields)>> {
         if self.buffer.is_empty() && !self.fill()? {
             return Ok(None);
         }
@@ -242,7 +240,7 @@ impl<R: Read> Reader<R> {
         Ok(Some((start, self.fields()?)))
     }
 
-    pub(crate) fn fields(&mut self) -> io::Result<Vec<(String, String)>> {
+    pub(crate) fn fields(&mut self) -> io::Result<Fields> {
         let mut fields = Vec::new();
         loop {
             let line = self.line()?;
@@ -265,7 +263,7 @@ impl<R: Read> Reader<R> {
         Ok(data)
     }
 
-    pub(crate) fn chunked(&mut self) -> io::Result<(Vec<u8>, Vec<(String, String)>)> {
+    pub(crate) fn chunked(&mut self) -> io::Result<(Vec<u8>, Fields)> {
         let mut body = Vec::new();
         loop {
             let piece = self.chunk()?;

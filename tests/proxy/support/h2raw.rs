@@ -149,13 +149,17 @@ impl H2 {
             };
             match frame.kind {
                 GOAWAY => return Ending::GoAway(code(&frame.payload[4..])),
-                RST_STREAM if frame.stream == stream && status == 0 => return Ending::Reset(code(&frame.payload)),
+                RST_STREAM if frame.stream == stream && status == 0 => {
+                    return Ending::Reset(code(&frame.payload));
+                }
                 RST_STREAM if frame.stream == stream => return Ending::Answer(status, body),
                 HEADERS if frame.stream == stream => status = status_of(&frame.payload).unwrap_or(status),
                 DATA if frame.stream == stream => body.extend_from_slice(&frame.payload),
                 _ => continue,
             }
-            let ends = frame.stream == stream && matches!(frame.kind, HEADERS | DATA) && frame.flags & END_STREAM != 0;
+            let ends = frame.stream == stream
+                && matches!(frame.kind, HEADERS | DATA)
+                && frame.flags & END_STREAM != 0;
             if ends && status >= 200 {
                 return Ending::Answer(status, body);
             }

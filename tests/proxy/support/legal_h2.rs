@@ -63,7 +63,10 @@ impl LegalH2 {
     }
 
     /// Sends all requests at once; the answers come in the order of the requests.
-    pub(crate) fn ask_all(&mut self, requests: Vec<http::Request<Full<Bytes>>>) -> Vec<Result<Answer, hyper::Error>> {
+    pub(crate) fn ask_all(
+        &mut self,
+        requests: Vec<http::Request<Full<Bytes>>>,
+    ) -> Vec<Result<Answer, hyper::Error>> {
         let Self { runtime, sender } = self;
         runtime.block_on(async {
             let mut answers = Vec::new();
@@ -158,4 +161,3 @@ pub(crate) fn request(method: &str, scheme: &str, path: &str, body: &str) -> htt
     let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
     http::Request::builder().method(method).uri(uri).body(body).unwrap()
 }
-

@@ -9,10 +9,12 @@ pub(crate) mod origin;
 pub(crate) mod records;
 pub(crate) mod tollgate;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-pub(crate) use client::{Answer, Http1, Way};
+use socket2::{Domain, Socket, Type};
+
+pub(crate) use client::{Http1, Way};
 pub(crate) use origin::{Origin, Talk};
 pub(crate) use tollgate::{Setup, Tollgate};
 
@@ -47,10 +49,39 @@ pub(crate) fn pause(time: Duration) {
     }
 }
 
-/// An address where nobody listens: connecting to it is refused.
-pub(crate) fn refusing_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+/// An address where connecting is refused, for as long as this lives: bound, so that nobody else gets it.
+pub(crate) struct DeadEnd {
+    pub(crate) address: SocketAddr,
+    _bound: Socket,
+}
+
+impl DeadEnd {
+    pub(crate) fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        Self { address, _bound: socket }
+    }
+}
+
+/// A GET for the site `localhost`.
+pub(crate) fn get(path: &str) -> String {
+    get_with(path, "")
+}
+
+/// A GET with further header lines, each ended by CRLF.
+pub(crate) fn get_with(path: &str, lines: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n")
+}
+
+/// A POST with a body of known length.
+pub(crate) fn post(path: &str, body: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// `Ok` when the two are equal, else what was seen instead.
+pub(crate) fn equal<T: PartialEq + std::fmt::Debug>(seen: &T, wanted: &T) -> Result<(), String> {
+    if seen == wanted { Ok(()) } else { Err(format!("{seen:?} instead of {wanted:?}")) }
 }
 
 /// Runs every case, collects what went wrong, and fails once with the whole list.

@@ -68,10 +68,7 @@ impl Origin {
         Self::at(TcpListener::bind("127.0.0.1:0").unwrap(), script)
     }
 
-    pub(crate) fn at(
-        listener: TcpListener,
-        script: impl Fn(&mut Talk<'_>) + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn at(listener: TcpListener, script: impl Fn(&mut Talk<'_>) + Send + Sync + 'static) -> Self {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             script: Box::new(script),

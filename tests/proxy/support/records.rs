@@ -17,7 +17,9 @@ impl Records {
         let bytes = std::fs::read(&self.file).unwrap_or_default();
         let complete = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let lines = bytes[..complete].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).unwrap_or_else(|error| bad_line(line, &error))).collect()
+        lines
+            .map(|line| serde_json::from_slice(line).unwrap_or_else(|error| bad_line(line, &error)))
+            .collect()
     }
 
     /// Requests whose path or query holds `marker`.

@@ -28,7 +28,7 @@ pub(crate) struct Setup {
     cores: usize,
     h2c: bool,
     https: bool,
-    env: Vec<(String, String)>,
+    service: String,
 }
 
 impl Setup {
@@ -42,7 +42,7 @@ impl Setup {
             cores: 1,
             h2c: true,
             https: false,
-            env: Vec::new(),
+            service: "none".to_owned(),
         }
     }
 
@@ -58,6 +58,12 @@ impl Setup {
 
     pub(crate) fn log(mut self, line: impl Into<String>) -> Self {
         self.log.push(line.into());
+        self
+    }
+
+    /// Ships the records to a log service, beside the file.
+    pub(crate) fn ship_to(mut self, service: &str) -> Self {
+        service.clone_into(&mut self.service);
         self
     }
 
@@ -94,7 +100,8 @@ impl Setup {
     }
 
     pub(crate) fn text(&self) -> String {
-        let mut server = vec!["http = \"127.0.0.1:0\"".to_owned(), "admin = \"unix:DIR/control.sock\"".to_owned()];
+        let mut server =
+            vec!["http = \"127.0.0.1:0\"".to_owned(), "admin = \"unix:DIR/control.sock\"".to_owned()];
         server.push(format!("cores = {}", self.cores));
         if self.h2c {
             server.push("h2c = true".to_owned());
@@ -103,7 +110,7 @@ impl Setup {
             server.push("https = \"127.0.0.1:0\"".to_owned());
         }
         server.extend(self.server.iter().cloned());
-        let mut log = vec!["service = \"none\"".to_owned(), "file = \"DIR/access.log\"".to_owned()];
+        let mut log = vec![format!("service = \"{}\"", self.service), "file = \"DIR/access.log\"".to_owned()];
         log.extend(self.log.iter().cloned());
         let text = format!("[server]\n{}\n[log]\n{}\n{}", server.join("\n"), log.join("\n"), self.rest);
         text.replace("DIR", &self.dir().display().to_string())
@@ -118,7 +125,6 @@ impl Setup {
         let child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
             .args(["run", "-c"])
             .arg(&config)
-            .envs(self.env.iter().cloned())
             .env_remove("RUST_LOG")
             .current_dir(self.dir())
             .stdin(Stdio::null())
@@ -171,10 +177,6 @@ impl Tollgate {
     #[track_caller]
     pub(crate) fn https(&self) -> SocketAddr {
         self.https.expect("status lists no listener named https")
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     pub(crate) fn plain(&self) -> Http1 {

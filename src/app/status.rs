@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::admin::{Count, EndpointStatus, ListenerStatus, LogStatus, Status, UpstreamStatus};
 use super::reload::Control;
-use crate::access_log::Metrics;
+use crate::access_log::{Metrics, Reason};
 use crate::listener::Address;
 use crate::listener::gate::Gate;
 use crate::process::clock::process_ms;
@@ -45,6 +45,7 @@ impl View {
             },
             upstreams: plan.upstreams.iter().map(|upstream| self.upstream(upstream)).collect(),
             log: log(&self.metrics),
+            ..Status::default()
         }
     }
 
@@ -75,5 +76,18 @@ fn endpoint_status(endpoint: &Endpoint) -> EndpointStatus {
 }
 
 fn log(metrics: &Metrics) -> LogStatus {
-    LogStatus { records: metrics.written(), delivered: metrics.delivered(), dropped: BTreeMap::from_iter(metrics.lost()) }
+    let mut dropped = BTreeMap::new();
+    let all = std::iter::once(&metrics.dropped).chain(metrics.sinks.iter().map(|sink| &sink.dropped));
+    for lost in all {
+        for reason in Reason::ALL {
+            if lost.get(reason) > 0 {
+                *dropped.entry(reason.word().to_owned()).or_default() += lost.get(reason);
+            }
+        }
+    }
+    LogStatus {
+        records: metrics.records.load(Ordering::Relaxed),
+        delivered: metrics.sinks.iter().map(|sink| sink.written.load(Ordering::Relaxed)).max().unwrap_or(0),
+        dropped,
+    }
 }

@@ -91,6 +91,7 @@ impl Compiler<'_> {
         let timeouts = self.config.timeouts(site_words, words);
         let value = Arc::new(Route {
             name: name.as_str().into(),
+            is_prefix: matches!(words.path.value, PathWords::Prefix(_)),
             site: Arc::clone(site),
             action: self.action(index, words, &timeouts)?,
             encoded_slash: match words.encoded_slash.value {

@@ -1,7 +1,7 @@
 //! The commands as they are called, against a real directory and a real service. What they print is tested where it
 //! is made; here it is that they find, and how they exit.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use clap::Parser;
@@ -98,6 +98,6 @@ fn post(socket: &Path, body: &str) {
         format!("POST /logs HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
     stream.write_all((head + body).as_bytes()).unwrap();
     let mut answer = String::new();
-    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"accepted\":2"), "{answer}");
 }

@@ -131,6 +131,11 @@ impl Running {
         self.store.clone()
     }
 
+    /// Ready when the writing thread has ended, whatever the reason.
+    pub(crate) async fn ended(&self) {
+        self.store.sender.closed().await;
+    }
+
     /// Writes what was handed over before, then ends the thread.
     pub(crate) async fn close(self) -> Result<(), ServiceError> {
         // A failed send means that the thread has ended by itself; joining it tells.

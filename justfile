@@ -35,9 +35,11 @@ soak *arguments:
     cargo build --release
     tests/soak/mixed.py {{arguments}}
 
-# One target with coverage feedback and sanitizers; needs nightly and cargo-fuzz.
+# One target for as long as you like; what it finds is kept in tests/fuzz/artifacts, what it learns in tests/fuzz/corpus.
 fuzz target seconds="300":
-    cargo +nightly fuzz run --fuzz-dir tests/fuzz {{target}} -- -max_total_time={{seconds}}
+    mkdir -p tests/fuzz/corpus/{{target}} tests/fuzz/artifacts
+    RUSTC_WRAPPER=$PWD/tests/fuzz/instrument cargo build --manifest-path tests/fuzz/Cargo.toml --target-dir tests/fuzz/target
+    tests/fuzz/target/debug/{{target}} -max_total_time={{seconds}} -artifact_prefix=tests/fuzz/artifacts/ tests/fuzz/corpus/{{target}} tests/fuzz/seeds/{{target}}
 
 ci *steps:
     .ci/run {{steps}}

@@ -37,6 +37,8 @@ pub struct Live {
     pub permits: Vec<Permit>,
     /// The tightest allowance of the limits, told to the client.
     pub standing: Option<Standing>,
+    /// Methods that other routes of the path take, for `Allow`.
+    pub allowed: Vec<Method>,
     /// Takes over after a 101 answer.
     pub tunnel: Option<Tunnel>,
     wire: Rc<Wire>,
@@ -65,7 +67,7 @@ impl Live {
         redactor: Arc<Redactor>,
         wire: Rc<Wire>,
     ) -> Self {
-        Self { exchange, permits: Vec::new(), standing: None, tunnel: None, wire, writer, redactor, state: State::Open }
+        Self { exchange, permits: Vec::new(), standing: None, allowed: Vec::new(), tunnel: None, wire, writer, redactor, state: State::Open }
     }
 
     pub fn wire(&self) -> &Rc<Wire> {

@@ -6,11 +6,14 @@ use std::path::Path;
 use serde_json::json;
 
 use super::Exit;
-use crate::config::{self, Config, Diagnostics};
+use crate::app::ground::{self, Purpose, chain};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::{self, Config, Diagnostics, codes};
+use crate::plan::compile::compile;
 
-/// Reads the configuration at `path` with all its files and prints what is wrong or doubtful: for people on stderr,
-/// as one JSON object on stdout with `json`. With `strict`, warnings count as errors. Binds nothing.
-pub fn check(path: &Path, json: bool, strict: bool, color: bool) -> Exit {
+/// Reads the configuration at `path` with all its files, compiles it, and prints what is wrong or doubtful: for people
+/// on stderr, as one JSON object on stdout with `json`. With `strict`, warnings count as errors. Binds nothing.
+pub(super) fn check(path: &Path, json: bool, strict: bool, color: bool) -> Exit {
     let found = match config::load(path, &config::process_env) {
         Ok(config) => compiled(&config),
         Err(found) => found,
@@ -24,9 +27,19 @@ pub fn check(path: &Path, json: bool, strict: bool, color: bool) -> Exit {
     }
 }
 
-/// The checks of those who build rooms from the configuration go here.
+/// What the rooms say about the configuration, besides what the configuration says about itself.
 fn compiled(config: &Config) -> Diagnostics {
-    config.diagnostics()
+    let ground = match ground::gather(config, Purpose::Check) {
+        Ok(ground) => ground,
+        Err(error) => {
+            let mut found = config.diagnostics();
+            found.push(Diagnostic::error(codes::BAD_CERTIFICATE, chain(&error)));
+            return found;
+        }
+    };
+    match compile(config, &ground) {
+        Ok((_, found)) | Err(found) => found,
+    }
 }
 
 fn print_text(found: &Diagnostics, color: bool) -> std::io::Result<()> {

@@ -46,6 +46,10 @@ codes! {
     NO_CARRY = "E0216", "a `*` carries over what no `*` stands for";
     NO_CERTIFICATE = "E0217", "https is listened on, but no site has `tls`";
     OUT_OF_ORDER = "E0218", "two values contradict each other";
+    UNFIT = "E0301", "a part of the plan cannot be built";
+    BAD_CERTIFICATE = "E0302", "a certificate or its key cannot be used";
+    NO_ROOT = "E0303", "a directory of files cannot be served";
+    CERTIFICATE_FINDING = "W0301", "something about a certificate that its owner should know";
     UNUSED_LIMIT = "W0103", "a limit is never used";
     UNUSED_UPSTREAM = "W0104", "an upstream is never used";
     SHADOWED_ROUTE = "W0105", "a route can never match";

@@ -86,16 +86,19 @@ impl Diagnostic {
         }
     }
 
-    /// By place; what has none comes last.
-    fn order(&self) -> (bool, &str, usize, Severity, &'static str) {
-        let (file, start) = self.place.spot().map_or(("", 0), |spot| (&*spot.file, spot.start));
-        (self.place.is_default(), file, start, self.severity, self.code.code)
+    /// By place, the files in the order of their reading; what has no place comes last.
+    fn order(&self, sources: &Sources) -> (usize, usize, Severity, &'static str) {
+        let (file, start) =
+            self.place.spot().map_or((usize::MAX, 0), |spot| (sources.index(&spot.file), spot.start));
+        (file, start, self.severity, self.code.code)
     }
 }
 
 /// The known name that a typing mistake away from `wanted`, if one is near enough.
 fn nearest<'a>(wanted: &str, known: &[&'a str]) -> Option<&'a str> {
-    let distance = |name: &str| strsim::damerau_levenshtein(&wanted.to_lowercase().replace('_', "-"), &name.replace('_', "-"));
+    let distance = |name: &str| {
+        strsim::damerau_levenshtein(&wanted.to_lowercase().replace('_', "-"), &name.replace('_', "-"))
+    };
     let best = known.iter().copied().map(|name| (distance(name), name)).min()?;
     let allowed = (wanted.chars().count().max(best.1.chars().count()) / 3).max(1);
     (best.0 <= allowed).then_some(best.1)
@@ -114,6 +117,10 @@ impl Sources {
 
     pub fn text(&self, name: &str) -> Option<&str> {
         self.files.iter().find(|(file, _)| **file == *name).map(|(_, text)| &**text)
+    }
+
+    fn index(&self, name: &str) -> usize {
+        self.files.iter().position(|(file, _)| **file == *name).unwrap_or(self.files.len())
     }
 
     /// The file that was loaded first, as the user named it.
@@ -173,7 +180,8 @@ impl Diagnostics {
 
     /// The last line: `tollgate.toml: 1 error, 2 warnings.` or `tollgate.toml: ok.`
     pub fn summary(&self) -> String {
-        let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+        let count =
+            |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
         let found = match (self.errors(), self.warnings()) {
             (0, 0) => "ok".to_owned(),
             (errors, 0) => count(errors, "error"),
@@ -184,7 +192,8 @@ impl Diagnostics {
     }
 
     fn sort(&mut self) {
-        self.list.sort_by(|a, b| a.order().cmp(&b.order()));
+        let sources = &self.sources;
+        self.list.sort_by(|a, b| a.order(sources).cmp(&b.order(sources)));
     }
 }
 

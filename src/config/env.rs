@@ -21,9 +21,15 @@ pub fn process_env(name: &str) -> Option<String> {
     std::env::current_exe().ok().map(|path| path.to_string_lossy().into_owned())
 }
 
-/// `text` with every variable put in. What cannot be put in is reported and left out.
-pub(super) fn expand(text: &str, place: &Place, variables: &Variables<'_>, sink: &mut Sink) -> Arc<str> {
+/// `text` with every variable put in; None when one of them could not be, which is reported.
+pub(super) fn expand(
+    text: &str,
+    place: &Place,
+    variables: Variables<'_>,
+    sink: &mut Sink,
+) -> Option<Arc<str>> {
     let mut done = String::with_capacity(text.len());
+    let mut is_whole = true;
     let mut rest = text;
     while let Some(start) = rest.find("${") {
         let (before, after) = (&rest[..start], &rest[start + 2..]);
@@ -36,33 +42,32 @@ pub(super) fn expand(text: &str, place: &Place, variables: &Variables<'_>, sink:
         done.push_str(before);
         let Some(end) = after.find('}') else {
             sink.push(unclosed(place));
-            return done.into();
+            return None;
         };
-        done.push_str(&variable(&after[..end], place, variables, sink));
+        match variable(&after[..end], variables) {
+            Ok(value) => done.push_str(&value),
+            Err(wrong) => {
+                sink.push((*wrong).at(place, "in this string"));
+                is_whole = false;
+            }
+        }
         rest = &after[end + 1..];
     }
     done.push_str(rest);
-    done.into()
+    is_whole.then(|| done.into())
 }
 
-fn variable(inside: &str, place: &Place, variables: &Variables<'_>, sink: &mut Sink) -> String {
+fn variable(inside: &str, variables: Variables<'_>) -> Result<String, Box<Diagnostic>> {
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inside, None),
     };
     if !is_name(name) {
-        sink.push(bad_name(name, place));
-        return String::new();
+        return Err(Box::new(bad_name(name)));
     }
     // As in a shell, an empty variable takes the default too.
     let found = variables(name).filter(|value| default.is_none() || !value.is_empty());
-    match found.or_else(|| default.map(str::to_owned)) {
-        Some(value) => value,
-        None => {
-            sink.push(undefined(name, place));
-            String::new()
-        }
-    }
+    found.or_else(|| default.map(str::to_owned)).ok_or_else(|| Box::new(undefined(name)))
 }
 
 pub(super) fn is_name(name: &str) -> bool {
@@ -71,9 +76,8 @@ pub(super) fn is_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn undefined(name: &str, place: &Place) -> Diagnostic {
+fn undefined(name: &str) -> Diagnostic {
     Diagnostic::error(codes::UNDEFINED_VARIABLE, format!("the environment variable `{name}` is not set"))
-        .at(place, "used here")
         .help(format!("set it, or give a default: `${{{name}:-value}}`; write `$${{` for a plain `${{`"))
 }
 
@@ -83,9 +87,8 @@ fn unclosed(place: &Place) -> Diagnostic {
         .help("write `$${` for a plain `${`")
 }
 
-fn bad_name(name: &str, place: &Place) -> Diagnostic {
+fn bad_name(name: &str) -> Diagnostic {
     Diagnostic::error(codes::BAD_VARIABLE, format!("`{}` is not the name of a variable", name.escape_debug()))
-        .at(place, "in this string")
         .help("names have letters, digits and `_`, and do not begin with a digit")
 }
 
@@ -96,7 +99,8 @@ mod tests {
     fn expanded(text: &str) -> (String, usize) {
         let mut sink = Sink::default();
         let env: Variables<'_> = &|name| (name == "HOME").then(|| "/root\" x = 1".to_owned());
-        let text = expand(text, &Place::Default, &env, &mut sink).to_string();
+        let text =
+            expand(text, &Place::Default, env, &mut sink).map_or(String::new(), |text| text.to_string());
         (text, sink.found.len())
     }
 

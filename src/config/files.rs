@@ -6,13 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Config;
 use super::codes;
 use super::diagnostic::Diagnostic;
 use super::place::At;
 use super::read::Sink;
 use super::server::ErrorPage;
 use super::words::Text;
-use super::Config;
 
 /// Certificates, keys and error pages are small; anything larger is a mistake.
 const MAX_FILE: u64 = 1 << 20;
@@ -93,7 +93,8 @@ fn check_mode(path: &At<Text>, mode: u32, sink: &mut Sink) {
     if mode & 0o044 == 0 {
         return;
     }
-    let message = format!("the private key `{}` is readable by others (mode {mode:04o})", path.escape_debug());
+    let message =
+        format!("the private key `{}` is readable by others (mode {mode:04o})", path.escape_debug());
     sink.push(
         Diagnostic::warning(codes::OPEN_KEY, message)
             .at(&path.place, "")

@@ -2,10 +2,10 @@
 
 use http::{HeaderName, HeaderValue};
 
+use super::place::At;
 use super::read::Map;
 use super::shape::{either, table};
 use super::words::Text;
-use super::place::At;
 
 table! {
     /// Changes to header fields. Levels add up (server, then site, then route); within one: remove, set, add.

@@ -9,12 +9,12 @@ use super::env::Variables;
 use super::files::{self, LoadedFile, LoadedFiles};
 use super::log::Log;
 use super::node::{Entry, Node, Reader};
-use super::place::{At, Place};
+use super::place::At;
 use super::read::{Read, Sink, Word, read_at, read_key, unknown_key};
 use super::reference;
 use super::server::Server;
 use super::shape::{Kind, Literal};
-use super::{Config, Diagnostic, Diagnostics, Named, Severity, Sources, check, codes};
+use super::{Config, Diagnostic, Diagnostics, Named, Severity, Sources, check, codes, syntax};
 
 /// No configuration is that large; a mistaken name of a file may be.
 const MAX_TEXT: u64 = 16 << 20;
@@ -57,7 +57,9 @@ struct Loader<'a> {
     sources: Sources,
     sink: Sink,
     whole: Whole,
-    has_syntax_errors: bool,
+    syntax_errors: Vec<Diagnostic>,
+    /// The lines with syntax errors, by file: whatever else is said about them is confusing.
+    wrong_lines: Vec<(Arc<str>, Vec<u32>)>,
 }
 
 /// The tables of all files.
@@ -73,21 +75,25 @@ struct Whole {
 impl<'a> Loader<'a> {
     fn new(variables: Variables<'a>) -> Self {
         let (sources, sink, whole) = (Sources::default(), Sink::default(), Whole::default());
-        Self { variables, sources, sink, whole, has_syntax_errors: false }
+        Self { variables, sources, sink, whole, syntax_errors: Vec::new(), wrong_lines: Vec::new() }
     }
 
     /// Takes the tables of a file over; returns its root for `include`.
     fn parse(&mut self, name: Arc<str>, text: &Arc<str>) -> Node {
         self.sources.add(Arc::clone(&name), Arc::clone(text));
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut reader = Reader { file: name, text, variables: self.variables, sink: &mut self.sink };
+        let mut reader =
+            Reader { file: Arc::clone(&name), text, variables: self.variables, sink: &mut self.sink };
+        let root = reader.document(&table);
+        let mut wrong_lines = Vec::new();
         for error in &errors {
             let place = reader.place("", error.span().unwrap_or(0..0));
-            reader.sink.push(syntax_error(error.message(), &place));
+            wrong_lines.push(place.line());
+            let wrong = syntax::error(error.message(), &place, &root, &reader);
+            self.syntax_errors.push(wrong);
         }
-        self.has_syntax_errors |= !errors.is_empty();
-        let root = reader.document(&table);
         self.take(&root);
+        self.wrong_lines.push((name, wrong_lines));
         root
     }
 
@@ -137,9 +143,14 @@ impl<'a> Loader<'a> {
 
     fn finish(mut self) -> Result<Config, Diagnostics> {
         let config = self.config();
+        let wrong_lines = &self.wrong_lines;
+        self.sink.found.retain(|one| !syntax::is_on(wrong_lines, &one.place));
+        self.sink.found.append(&mut self.syntax_errors);
         let has_errors = self.sink.found.iter().any(|one| one.severity == Severity::Error);
         match config {
-            Some(config) if !has_errors => Ok(Config { sources: self.sources, warnings: self.sink.found, ..config }),
+            Some(config) if !has_errors => {
+                Ok(Config { sources: self.sources, warnings: self.sink.found, ..config })
+            }
             _ => Err(Diagnostics::new(self.sources, self.sink.found)),
         }
     }
@@ -162,7 +173,7 @@ impl<'a> Loader<'a> {
             warnings: Vec::new(),
         };
         // What follows from a line that was not understood would only hide the reason.
-        if !self.has_syntax_errors {
+        if self.syntax_errors.is_empty() {
             check::check(&config, &names, &mut self.sink);
             config.files = files::read_all(&config, &mut self.sink);
         }
@@ -207,13 +218,6 @@ fn find(full: &str, pattern: &At<Arc<str>>, sink: &mut Sink) -> Vec<std::path::P
     found
 }
 
-fn syntax_error(message: &str, place: &Place) -> Diagnostic {
-    if message.starts_with("duplicate key") {
-        return Diagnostic::error(codes::TWICE, "the same key stands twice").at(place, "again here");
-    }
-    Diagnostic::error(codes::SYNTAX, message).at(place, "")
-}
-
 fn only_once(place: &mut Option<Entry>, entry: &Entry, sink: &mut Sink) {
     match place {
         Some(first) => sink.push(twice(first, entry)),
@@ -242,7 +246,8 @@ fn twice(first: &Entry, second: &Entry) -> Diagnostic {
 }
 
 fn no_cache_yet(entry: &Entry) -> Diagnostic {
-    Diagnostic::error(codes::NOT_YET, "the response cache is not available in this version").at(&entry.key_place, "")
+    Diagnostic::error(codes::NOT_YET, "the response cache is not available in this version")
+        .at(&entry.key_place, "")
 }
 
 /// `[server]` or `[log]`; all defaults when nobody wrote it.

@@ -27,6 +27,7 @@ pub mod schema;
 pub mod server;
 pub mod shape;
 pub mod site;
+mod syntax;
 pub mod timeouts;
 pub mod upstream;
 pub mod words;
@@ -42,6 +43,7 @@ pub use place::{At, Place};
 pub use reference::{KeyDoc, reference};
 pub use schema::schema;
 
+use crate::units::Size;
 use compress::CompressTable;
 use limit::Limit;
 use log::Log;
@@ -51,7 +53,6 @@ use site::Site;
 use timeouts::Timeouts;
 use upstream::Upstream;
 use words::{Host, Name};
-use crate::units::Size;
 
 /// A whole configuration: every file read, every name resolved, no error left.
 #[derive(Clone, Debug)]

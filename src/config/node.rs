@@ -27,6 +27,8 @@ pub enum Value {
     Table(Vec<Entry>),
     /// What no key takes: its name in TOML, and its words.
     Other(&'static str, Arc<str>),
+    /// A string whose variables could not be put in; that has been reported.
+    Broken,
 }
 
 /// A key with its value.
@@ -55,14 +57,14 @@ impl Node {
             Value::Text(text) | Value::Other(_, text) => Arc::clone(text),
             Value::Integer(number) => number.to_string().into(),
             Value::Bool(on) => on.to_string().into(),
-            Value::List(_) | Value::Table(_) => "".into(),
+            Value::List(_) | Value::Table(_) | Value::Broken => "".into(),
         }
     }
 
     /// With its article, for messages.
     pub fn form(&self) -> &'static str {
         match &self.value {
-            Value::Text(_) => "a string",
+            Value::Text(_) | Value::Broken => "a string",
             Value::Integer(_) => "a number",
             Value::Bool(_) => "true or false",
             Value::List(_) => "a list",
@@ -90,7 +92,14 @@ impl Reader<'_> {
     /// A place in this file.
     pub fn place(&self, key: &str, span: std::ops::Range<usize>) -> Place {
         let (line, column) = line_and_column(self.text, span.start);
-        let spot = Spot { file: Arc::clone(&self.file), key: key.into(), line, column, start: span.start, end: span.end };
+        let spot = Spot {
+            file: Arc::clone(&self.file),
+            key: key.into(),
+            line,
+            column,
+            start: span.start,
+            end: span.end,
+        };
         Place::File(Arc::new(spot))
     }
 
@@ -101,7 +110,12 @@ impl Reader<'_> {
         Value::Table(entries.into_iter().map(|(key, value)| self.entry(key, value, path)).collect())
     }
 
-    fn entry(&mut self, key: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>, path: &str) -> Entry {
+    fn entry(
+        &mut self,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+        path: &str,
+    ) -> Entry {
         let name = key.get_ref().as_ref();
         let path = join(path, name);
         let node = self.node(value, &path);
@@ -111,7 +125,9 @@ impl Reader<'_> {
     fn node(&mut self, value: &Spanned<DeValue<'_>>, path: &str) -> Node {
         let place = self.place(path, value.span());
         let value = match value.get_ref() {
-            DeValue::String(text) => Value::Text(expand(text, &place, &self.variables, self.sink)),
+            DeValue::String(text) => {
+                expand(text, &place, self.variables, self.sink).map_or(Value::Broken, Value::Text)
+            }
             DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
                 Ok(number) => Value::Integer(number),
                 Err(_) => Value::Other("a number that is too large", number.to_string().into()),

@@ -45,16 +45,6 @@ impl Place {
     pub fn line(&self) -> u32 {
         self.spot().map_or(0, |spot| spot.line)
     }
-
-    /// Whether `other` lies inside this place.
-    pub fn contains(&self, other: &Self) -> bool {
-        match (self.spot(), other.spot()) {
-            (Some(outer), Some(inner)) => {
-                outer.file == inner.file && outer.start <= inner.start && inner.end <= outer.end
-            }
-            _ => false,
-        }
-    }
 }
 
 impl fmt::Display for Place {

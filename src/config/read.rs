@@ -3,10 +3,10 @@
 use std::ops::Deref;
 
 use super::codes;
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Severity};
 use super::node::{Entry, Node, Value};
 use super::place::{At, Place};
-use super::shape::{Kind, Literal, Shape};
+use super::shape::{Kind, Literal, Shape, with_article};
 use crate::units::Count;
 
 /// A type of the language.
@@ -66,17 +66,25 @@ impl Sink {
         }
     }
 
+    /// A value that has another form than its key wants. What was never understood has been reported.
     pub fn wrong_form(&mut self, node: &Node, expected: &Kind) {
+        if matches!(node.value, Value::Broken) {
+            return;
+        }
         let message = format!("expected {}, found {}", expected.describe(), node.form());
         let mut wrong = Diagnostic::error(codes::WRONG_FORM, message).at(&node.place, "");
         if let (Kind::Word { example, .. }, Value::Integer(_) | Value::Other(..)) = (expected, &node.value) {
-            wrong = wrong.help(format!("write it as a string: \"{example}\""));
+            wrong = wrong.help(format!("write it as a string, such as \"{example}\""));
         }
         self.push(wrong);
     }
 
     pub fn bad_value(&mut self, place: &Place, what: &str, example: &str, problem: Problem) {
-        let label = if example.is_empty() { String::new() } else { format!("expected a {what} such as \"{example}\"") };
+        let label = if example.is_empty() {
+            String::new()
+        } else {
+            format!("expected {} such as \"{example}\"", with_article(what))
+        };
         let mut wrong = Diagnostic::error(codes::BAD_VALUE, problem.message).at(place, label);
         if let Some(help) = problem.help {
             wrong = wrong.help(help);
@@ -90,9 +98,28 @@ impl Sink {
         self.push(wrong.nearest(word, known.iter().copied()));
     }
 
-    /// Whether something inside `place` was wrong, so that what follows from it need not be said.
+    /// Whether something inside the value at `place` was wrong, so that what follows from it need not be said.
     pub fn is_broken(&self, place: &Place) -> bool {
-        self.found.iter().any(|one| place.contains(&one.place))
+        self.errors_below(place).next().is_some()
+    }
+
+    /// As [`Sink::is_broken`], for some keys of the table at `place` only. A key that the table does not have counts:
+    /// it may be meant to be one of them.
+    pub fn is_broken_at(&self, place: &Place, keys: &[&str]) -> bool {
+        self.errors_below(place).any(|(code, rest)| {
+            let key = rest.trim_start_matches('.').split(['.', '[']).next().unwrap_or("");
+            code == codes::UNKNOWN_KEY || keys.contains(&key)
+        })
+    }
+
+    /// The errors inside the value at `place`, with the rest of their keys.
+    fn errors_below(&self, place: &Place) -> impl Iterator<Item = (codes::Code, &str)> {
+        let outer = place.spot().map(|spot| spot.key.to_string());
+        let errors = self.found.iter().filter(|one| one.severity == Severity::Error);
+        errors.filter_map(move |one| {
+            let rest = one.place.spot()?.key.strip_prefix(outer.as_deref()?)?;
+            (rest.is_empty() || rest.starts_with(['.', '['])).then_some((one.code, rest))
+        })
     }
 }
 

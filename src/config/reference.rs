@@ -75,7 +75,9 @@ fn tables() -> Vec<(String, Shape)> {
     let mut found = Vec::new();
     for key in root().keys {
         let path = match key.kind {
-            Kind::Map { key: word, .. } => format!("{}.{}", key.name, if word == Host::WHAT { "\"HOST\"" } else { "NAME" }),
+            Kind::Map { key: word, .. } => {
+                format!("{}.{}", key.name, if word == Host::WHAT { "\"HOST\"" } else { "NAME" })
+            }
             _ => key.name.to_owned(),
         };
         collect(&path, &key.kind, &mut found);
@@ -97,7 +99,7 @@ fn collect(path: &str, kind: &Kind, found: &mut Vec<(String, Shape)>) {
         Kind::List(item) => collect(&format!("{path}[]"), item, found),
         Kind::OneOrMany(item) | Kind::Map { value: item, .. } => collect(path, item, found),
         Kind::Any(kinds) => kinds.iter().for_each(|kind| collect(path, kind, found)),
-        Kind::Word { .. } | Kind::Choice { .. } | Kind::Bool | Kind::Integer { .. } => {}
+        Kind::Word { .. } | Kind::Choice { .. } | Kind::Bool | Kind::Only(_) | Kind::Integer { .. } => {}
     }
 }
 
@@ -105,7 +107,11 @@ fn document(table: &str, key: &Key) -> KeyDoc {
     KeyDoc {
         table: table.to_owned(),
         key: key.name,
-        kind: cell(&key.kind),
+        kind: match (&key.kind, &key.presence) {
+            // The default is example enough.
+            (Kind::Word { what, .. }, Presence::Default(Literal::Text(_))) => (*what).to_owned(),
+            (kind, _) => cell(kind),
+        },
         default: match &key.presence {
             Presence::Required => "required".to_owned(),
             Presence::Optional | Presence::Default(Literal::Table) => String::new(),
@@ -124,12 +130,13 @@ fn cell(kind: &Kind) -> String {
             words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")
         }
         Kind::Bool => "`true`, `false`".to_owned(),
+        Kind::Only(on) => format!("`{on}`"),
         Kind::Integer { min, max } if *max == i64::from(u32::MAX) => format!("number from {min}"),
         Kind::Integer { min, max } => format!("number from {min} to {max}"),
-        Kind::List(item) => format!("list of {}", cell(item)),
+        Kind::List(item) if matches!(**item, Kind::Table(_)) => "list of tables".to_owned(),
+        Kind::List(item) => format!("list: {}", cell(item)),
         Kind::OneOrMany(item) => format!("{}, or a list of them", cell(item)),
-        Kind::Map { key, value } => format!("table of {key} = {}", cell(value)),
-        Kind::Table(shape) if shape.name == "Route" => "routes".to_owned(),
+        Kind::Map { key, value } => format!("table: {key} = {}", cell(value)),
         Kind::Table(_) => "table".to_owned(),
         Kind::Any(kinds) => kinds.iter().map(cell).collect::<Vec<_>>().join("; "),
     }

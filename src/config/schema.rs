@@ -9,7 +9,8 @@ use super::shape::{Key, Kind, Literal, Presence, Shape};
 pub fn schema() -> Value {
     let mut tables = Map::new();
     let body = table(&root(), &mut tables);
-    let mut schema = json!({ "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tollgate" });
+    let mut schema =
+        json!({ "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tollgate" });
     if let (Some(schema), Value::Object(body)) = (schema.as_object_mut(), body) {
         schema.extend(body);
         schema.insert("$defs".to_owned(), Value::Object(tables));
@@ -20,8 +21,12 @@ pub fn schema() -> Value {
 fn table(shape: &Shape, tables: &mut Map<String, Value>) -> Value {
     let keys = shape.keys.iter().map(|key| (key.name.to_owned(), property(key, tables)));
     let properties: Map<String, Value> = keys.collect();
-    let required: Vec<&str> =
-        shape.keys.iter().filter(|key| matches!(key.presence, Presence::Required)).map(|key| key.name).collect();
+    let required: Vec<&str> = shape
+        .keys
+        .iter()
+        .filter(|key| matches!(key.presence, Presence::Required))
+        .map(|key| key.name)
+        .collect();
     let mut schema = json!({
         "type": "object",
         "description": prose(shape.about),
@@ -49,6 +54,7 @@ fn of(kind: &Kind, tables: &mut Map<String, Value>) -> Value {
         Kind::Word { what, example } => json!({ "type": "string", "title": what, "examples": [example] }),
         Kind::Choice { words, .. } => json!({ "type": "string", "enum": words }),
         Kind::Bool => json!({ "type": "boolean" }),
+        Kind::Only(on) => json!({ "const": on }),
         Kind::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::List(item) => json!({ "type": "array", "items": of(item, tables) }),
         Kind::OneOrMany(item) => {

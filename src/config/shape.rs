@@ -33,14 +33,28 @@ pub enum Presence {
 #[derive(Clone, Debug)]
 pub enum Kind {
     /// A string with a grammar: what it is, and an example.
-    Word { what: &'static str, example: &'static str },
-    Choice { what: &'static str, words: &'static [&'static str] },
+    Word {
+        what: &'static str,
+        example: &'static str,
+    },
+    Choice {
+        what: &'static str,
+        words: &'static [&'static str],
+    },
     Bool,
-    Integer { min: i64, max: i64 },
+    /// A switch that is only ever written one way.
+    Only(bool),
+    Integer {
+        min: i64,
+        max: i64,
+    },
     List(Box<Kind>),
     OneOrMany(Box<Kind>),
     /// Free keys; what the key is, and what each value is.
-    Map { key: &'static str, value: Box<Kind> },
+    Map {
+        key: &'static str,
+        value: Box<Kind>,
+    },
     Table(Shape),
     Any(Vec<Kind>),
 }
@@ -62,7 +76,7 @@ impl Kind {
             (Self::Any(kinds), _) => kinds.iter().any(|kind| kind.accepts(value)),
             (Self::OneOrMany(_), Value::List(_))
             | (Self::Word { .. } | Self::Choice { .. }, Value::Text(_))
-            | (Self::Bool, Value::Bool(_))
+            | (Self::Bool | Self::Only(_), Value::Bool(_))
             | (Self::Integer { .. }, Value::Integer(_))
             | (Self::List(_), Value::List(_))
             | (Self::Map { .. } | Self::Table(_), Value::Table(_)) => true,
@@ -74,10 +88,13 @@ impl Kind {
     /// In a sentence: `a duration such as "10s"`.
     pub fn describe(&self) -> String {
         match self {
-            Self::Word { what, example: "" } => format!("a {what}"),
-            Self::Word { what, example } => format!("a {what} such as \"{example}\""),
-            Self::Choice { words, .. } => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
+            Self::Word { what, example: "" } => with_article(what),
+            Self::Word { what, example } => format!("{} such as \"{example}\"", with_article(what)),
+            Self::Choice { words, .. } => {
+                words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
+            }
             Self::Bool => "true or false".to_owned(),
+            Self::Only(on) => on.to_string(),
             Self::Integer { .. } => "a whole number".to_owned(),
             Self::List(of) => format!("a list of {}", of.plural()),
             Self::OneOrMany(of) => format!("{} or a list of them", of.describe()),
@@ -88,11 +105,26 @@ impl Kind {
 
     fn plural(&self) -> String {
         match self {
-            Self::Word { what, .. } | Self::Choice { what, .. } => format!("{what}s"),
+            Self::Word { what, .. } | Self::Choice { what, .. } => plural(what),
             Self::Table(_) | Self::Map { .. } => "tables".to_owned(),
+            Self::Any(kinds) => kinds.iter().map(Self::plural).collect::<Vec<_>>().join(" or "),
             other => other.describe(),
         }
     }
+}
+
+/// `sizes`, `addresses`, `parts of a request`.
+fn plural(what: &str) -> String {
+    let (noun, rest) =
+        what.find(" of ").or_else(|| what.find(" to ")).map_or((what, ""), |at| what.split_at(at));
+    let ending = if noun.ends_with('s') { "es" } else { "s" };
+    format!("{noun}{ending}{rest}")
+}
+
+/// `a size`, `an address`.
+pub fn with_article(what: &str) -> String {
+    let article = if what.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+    format!("{article} {what}")
 }
 
 impl Literal {

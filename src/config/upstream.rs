@@ -64,7 +64,10 @@ pub enum ServerAddress {
     Tcp(SocketAddr),
     Unix(PathBuf),
     /// Resolved at the start and every 30 seconds; each address is an endpoint.
-    Dns { host: String, port: u16 },
+    Dns {
+        host: String,
+        port: u16,
+    },
 }
 
 impl Server {

@@ -227,3 +227,5 @@ impl NoFile {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wire_tests;

@@ -3,7 +3,7 @@
 //! A body cannot hand a file descriptor through hyper, only `Bytes`. So it hands a slice of one fixed region
 //! of zeros ([`placeholder`]) and puts the real source, a [`Segment`], into the connection's [`SendQueue`].
 //! The writer under hyper recognises such slices by their address ([`is_placeholder`]) and sends from the front
-//! segment instead ([`SendQueue::send`]).
+//! segment instead ([`SendQueue::poll_write`]).
 //!
 //! Invariant: placeholders leave a connection in the order in which their segments were queued, and every
 //! placeholder byte has exactly one segment byte. Only a plain-text HTTP/1 connection may have a queue: anything
@@ -11,14 +11,18 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use rustix::fs::sendfile;
 use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 
 /// The longest placeholder, in bytes: one body frame.
 pub const MAX_PLACEHOLDER: usize = 1 << 20;
@@ -103,6 +107,33 @@ impl SendQueue {
         Ok(sent)
     }
 
+    /// Writes what hyper gives, as far as the socket takes it: plain slices as they are, placeholders as file
+    /// bytes. A head that precedes a file is held back by the kernel (`MSG_MORE`), so that both leave in one packet.
+    /// For use inside of `poll_write_vectored` whenever the queue is not empty.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send) and of the socket.
+    pub fn poll_write(
+        &self,
+        socket: &TcpStream,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let plain = slices.iter().take_while(|slice| !is_placeholder(slice)).count();
+        loop {
+            ready!(socket.poll_write_ready(cx))?;
+            let written = socket.try_io(Interest::WRITABLE, || match slices.get(plain) {
+                Some(stand_in) if plain == 0 => self.send(socket.as_fd(), stand_in.len()),
+                file => write_plain(socket.as_fd(), &slices[..plain], file.is_some()),
+            });
+            match written {
+                // The readiness was out of date; it is cleared now, and the next look registers us.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
     /// How many segments wait.
     pub fn len(&self) -> usize {
         self.segments.borrow().len()
@@ -113,10 +144,20 @@ impl SendQueue {
     }
 }
 
+fn write_plain(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
+    let mut flags = SendFlags::NOSIGNAL;
+    flags.set(SendFlags::MORE, more);
+    loop {
+        match sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags) {
+            Err(Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
     use super::*;

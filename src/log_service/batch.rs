@@ -27,7 +27,8 @@ impl Shape {
     /// By `Content-Type`; many clients send lines as `application/json` or with no fitting type at all.
     pub(crate) fn of(content_type: Option<&str>) -> Self {
         let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        let lines = ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
+        let lines =
+            ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
         if lines.iter().any(|name| media.eq_ignore_ascii_case(name)) { Self::Lines } else { Self::Any }
     }
 }

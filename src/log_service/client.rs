@@ -85,11 +85,13 @@ pub async fn get(
     let late = |_| failed(std::io::ErrorKind::TimedOut.into());
     match address {
         Address::Unix(path) => {
-            let stream = time::timeout(CONNECT, UnixStream::connect(path)).await.map_err(late)?.map_err(failed)?;
+            let stream =
+                time::timeout(CONNECT, UnixStream::connect(path)).await.map_err(late)?.map_err(failed)?;
             ask(stream, "localhost", target, on_line).await
         }
         Address::Http(authority) => {
-            let stream = time::timeout(CONNECT, TcpStream::connect(authority)).await.map_err(late)?.map_err(failed)?;
+            let stream =
+                time::timeout(CONNECT, TcpStream::connect(authority)).await.map_err(late)?.map_err(failed)?;
             ask(stream, authority, target, on_line).await
         }
     }
@@ -107,7 +109,11 @@ async fn ask(
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status();
-        if status == StatusCode::OK { lines(answer.into_body(), on_line).await } else { refused(status, answer).await }
+        if status == StatusCode::OK {
+            lines(answer.into_body(), on_line).await
+        } else {
+            refused(status, answer).await
+        }
     };
     tokio::select! {
         biased;

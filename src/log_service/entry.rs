@@ -124,7 +124,9 @@ impl Head<'_> {
     }
 
     pub(crate) fn gap(&self) -> Option<RangeInclusive<u64>> {
-        self.is_gap().then_some(self.first_seq.number()?..=self.last_seq.number()?).filter(|range| !range.is_empty())
+        self.is_gap()
+            .then_some(self.first_seq.number()?..=self.last_seq.number()?)
+            .filter(|range| !range.is_empty())
     }
 }
 
@@ -317,7 +319,8 @@ mod tests {
 
     #[test]
     fn finds_the_stamp_wherever_it_stands() {
-        let entry = parse(r#"{"x":{"seq":9},"seq":7,"boot":5,"core":1,"proxy":"edge","a":[1,{"core":3}]}"#).unwrap();
+        let entry =
+            parse(r#"{"x":{"seq":9},"seq":7,"boot":5,"core":1,"proxy":"edge","a":[1,{"core":3}]}"#).unwrap();
         let stream = Stream { proxy: "edge".into(), boot: 5, core: 1 };
         assert_eq!(entry.stamp, Some(Stamp { stream, seq: 7 }));
     }
@@ -352,7 +355,8 @@ mod tests {
     #[test]
     fn refuses_what_a_reader_could_not_parse() {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
-        for bad in ["[]", "1", "{", r#"{"a":1e999}"#, r#"{"a":"\ud800"}"#, r#"{"\udc00":1}"#, "{} {}", &deep] {
+        for bad in ["[]", "1", "{", r#"{"a":1e999}"#, r#"{"a":"\ud800"}"#, r#"{"\udc00":1}"#, "{} {}", &deep]
+        {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert!(Entry::parse(Bytes::from_static(b"{\"a\":\"\xff\"}")).is_err());

@@ -34,7 +34,8 @@ impl Intervals {
         }
         let start = self.ranges.partition_point(|&(_, end)| end.saturating_add(1) < from);
         let stop = start + self.ranges[start..].partition_point(|&(first, _)| first <= to.saturating_add(1));
-        if let (Some(first), Some(last)) = (self.ranges[start..stop].first(), self.ranges[start..stop].last()) {
+        if let (Some(first), Some(last)) = (self.ranges[start..stop].first(), self.ranges[start..stop].last())
+        {
             from = from.min(first.0);
             to = to.max(last.1);
         }

@@ -71,6 +71,13 @@ impl LogService {
     /// Serves until `stop` is ready; then lets open requests end (a few seconds), writes what was accepted and returns.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServiceError> {
         let Self { doors, store } = self;
+        let stop = async {
+            tokio::select! {
+                () = stop => {}
+                // Without its writing thread the service could only refuse: better to end and be started again.
+                () = store.ended() => {}
+            }
+        };
         doors.serve(stop).await;
         store.close().await
     }

@@ -103,7 +103,11 @@ async fn serves_a_unix_socket_replaces_a_stale_one_and_removes_it() {
     let request = "POST /logs HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
     assert_eq!(exchange(&mut stream, request).await.0, 200);
     let newest = read::Newest::of(&service.logs(), &query::Query::all(), read::Window::default(), 1).unwrap();
-    assert!(newest.rows[0].contains(&format!("\"from\":\"unix:{}\"", std::process::id())), "{:?}", newest.rows);
+    assert!(
+        newest.rows[0].contains(&format!("\"from\":\"unix:{}\"", std::process::id())),
+        "{:?}",
+        newest.rows
+    );
     let unix = service.unix.clone();
     service.stop().await;
     assert!(!unix.exists());
@@ -127,9 +131,11 @@ async fn bounds_of_bodies_hold() {
     let (status, _) = service.send(&format!("{head}content-length: 101\r\n\r\n")).await;
     assert_eq!(status, 413);
     let chunk = "3c\r\n".to_owned() + &" ".repeat(60) + "\r\n";
-    let (status, _) = service.send(&format!("{head}transfer-encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n")).await;
+    let (status, _) =
+        service.send(&format!("{head}transfer-encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n")).await;
     assert_eq!(status, 413);
-    let (status, _) = service.send(&format!("{head}content-encoding: gzip\r\ncontent-length: 2\r\n\r\n{{}}")).await;
+    let (status, _) =
+        service.send(&format!("{head}content-encoding: gzip\r\ncontent-length: 2\r\n\r\n{{}}")).await;
     assert_eq!(status, 415);
     service.stop().await;
     let service = start_with(|settings| settings.limits.held_bytes = 1).await;
@@ -145,7 +151,9 @@ async fn slow_bodies_heads_and_silent_connections_end() {
         settings.limits.idle_timeout = Duration::from_millis(300);
     })
     .await;
-    let (status, _) = service.send("POST /logs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 9\r\n\r\n{").await;
+    let (status, _) = service
+        .send("POST /logs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 9\r\n\r\n{")
+        .await;
     assert_eq!(status, 408);
     for address in [service.http, service.packets] {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -162,7 +170,8 @@ async fn web_pages_can_neither_write_nor_read() {
     let post = "POST /logs HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 2\r\n";
     assert_eq!(service.send(&format!("{post}origin: https://evil.example\r\n\r\n{{}}")).await.0, 403);
     let get = "GET /status HTTP/1.1\r\nconnection: close\r\nhost: ";
-    for (host, status) in [("evil.example", 421), ("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:7", 200)] {
+    for (host, status) in [("evil.example", 421), ("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:7", 200)]
+    {
         assert_eq!(service.send(&format!("{get}{host}\r\n\r\n")).await.0, status, "{host}");
     }
     assert_eq!(service.get("/logs").await.0, 405);
@@ -174,13 +183,27 @@ async fn web_pages_can_neither_write_nor_read() {
 async fn searches_filter_and_report() {
     let service = start().await;
     let lines: String = (1..=5u32)
-        .map(|n| format!("{{\"proxy\":\"e\",\"boot\":1,\"core\":0,\"seq\":{},\"status\":{}}}\n", n + n / 4, 500 + n))
+        .map(|n| {
+            format!(
+                "{{\"proxy\":\"e\",\"boot\":1,\"core\":0,\"seq\":{},\"status\":{}}}\n",
+                n + n / 4,
+                500 + n
+            )
+        })
         .collect();
     service.post("application/x-ndjson", &lines).await;
     let (status, body) = service.get("/logs/search?q=status%3E502+-status:504&since=1h").await;
-    let rows: Vec<Value> = body.as_str().unwrap().lines().filter_map(|l| l.split_once('{').map(|(_, r)| serde_json::from_str(&format!("{{{r}")).unwrap())).collect();
+    let rows: Vec<Value> = body
+        .as_str()
+        .unwrap()
+        .lines()
+        .filter_map(|l| l.split_once('{').map(|(_, r)| serde_json::from_str(&format!("{{{r}")).unwrap()))
+        .collect();
     assert_eq!((status, rows.len()), (200, 3), "{body}");
-    assert_eq!((&rows[2]["kind"], &rows[2]["rows"], &rows[2]["missing"][0]["from"]), (&"report".into(), &2.into(), &4.into()));
+    assert_eq!(
+        (&rows[2]["kind"], &rows[2]["rows"], &rows[2]["missing"][0]["from"]),
+        (&"report".into(), &2.into(), &4.into())
+    );
     let (status, told) = service.get("/logs/search?q=status%3E").await;
     assert_eq!(status, 400);
     assert!(told["error"].as_str().unwrap().contains("column 8"), "{told}");

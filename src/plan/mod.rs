@@ -3,6 +3,9 @@
 //! An exchange loads the plan once and keeps it to its end, so a reload never changes a request half-way.
 //! [`compile`] makes a plan from the configuration without any I/O.
 
+pub mod compile;
+pub mod ground;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,6 +104,8 @@ pub struct Site {
 /// A route, ready to walk.
 pub struct Route {
     pub name: Arc<str>,
+    /// The path ends in `*`: what that stands for is what files are looked for by.
+    pub is_prefix: bool,
     pub site: Arc<Site>,
     pub action: Action,
     pub encoded_slash: EncodedSlash,
@@ -119,6 +124,13 @@ pub enum Action {
     Redirect { target: Arc<str>, carries_rest: bool, status: StatusCode },
     Respond { status: StatusCode, content_type: HeaderValue, text: bytes::Bytes },
     Files(Arc<Files>),
+}
+
+impl Action {
+    /// Whether the answer depends on what the route's prefix leaves of the path.
+    pub fn needs_rest(&self) -> bool {
+        matches!(self, Self::Redirect { carries_rest: true, .. } | Self::Files(_))
+    }
 }
 
 /// How a route talks to its upstream.

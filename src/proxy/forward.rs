@@ -83,6 +83,14 @@ pub fn path<'a>(inbound: &'a Inbound<'_>) -> Cow<'a, str> {
     }
 }
 
+/// The path below a root of files: what the `*` of the route stands for, else the whole path.
+pub fn file_path<'a>(inbound: &'a Inbound<'_>) -> Cow<'a, str> {
+    match (inbound.route.is_prefix, &inbound.route.path) {
+        (true, PathChange::Keep) => Cow::Owned(format!("/{}", inbound.rest)),
+        _ => path(inbound),
+    }
+}
+
 /// Takes `prefix` off whole segments only: `/api` does not strip from `/apis`.
 fn strip<'a>(path: &'a str, prefix: &str) -> Cow<'a, str> {
     let prefix = prefix.trim_end_matches('/');

@@ -41,7 +41,7 @@ impl Handler for Proxy {
         let outcome = walk::walk(&self.core, &plan, request, arrival.raw, &mut live).await;
         let mut response = match outcome {
             Ok(response) => response,
-            Err(refused) => respond::to_refused(refused, wants, &plan, &mut live.exchange),
+            Err(refused) => respond::to_refused(refused, wants, &plan, &mut live),
         };
         forward::finish(&plan, &live.exchange, response.headers_mut());
         live.follow(response)

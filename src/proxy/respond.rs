@@ -1,9 +1,10 @@
 //! Answers of our own: a failure or a limit becomes a status and a small, honest page.
 
 use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, LOCATION, VARY};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::walk::Refused;
+use crate::access_log::follow::Live;
 use crate::exchange::Exchange;
 use crate::exchange::failure::{Failure, Kind};
 use crate::http::Body;
@@ -33,11 +34,12 @@ impl Wants {
 }
 
 /// The answer to a request that was refused, and its note in the exchange.
-pub fn to_refused(refused: Refused, wants: Wants, plan: &Plan, exchange: &mut Exchange) -> Response<Body> {
+pub fn to_refused(refused: Refused, wants: Wants, plan: &Plan, live: &mut Live) -> Response<Body> {
+    let exchange = &mut live.exchange;
     match refused {
         Refused::Failure(failure) => {
             exchange.fail(&failure);
-            failed(&failure, wants, plan, exchange)
+            failed(&failure, wants, plan, exchange, &live.allowed)
         }
         Refused::Limit(refusal) => {
             exchange.fail(&refusal.failure());
@@ -60,13 +62,25 @@ fn redirect(location: &str) -> Response<Body> {
     response
 }
 
-fn failed(failure: &Failure, wants: Wants, plan: &Plan, exchange: &Exchange) -> Response<Body> {
+fn failed(
+    failure: &Failure,
+    wants: Wants,
+    plan: &Plan,
+    exchange: &Exchange,
+    allowed: &[Method],
+) -> Response<Body> {
     let status = failure.kind.row().status;
     let mut response = page(status, wants, plan, exchange);
     let headers = response.headers_mut();
     match failure.kind {
-        Kind::MethodRefused | Kind::MethodNotAllowed => {
+        Kind::MethodRefused => {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        Kind::MethodNotAllowed => {
+            let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+            if let Ok(value) = HeaderValue::try_from(names.join(", ")) {
+                headers.insert(ALLOW, value);
+            }
         }
         Kind::NoEndpoint | Kind::QueueFull | Kind::Draining => {
             headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));

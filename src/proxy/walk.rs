@@ -62,6 +62,9 @@ pub async fn walk(
     }
     let (mut parts, incoming) = request.into_parts();
     let framing = headers::check_request(&parts.headers, parts.version, &plan.head.settings)?;
+    if parts.version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
     if matches!(raw, Some(Raw::Unknown)) && framing != headers::Framing::Empty {
         return Err(Failure::refuse(Kind::BadRequest, "pipelined behind a chunked body").into());
     }
@@ -78,6 +81,9 @@ pub async fn walk(
         && !(tls.covers)(canonical.host.name())
     {
         return Err(Failure::refuse(Kind::Misdirected, "the certificate of this connection is another site's").into());
+    }
+    if canonical.is_asterisk() {
+        return Ok(respond(StatusCode::NO_CONTENT, None, &bytes::Bytes::new()));
     }
     let wanted = Wanted::parse(&parts.headers);
     let (route, rest) = find(plan, &canonical, &parts, live)?;
@@ -97,7 +103,7 @@ pub async fn walk(
             proxy(core, proxying, parts, body, expected, live).await?
         }
         Action::Files(files) => {
-            let path = forward::path(&inbound);
+            let path = forward::file_path(&inbound);
             let ask = Ask {
                 method: &parts.method,
                 path: &path,
@@ -114,7 +120,7 @@ pub async fn walk(
         Action::Redirect { target, carries_rest, status } => {
             forward::redirect(target, *carries_rest, *status, &inbound)?
         }
-        Action::Respond { status, content_type, text } => respond(*status, content_type, text),
+        Action::Respond { status, content_type, text } => respond(*status, Some(content_type), text),
     };
     Ok(after(&route, wanted, &method, response, live))
 }
@@ -146,7 +152,10 @@ fn find<'p>(
     let head = Head { method: &parts.method, headers: &parts.headers, query: canonical.query };
     let (site, found) = match plan.table.find(canonical.host.name(), &canonical.path, &head) {
         Outcome::NoSite => return Err(Failure::refuse(Kind::NoRoute, "no site has this name").into()),
-        Outcome::NoRoute(site) => (&site.value, None),
+        Outcome::NoRoute(site) => {
+            live.allowed = site.allowed_methods(&canonical.path, &head);
+            (&site.value, None)
+        }
         Outcome::Found(found) => (&found.site.value, Some(found)),
     };
     live.exchange.site = Some(Arc::clone(&site.name));
@@ -156,13 +165,16 @@ fn find<'p>(
         return Err(Refused::ToHttps { location: forward::https_location(canonical, port) });
     }
     let Some(found) = found else {
+        if !live.allowed.is_empty() {
+            return Err(Failure::refuse(Kind::MethodNotAllowed, "no route of the site takes this method").into());
+        }
         return Err(Failure::refuse(Kind::NoRoute, "no route of the site fits").into());
     };
     let route = &found.route.value;
     live.exchange.route = Some(Arc::clone(&route.name));
     // Only rewrites look at the rest: the usual route does not pay for it.
     let rest = match route.path {
-        PathChange::Keep if !matches!(route.action, Action::Redirect { carries_rest: true, .. }) => String::new(),
+        PathChange::Keep if !route.action.needs_rest() => String::new(),
         _ => found.rest().to_owned(),
     };
     Ok((route, rest))
@@ -231,10 +243,12 @@ async fn proxy(
     Ok(Response::from_parts(parts, Body::stream(body)))
 }
 
-fn respond(status: StatusCode, content_type: &HeaderValue, text: &bytes::Bytes) -> Response<Body> {
+fn respond(status: StatusCode, content_type: Option<&HeaderValue>, text: &bytes::Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(text.clone()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
+    if let Some(content_type) = content_type {
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
+    }
     response
 }
 

@@ -19,9 +19,9 @@ pub fn json_string(bytes: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// Appends two lower-case digits per byte.
 pub fn hex(bytes: &[u8], out: &mut Vec<u8>) {
-    out.extend(
-        bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]),
-    );
+    for byte in bytes {
+        out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
 }
 
 /// Appends `bytes` as Apache and nginx print them inside quotes: `\"`, `\\`, and `\xhh` for everything that is not

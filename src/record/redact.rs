@@ -34,9 +34,8 @@ const LONGEST: usize = 63;
 /// The set of parameter names to hide; letters compare without case, percent-encoding is seen through.
 #[derive(Clone, Debug)]
 pub struct Redactor {
-    names: Vec<Box<[u8]>>,
-    /// Bit n: some name has n bytes.
-    lengths: u64,
+    /// By length.
+    names: Vec<Vec<Box<[u8]>>>,
 }
 
 impl Default for Redactor {
@@ -48,13 +47,10 @@ impl Default for Redactor {
 impl Redactor {
     /// Hides [`DEFAULT_NAMES`] and `more`. Names longer than 63 bytes are cut there.
     pub fn new(more: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        let mut names: Vec<Box<[u8]>> = DEFAULT_NAMES.iter().map(|name| Box::from(name.as_bytes())).collect();
-        names.extend(more.into_iter().map(|name| {
-            let name = name.as_ref().as_bytes();
-            Box::from(&name[..name.len().min(LONGEST)])
-        }));
-        let lengths = names.iter().fold(0, |bits, name| bits | 1 << name.len());
-        Self { names, lengths }
+        let mut redactor = Self { names: vec![Vec::new(); LONGEST + 1] };
+        DEFAULT_NAMES.iter().for_each(|name| redactor.add(name));
+        more.into_iter().for_each(|name| redactor.add(name.as_ref()));
+        redactor
     }
 
     /// `query` (without its `?`) with secret values replaced. Borrows `query` when there is nothing to hide, else
@@ -92,11 +88,15 @@ impl Redactor {
     /// Where the next non-empty secret value begins, looking at the parameters from `from` on.
     fn secret(&self, query: &[u8], from: usize) -> Option<usize> {
         let mut name = Some(from);
-        for at in memchr::memchr3_iter(b'=', b'&', b';', &query[from..]).map(|at| from + at) {
-            // Some servers split at `;` too, so a name may begin after either.
-            if query[at] != b'=' {
-                name = Some(at + 1);
-                continue;
+        for (at, byte) in query.iter().enumerate().skip(from) {
+            match byte {
+                // Some servers split at `;` too, so a name may begin after either.
+                b'&' | b';' => {
+                    name = Some(at + 1);
+                    continue;
+                }
+                b'=' => {}
+                _ => continue,
             }
             let is_empty = matches!(query.get(at + 1), None | Some(b'&'));
             if name.take().is_some_and(|name| !is_empty && self.is_secret(&query[name..at])) {
@@ -121,9 +121,13 @@ impl Redactor {
     }
 
     fn has(&self, name: &[u8]) -> bool {
-        name.len() <= LONGEST
-            && self.lengths & (1 << name.len()) != 0
-            && self.names.iter().any(|secret| secret.eq_ignore_ascii_case(name))
+        let same_length = self.names.get(name.len());
+        same_length.is_some_and(|names| names.iter().any(|secret| secret.eq_ignore_ascii_case(name)))
+    }
+
+    fn add(&mut self, name: &str) {
+        let name = &name.as_bytes()[..name.len().min(LONGEST)];
+        self.names[name.len()].push(name.into());
     }
 }
 

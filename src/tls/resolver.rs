@@ -61,7 +61,8 @@ impl Resolver {
     pub(super) fn find(&self, name: Option<&str>) -> Option<SetIndex> {
         let Some(name) = name else { return self.default };
         let name = name.strip_suffix('.').unwrap_or(name);
-        let by_wildcard = || name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
+        let parent = || name.split_once('.').filter(|(first, _)| !first.is_empty()).map(|(_, parent)| parent);
+        let by_wildcard = || parent().and_then(|parent| self.wildcard.get(parent));
         self.exact.get(name).or_else(by_wildcard).copied().or(self.default)
     }
 }

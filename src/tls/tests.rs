@@ -303,6 +303,26 @@ async fn a_client_that_distrusts_us_says_so() {
     assert!(matches!(served.unwrap_err().why, Why::ClientAlert(_)));
 }
 
+proptest::proptest! {
+    #[test]
+    fn the_table_of_names_agrees_with_the_rule_for_names(
+        host in "(a|b|x|test|\\*)?(\\.(a|b|x|test)){0,3}",
+    ) {
+        let names = ["a.test", "*.a.test", "*.b.a.test", "test"];
+        let loaded = pair::load(&NAMED.with(Clone::clone), &default_provider()).unwrap();
+        let by_host = names.map(|name| (name, [0].as_slice()));
+        let resolver = resolver::Resolver::new(&settings(Vec::new(), &by_host, &[]), &[loaded]).unwrap();
+        let facts = inspect(&NAMED.with(Clone::clone)).unwrap();
+        if !host.contains('*') {
+            proptest::prop_assert_eq!(resolver.find(Some(&host)).is_some(), facts.covers(&host), "{}", host);
+        }
+    }
+}
+
+thread_local! {
+    static NAMED: CertPair = ecdsa(&["a.test", "*.a.test", "*.b.a.test", "test"]);
+}
+
 #[test]
 fn all_errors_are_told_at_once() {
     let good = ecdsa(&["a.test"]);

@@ -116,6 +116,26 @@ impl Upstream {
         self.endpoints.load()
     }
 
+    /// The same upstream with other endpoints; those with the same address keep their state, and the cores keep
+    /// their connections to them.
+    pub fn with_endpoints(self: &Arc<Self>, endpoints: Vec<Arc<Endpoint>>) -> Arc<Self> {
+        let old = self.endpoints.load_full();
+        if old.len() == endpoints.len() && old.iter().zip(&endpoints).all(|(a, b)| a.is_same(b)) {
+            return Arc::clone(self);
+        }
+        let keep = |new: Arc<Endpoint>| old.iter().find(|o| o.is_same(&new)).map_or(new, Arc::clone);
+        let endpoints = endpoints.into_iter().map(keep).collect();
+        Arc::new(Self {
+            id: self.id,
+            budget: Budget::new(self.settings.retry.budget_percent, self.settings.retry.min_concurrent),
+            settings: self.settings.clone(),
+            endpoints: ArcSwap::new(Arc::new(endpoints)),
+            in_flight: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
+            changed: Notify::new(),
+        })
+    }
+
     /// Replaces the endpoints; those with the same address keep their state.
     pub fn set_endpoints(&self, endpoints: Vec<Arc<Endpoint>>) {
         let old = self.endpoints.load_full();

@@ -15,7 +15,8 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 /// Name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "worker-exec";
 
-/// What goes before a worker's command so that it dies with us. `tollgate` is our own executable.
+/// What goes before a worker's command so that it dies with us. `tollgate` is our own executable:
+/// `/proc/self/exe` also works after the file was replaced.
 pub fn launcher(tollgate: &Path) -> Vec<String> {
     let parent = std::process::id().to_string();
     vec![tollgate.display().to_string(), SUBCOMMAND.to_owned(), parent, "--".to_owned()]

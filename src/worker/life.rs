@@ -77,9 +77,9 @@ impl Life {
     }
 
     async fn one_process(&mut self) -> End {
-        self.settle_port();
+        let settled = self.settle_port();
         self.enter(State::Starting);
-        let mut process = match self.start() {
+        let mut process = match settled.and_then(|()| self.start()) {
             Ok(process) => process,
             Err(error) => return self.died(format!("cannot start: {error}"), Duration::ZERO),
         };
@@ -100,7 +100,8 @@ impl Life {
             () = probe::until_ready(address, &self.settings.ready) => None,
             () = tokio::time::sleep(self.settings.ready_timeout) => {
                 let how = process.stop(self.settings.stop_timeout).await;
-                return self.died(format!("not ready within {:?}; {how}", self.settings.ready_timeout), Duration::ZERO);
+                let patience = self.settings.ready_timeout;
+                return self.died(format!("not ready on {address} within {patience:?}; {how}"), Duration::ZERO);
             }
         };
         match order {
@@ -186,16 +187,20 @@ impl Life {
         })
     }
 
-    /// A worker whose free port was taken by somebody else while it was down gets another one.
-    fn settle_port(&mut self) {
+    /// When somebody else has taken the port while the worker was down: a worker with a free port gets another
+    /// one; one with a fixed port must not start, or the stranger would answer the probe, and then requests.
+    fn settle_port(&mut self) -> std::io::Result<()> {
         let address = self.snapshot.borrow().address;
-        if self.settings.port != PortChoice::Free || port::is_free(address) {
-            return;
+        if port::is_free(address) {
+            return Ok(());
         }
-        match port::free() {
-            Ok(other) => self.snapshot.send_modify(|snapshot| snapshot.address = other.address),
-            Err(error) => tracing::warn!(worker = %self.name, %error, "no free port; keeping the old one"),
+        if self.settings.port != PortChoice::Free {
+            return Err(std::io::Error::other(format!("somebody else listens on {address}")));
         }
+        let other = port::free()?.address;
+        tracing::warn!(worker = %self.name, %address, %other, "port was taken; worker gets another one");
+        self.snapshot.send_modify(|snapshot| snapshot.address = other);
+        Ok(())
     }
 
     fn enter(&mut self, state: State) {

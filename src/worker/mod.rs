@@ -171,6 +171,8 @@ pub struct Hooks {
 pub enum WorkerError {
     #[error("workers of {upstream:?}: the command is empty")]
     NoCommand { upstream: Arc<str> },
+    #[error("workers of {upstream:?}: the ready path {path:?} is no path; it begins with \"/\"")]
+    BadReadyPath { upstream: Arc<str>, path: String },
     #[error("workers of {upstream:?}: ports from {from} on do not suffice for {count} workers")]
     PortsOutOfRange { upstream: Arc<str>, from: u16, count: usize },
     #[error("workers of {upstream:?}: no free port")]

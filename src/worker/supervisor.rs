@@ -11,7 +11,7 @@ use super::life::{Life, Order, Snapshot};
 use super::output::Line;
 use super::port::{Reserved, reserve};
 use super::process::resident_bytes;
-use super::{Hooks, Settings, State, WorkerError};
+use super::{Hooks, Ready, Settings, State, WorkerError};
 
 /// Workers that have their ports but are not started: the time to make endpoints of them.
 #[derive(Debug)]
@@ -80,10 +80,15 @@ impl Supervisor {
     /// Chooses ports; starts nothing yet.
     ///
     /// # Errors
-    /// There is no command, or there are no ports.
+    /// There is no command, the ready path is none, or there are no ports.
     pub fn prepare(settings: Settings) -> Result<Prepared, WorkerError> {
         if settings.command.is_empty() {
             return Err(WorkerError::NoCommand { upstream: settings.name });
+        }
+        if let Ready::Http { path } = &settings.ready
+            && (!path.starts_with('/') || path.parse::<http::uri::PathAndQuery>().is_err())
+        {
+            return Err(WorkerError::BadReadyPath { upstream: settings.name.clone(), path: path.clone() });
         }
         let ports = reserve(settings.port, settings.count, &settings.name)?;
         Ok(Prepared { settings: Arc::new(settings), ports })

@@ -152,7 +152,7 @@ async fn one_that_never_becomes_ready_is_stopped_and_started_again() {
     let mut fixture = Fixture::start(settings);
     fixture.until(State::Waiting).await;
     let end = fixture.supervisor.status()[0].last_end.clone().unwrap();
-    assert!(end.starts_with("not ready within 50ms"), "{end}");
+    assert!(end.starts_with("not ready on 127.0.0.1:") && end.contains("within 50ms"), "{end}");
     assert_eq!(fixture.until(State::Starting).await.restarts, 1);
     within(fixture.supervisor.stop()).await;
 }
@@ -245,6 +245,19 @@ async fn a_taken_port_is_replaced_and_told() {
 }
 
 #[tokio::test]
+async fn a_taken_fixed_port_is_reported_and_its_owner_gets_no_requests() {
+    let squatter = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = squatter.local_addr().unwrap().port();
+    let settings = Settings { port: PortChoice::From(port), ready: Ready::Connect, ..shell("sleep 600") };
+    let mut fixture = Fixture::start(settings);
+    assert_eq!(fixture.event().await.state, State::Starting);
+    assert_eq!(fixture.event().await.state, State::Waiting);
+    let end = fixture.supervisor.status()[0].last_end.clone().unwrap();
+    assert_eq!(end, format!("cannot start: somebody else listens on 127.0.0.1:{port}"));
+    within(fixture.supervisor.stop()).await;
+}
+
+#[tokio::test]
 async fn over_its_memory_limit_it_is_replaced() {
     let mut fixture = Fixture::start(Settings { memory_limit: Some(1), ..server(0) });
     fixture.until(State::Serving).await;
@@ -265,6 +278,27 @@ async fn dropping_the_supervisor_ends_the_workers() {
         }
     })
     .await;
+}
+
+#[test]
+fn a_ready_path_must_be_a_path() {
+    for path in ["healthz", "", "/a b"] {
+        let settings = Settings { ready: Ready::Http { path: path.to_owned() }, ..server(0) };
+        assert!(matches!(Supervisor::prepare(settings), Err(WorkerError::BadReadyPath { .. })), "{path:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_without_port_is_ready_when_its_socket_accepts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("service.sock");
+    let settings = Settings { ready: Ready::Socket { path: path.clone() }, ..shell("sleep 600") };
+    let mut fixture = Fixture::start(settings);
+    assert_eq!(fixture.event().await.state, State::Starting);
+    assert!(fixture.events.try_recv().is_err());
+    let _service = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert_eq!(fixture.event().await.state, State::Serving);
+    within(fixture.supervisor.stop()).await;
 }
 
 #[test]

@@ -26,7 +26,8 @@ fn bad_files_are_told_exactly_this() {
 
 #[test]
 fn every_error_code_has_a_case() {
-    let all: String = cases().iter().map(|(_, expected)| std::fs::read_to_string(expected).unwrap_or_default()).collect();
+    let all: String =
+        cases().iter().map(|(_, expected)| std::fs::read_to_string(expected).unwrap_or_default()).collect();
     // Its file has to have another mode: `values` tells it.
     let elsewhere = ["W0106"];
     let missing: Vec<&str> = config::codes::ALL

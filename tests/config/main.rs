@@ -1,6 +1,9 @@
 //! The config language from outside: what bad files are told, and that everything shipped is good.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
 mod bad;
+mod broken;
 mod reference;
 mod shipped;
 mod values;

@@ -82,7 +82,8 @@ fn keys(value: &Value, found: &mut BTreeSet<String>) {
 fn references(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(object) => {
-            let name = object.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix("#/$defs/"));
+            let name =
+                object.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix("#/$defs/"));
             found.extend(name.map(str::to_owned));
             object.values().for_each(|value| references(value, found));
         }

@@ -8,7 +8,8 @@ use tollgate::config::{self, At};
 fn every_shipped_file_is_clean() {
     let mut files = vec![PathBuf::from("config/tollgate.toml")];
     files.extend(std::fs::read_dir("config/examples").unwrap().map(|entry| entry.unwrap().path()));
-    let files: Vec<_> = files.into_iter().filter(|file| file.extension().is_some_and(|end| end == "toml")).collect();
+    let files: Vec<_> =
+        files.into_iter().filter(|file| file.extension().is_some_and(|end| end == "toml")).collect();
     assert!(files.len() > 5, "{files:?}");
     for file in files {
         let found = match config::load(&file, &crate::variables) {

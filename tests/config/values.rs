@@ -88,8 +88,16 @@ fn included_files_are_put_together_in_order() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "tollgate.toml", "include = [\"conf.d/*.toml\"]\n[server]\nhttp = \":80\"\n");
     std::fs::create_dir(dir.path().join("conf.d")).unwrap();
-    write(dir.path(), "conf.d/b.toml", "[site.\"b.example\"]\nroutes = [{ path = \"/*\", respond = \"b\" }]\n");
-    write(dir.path(), "conf.d/a.toml", "[site.\"a.example\"]\nroutes = [{ path = \"/*\", respond = \"a\" }]\n");
+    write(
+        dir.path(),
+        "conf.d/b.toml",
+        "[site.\"b.example\"]\nroutes = [{ path = \"/*\", respond = \"b\" }]\n",
+    );
+    write(
+        dir.path(),
+        "conf.d/a.toml",
+        "[site.\"a.example\"]\nroutes = [{ path = \"/*\", respond = \"a\" }]\n",
+    );
     let config = config::load(&dir.path().join("tollgate.toml"), &crate::variables).unwrap();
     let names: Vec<String> = config.sites.iter().map(|site| site.name.to_string()).collect();
     assert_eq!(names, ["a.example", "b.example"]);
@@ -115,7 +123,8 @@ fn keys_that_others_can_read_are_warned_about_and_kept() {
 
 #[test]
 fn a_text_that_is_no_file_cannot_include() {
-    let found = config::from_text("none", "include = [\"x.toml\"]\n[server]\nhttp = \":80\"\n", &crate::variables);
+    let found =
+        config::from_text("none", "include = [\"x.toml\"]\n[server]\nhttp = \":80\"\n", &crate::variables);
     assert_eq!(found.unwrap_err().iter().next().unwrap().code.code, "E0004");
 }
 

@@ -165,8 +165,8 @@ pub(super) enum By {
 #[derive(Debug, Args)]
 pub(super) struct TopArgs {
     /// A field, or several with commas: path  host,status  upstream,worker
-    #[arg(value_delimiter = ',', required = true, num_args = 1)]
-    pub(super) fields: Vec<String>,
+    #[arg(value_name = "FIELD[,FIELD]")]
+    pub(super) fields: String,
     /// Conditions; see `logs search --help`.
     pub(super) filter: Vec<String>,
     #[arg(long, value_enum, default_value_t = By::Count)]

@@ -12,7 +12,11 @@ impl fmt::Display for Safe<'_> {
         while let Some((at, bad)) = rest.char_indices().find(|(_, c)| is_unsafe(*c)) {
             f.write_str(&rest[..at])?;
             let code = u32::from(bad);
-            if code < 0x100 { write!(f, "\\x{code:02x}")? } else { write!(f, "\\u{{{code:x}}}")? }
+            if code < 0x100 {
+                write!(f, "\\x{code:02x}")?
+            } else {
+                write!(f, "\\u{{{code:x}}}")?
+            }
             rest = &rest[at + bad.len_utf8()..];
         }
         f.write_str(rest)

@@ -55,7 +55,8 @@ fn target(out: &mut String, entry: &Value, wide: bool) -> Rendered {
     if let Some(kind) = kind {
         write!(out, " [{}]", Safe(kind))?;
     }
-    if let Some(method) = text(entry, "method") {
+    let path = text(entry, "path");
+    if let Some(method) = text(entry, "method").or(path.map(|_| NOTHING)) {
         let host = text(entry, "host").unwrap_or(NOTHING);
         let path = text(entry, "path").unwrap_or("");
         let path = if wide { path } else { cut(path) };
@@ -214,10 +215,12 @@ mod tests {
                 let line = render(&entry, &entry.to_string(), form);
                 let unstyled = strip_str(&line).to_string();
                 prop_assert!(!unstyled.contains(char::is_control), "{unstyled:?}");
-                // Only our own styles may have been stripped: the same line without any style is as long.
-                let ours = line.matches('\u{1b}').all(|_| form != Form::Json);
-                prop_assert!(ours);
-                prop_assert!(!line.contains(['\u{9b}', '\u{202e}', '\n', '\r']));
+                // Our own styles are the only escapes: each is a number between `[` and `m`, or there is none.
+                let styles = line.split('\u{1b}').skip(1).map(|rest| rest.split_once('m').map_or("", |(style, _)| style));
+                let ours = styles.clone().all(|style| ["[0", "[1", "[2", "[31", "[32", "[33", "[36"].contains(&style));
+                prop_assert!(ours && (form != Form::Json || styles.count() == 0));
+                let deceives = line.contains(['\u{9b}', '\u{202e}', '\n', '\r']);
+                prop_assert!(!deceives);
             }
         }
     }

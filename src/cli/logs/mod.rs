@@ -19,6 +19,8 @@ mod source;
 mod stats;
 mod summary;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod top;
 mod words;
 
@@ -34,7 +36,7 @@ use args::Command;
 /// Why a reading command gave up.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
-    #[error("{0}")]
+    #[error(transparent)]
     Filter(#[from] QueryError),
     #[error("{0}")]
     Usage(String),

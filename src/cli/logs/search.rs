@@ -44,7 +44,8 @@ fn slowest(source: &Source, asked: &Asked, count: usize) -> Result<Newest, Comma
     let mut heap = BinaryHeap::new();
     let report = source.each(asked, &mut |row| {
         let duration = number(row.value, "dur_us").unwrap_or(0);
-        let is_worth_it = heap.len() < count || heap.peek().is_some_and(|Reverse((least, _))| *least < duration);
+        let is_worth_it =
+            heap.len() < count || heap.peek().is_some_and(|Reverse((least, _))| *least < duration);
         if is_worth_it {
             heap.push(Reverse((duration, row.json.to_owned())));
         }

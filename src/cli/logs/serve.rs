@@ -72,7 +72,8 @@ fn warn_when_open(address: &Listen) {
 
 async fn asked_to_stop() {
     // Without a handler the signal ends the process at once, which loses nothing that was acknowledged.
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {
@@ -84,7 +85,9 @@ async fn asked_to_stop() {
 fn exit_of(error: &ServiceError) -> Exit {
     match error {
         ServiceError::InUse(_) | ServiceError::Bind(..) => Exit::NotPermitted,
-        ServiceError::Data(_, error) if error.kind() == std::io::ErrorKind::PermissionDenied => Exit::NotPermitted,
+        ServiceError::Data(_, error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Exit::NotPermitted
+        }
         ServiceError::Data(..) | ServiceError::Store => Exit::Failed,
     }
 }

@@ -33,6 +33,12 @@ const PHASES: &[(&str, &str)] = &[
     ("resp", "t_resp_us"),
 ];
 
+/// A row that outlives the walk.
+struct Kept {
+    entry: Value,
+    json: String,
+}
+
 /// An id as it was given: whole, its beginning, or `beginning…end`.
 struct Wanted {
     head: String,
@@ -47,7 +53,9 @@ impl Wanted {
             return Err(CommandError::Usage(format!("give at least {MIN_ID} characters of the id")));
         }
         if head.contains(['"', '\\']) || head.contains(char::is_control) {
-            return Err(CommandError::Usage("an id has no quotes, backslashes or control characters".to_owned()));
+            return Err(CommandError::Usage(
+                "an id has no quotes, backslashes or control characters".to_owned(),
+            ));
         }
         Ok(Self { head: head.to_owned(), tail: tail.to_owned() })
     }
@@ -64,7 +72,8 @@ impl Wanted {
     fn window(&self) -> Window {
         let digits: String = self.head.chars().filter(|c| *c != '-').take(13).collect();
         let is_ours = digits.len() == 13 && digits.ends_with('7');
-        let millis = digits.get(..12).filter(|_| is_ours).and_then(|digits| i64::from_str_radix(digits, 16).ok());
+        let millis =
+            digits.get(..12).filter(|_| is_ours).and_then(|digits| i64::from_str_radix(digits, 16).ok());
         let time = millis.and_then(|millis| Timestamp::from_millisecond(millis).ok());
         let since = time.and_then(|time| time.checked_sub(SignedDuration::from_mins(10)).ok());
         Window { since, until: None }
@@ -72,7 +81,11 @@ impl Wanted {
 
     /// For a service: the filter that finds the record and the lines that name it.
     fn filter(&self) -> String {
-        format!("id:\"{0}\" or id~\"^{1}\" or \"{0}\"", self.head, regex::escape(&self.head).replace('\\', "\\\\"))
+        format!(
+            "id:\"{0}\" or id~\"^{1}\" or \"{0}\"",
+            self.head,
+            regex::escape(&self.head).replace('\\', "\\\\")
+        )
     }
 }
 
@@ -84,7 +97,7 @@ pub(super) fn run(args: &ShowArgs) -> Result<bool, CommandError> {
     if rows.is_empty() && wanted.window().since.is_some() {
         (rows, report) = find(&source, &wanted, Window::default())?;
     }
-    let (records, lines): (Vec<Value>, Vec<Value>) = rows.into_iter().partition(|row| wanted.names(row));
+    let (records, lines): (Vec<Kept>, Vec<Kept>) = rows.into_iter().partition(|row| wanted.names(&row.entry));
     let mut output = Output::stdout();
     print(&mut output, &records, &lines, args.output)?;
     output.flush()?;
@@ -92,34 +105,34 @@ pub(super) fn run(args: &ShowArgs) -> Result<bool, CommandError> {
     Ok(!records.is_empty())
 }
 
-fn find(source: &Source, wanted: &Wanted, window: Window) -> Result<(Vec<Value>, Report), CommandError> {
+fn find(source: &Source, wanted: &Wanted, window: Window) -> Result<(Vec<Kept>, Report), CommandError> {
     let needle = Some(wanted.head.clone());
     let query = if matches!(source, Source::Service(_)) { wanted.filter() } else { String::new() };
     let asked = Asked { query: Query::parse(&query)?, text: query, window, needle };
-    let mut rows: Vec<Value> = Vec::new();
+    let mut rows: Vec<Kept> = Vec::new();
     let report = source.each(&asked, &mut |row| {
         if rows.len() < MAX_ROWS {
-            rows.push(row.value.clone());
+            rows.push(Kept { entry: row.value.clone(), json: row.json.to_owned() });
         }
         Flow::Continue(())
     })?;
     Ok((rows, report))
 }
 
-fn print(output: &mut Output, records: &[Value], lines: &[Value], form: Form) -> Result<(), CommandError> {
+fn print(output: &mut Output, records: &[Kept], lines: &[Kept], form: Form) -> Result<(), CommandError> {
     if form == Form::Json {
         for row in records.iter().chain(lines) {
-            output.line(&escape::json(&row.to_string()))?;
+            output.line(&escape::json(&row.json))?;
         }
         return Ok(());
     }
-    let mut ids: Vec<&str> = records.iter().filter_map(|record| text(record, "id")).collect();
+    let mut ids: Vec<&str> = records.iter().filter_map(|record| text(&record.entry, "id")).collect();
     ids.sort_unstable();
     ids.dedup();
     if ids.len() > 1 {
         note(&format!("{} requests match; give more of the id to see one", ids.len()));
         for record in records {
-            output.line(&line::render(record, &record.to_string(), Form::Wide))?;
+            output.line(&line::render(&record.entry, &record.json, Form::Wide))?;
         }
         return Ok(());
     }
@@ -132,14 +145,15 @@ fn print(output: &mut Output, records: &[Value], lines: &[Value], form: Form) ->
         output.line(&format!("{BOLD}lines that name it{BOLD:#}"))?;
     }
     for row in lines {
-        output.line(&format!("  {}", line::render(row, &row.to_string(), Form::Line)))?;
+        output.line(&format!("  {}", line::render(&row.entry, &row.json, Form::Line)))?;
     }
     Ok(())
 }
 
 /// All about one record.
-fn story(record: &Value) -> Vec<String> {
-    let mut story = vec![line::render(record, &record.to_string(), Form::Line)];
+fn story(kept: &Kept) -> Vec<String> {
+    let record = &kept.entry;
+    let mut story = vec![line::render(record, &kept.json, Form::Line)];
     let mut say = |name: &str, value: Option<String>| {
         story.extend(value.map(|value| format!("  {DIM}{name:<9}{DIM:#} {value}")));
     };
@@ -187,7 +201,8 @@ fn route(record: &Value) -> Option<String> {
 fn upstream(record: &Value) -> Option<String> {
     let name = Safe(text(record, "upstream")?);
     let address = text(record, "up_addr").map(|address| format!(" at {}", Safe(address))).unwrap_or_default();
-    let worker = text(record, "worker").map(|worker| format!(", worker {}", Safe(worker))).unwrap_or_default();
+    let worker =
+        text(record, "worker").map(|worker| format!(", worker {}", Safe(worker))).unwrap_or_default();
     let pick = text(record, "pick").map(|pick| format!(", picked by {}", Safe(pick))).unwrap_or_default();
     let reused = match record.get("up_reused").and_then(Value::as_bool) {
         Some(true) => ", reused connection",
@@ -209,7 +224,8 @@ fn ended(record: &Value) -> Option<String> {
     let end_at = text(record, "end_at").unwrap_or(NOTHING);
     let status = number(record, "status").unwrap_or(0);
     let style = style_of(status);
-    let reason = text(record, "reason").map(|reason| format!(", {RED}{}{RED:#}", Safe(reason))).unwrap_or_default();
+    let reason =
+        text(record, "reason").map(|reason| format!(", {RED}{}{RED:#}", Safe(reason))).unwrap_or_default();
     Some(format!("{style}{status}{style:#} by {} at {}{reason}", Safe(end_by), Safe(end_at)))
 }
 
@@ -258,12 +274,22 @@ mod tests {
     #[test]
     fn ids_are_found_whole_begun_or_short() {
         let entry = json!({"id": "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4", "rid": "from-cdn"});
-        for id in ["01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4", "01a1fd62", "01a1fd62…a9d4", "01a1fd62...a9d4", "from-cdn"] {
+        for id in [
+            "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4",
+            "01a1fd62",
+            "01a1fd62…a9d4",
+            "01a1fd62...a9d4",
+            "from-cdn",
+        ] {
             assert!(Wanted::new(id).unwrap().names(&entry), "{id}");
         }
         assert!(!Wanted::new("01a1fd62…a9d5").unwrap().names(&entry));
         assert!(["01a", "", "abcdef\"x"].iter().all(|id| Wanted::new(id).is_err()));
-        assert!(Query::parse(&Wanted::new("a.b*c(d)").unwrap().filter()).unwrap().matches(&json!({"id": "a.b*c(d)1"})));
+        assert!(
+            Query::parse(&Wanted::new("a.b*c(d)").unwrap().filter())
+                .unwrap()
+                .matches(&json!({"id": "a.b*c(d)1"}))
+        );
     }
 
     #[test]
@@ -285,7 +311,8 @@ mod tests {
 
     #[test]
     fn absurd_times_do_not_overflow() {
-        let record = json!({"dur_us": 1, "t_head_us": u64::MAX, "t_wait_us": u64::MAX, "try_log": [{"addr": 7}, 1]});
+        let record =
+            json!({"dur_us": 1, "t_head_us": u64::MAX, "t_wait_us": u64::MAX, "try_log": [{"addr": 7}, 1]});
         assert_eq!((waterfall(&record).len(), tries(&record).len()), (2, 2));
     }
 }

@@ -57,7 +57,10 @@ impl Source {
         if data.is_dir() {
             return Ok(Self::Directory(data));
         }
-        let what = format!("no log directory {}: name it with --data, or ask a service with --service", data.display());
+        let what = format!(
+            "no log directory {}: name it with --data, or ask a service with --service",
+            data.display()
+        );
         Err(CommandError::Usage(what))
     }
 
@@ -90,7 +93,8 @@ impl Source {
     /// The newest matching rows, oldest first.
     pub(super) fn newest(&self, asked: &Asked, count: usize) -> Result<Newest, CommandError> {
         if let Self::Directory(data) = self {
-            return Newest::of(data, &asked.query, asked.window, count).map_err(|error| cannot_read(data, error));
+            return Newest::of(data, &asked.query, asked.window, count)
+                .map_err(|error| cannot_read(data, error));
         }
         let mut rows = std::collections::VecDeque::new();
         let mut keep = |row: &Row<'_>| {
@@ -147,18 +151,20 @@ fn ask(
     let mut report = None;
     let mut failed = None;
     let target = target("/logs/search", asked, count);
-    let walk = client::get(address, &target, &mut |line| {
+    let mut on_line = |line: &mut [u8]| {
         let Ok(text) = std::str::from_utf8(line) else { return Flow::Continue(()) };
         let Ok(value) = serde_json::from_str::<serde_json::Value>(text) else { return Flow::Continue(()) };
         match value["kind"].as_str() {
             // The service's own two kinds carry no receive time; entries always do.
             Some("report") if value.get("recv").is_none() => report = serde_json::from_str(text).ok(),
-            Some("error") if value.get("recv").is_none() => failed = value["error"].as_str().map(str::to_owned),
+            Some("error") if value.get("recv").is_none() => {
+                failed = value["error"].as_str().map(str::to_owned)
+            }
             _ => return on_row(&Row { json: text, value: &value }),
         }
         Flow::Continue(())
-    });
-    runtime()?.block_on(walk)?;
+    };
+    runtime()?.block_on(client::get(address, &target, &mut on_line))?;
     match (report, failed) {
         (_, Some(failed)) => Err(CommandError::Usage(format!("the log service failed: {failed}"))),
         (Some(report), None) => Ok(report),

@@ -51,7 +51,11 @@ pub(super) fn run(args: &StatsArgs) -> Result<bool, CommandError> {
         Flow::Continue(())
     })?;
     let mut output = Output::stdout();
-    if args.json { stats.print_json(&mut output)? } else { stats.print(&mut output, &split)? }
+    if args.json {
+        stats.print_json(&mut output)?
+    } else {
+        stats.print(&mut output, &split)?
+    }
     output.flush()?;
     summary::print(&report, started);
     Ok(stats.whole.count > 0)
@@ -65,7 +69,8 @@ impl Split {
             (None, Some(text)) => {
                 let span = moment::span(text).and_then(|span| i64::try_from(span.as_micros()).ok());
                 let span = span.filter(|span| *span >= 1_000_000);
-                span.map(Self::Every).ok_or_else(|| CommandError::Usage(format!("--every {text}: write 10s, 1m, 1h")))
+                span.map(Self::Every)
+                    .ok_or_else(|| CommandError::Usage(format!("--every {text}: write 10s, 1m, 1h")))
             }
         }
     }
@@ -76,7 +81,8 @@ impl Split {
             Self::By(field) => Some(name_of(field, entry)),
             Self::Every(span) => {
                 let micros = time(entry)?.as_microsecond();
-                let start = Timestamp::from_microsecond(micros.div_euclid(*span).saturating_mul(*span)).ok()?;
+                let start =
+                    Timestamp::from_microsecond(micros.div_euclid(*span).saturating_mul(*span)).ok()?;
                 Some(format!("{start:.0}"))
             }
         }
@@ -117,10 +123,21 @@ impl Stats {
     fn print(&self, output: &mut Output, split: &Split) -> Result<(), CommandError> {
         let Group { count: all, errors, bytes, durations } = &self.whole;
         output.line(&format!("{BOLD}requests{BOLD:#}  {}, {:.1}/s", count(*all), self.rate()))?;
-        output.line(&format!("{BOLD}errors{BOLD:#}    {} ({:.2} %)", count(*errors), share(*errors, *all)))?;
+        output.line(&format!(
+            "{BOLD}errors{BOLD:#}    {} ({:.2} %)",
+            count(*errors),
+            share(*errors, *all)
+        ))?;
         output.line(&format!("{BOLD}sent{BOLD:#}      {}", size(*bytes)))?;
         let at = |share| duration_or_nothing(durations.at(share));
-        let times = format!("p50 {}  p90 {}  p99 {}  p99.9 {}  max {}", at(0.5), at(0.9), at(0.99), at(0.999), at(1.0));
+        let times = format!(
+            "p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            at(0.999),
+            at(1.0)
+        );
         output.line(&format!("{BOLD}duration{BOLD:#}  {times}"))?;
         self.print_reasons(output)?;
         if self.rows.is_empty() {
@@ -147,9 +164,10 @@ impl Stats {
 
     fn print_json(&self, output: &mut Output) -> Result<(), CommandError> {
         let mut whole = self.whole.to_json();
-        let reasons = self.reasons.iter().map(|((reason, cause), count)| {
-            json!({ "reason": reason, "cause": cause, "count": count })
-        });
+        let reasons = self
+            .reasons
+            .iter()
+            .map(|((reason, cause), count)| json!({ "reason": reason, "cause": cause, "count": count }));
         whole["rate"] = self.rate().into();
         whole["reasons"] = reasons.collect();
         output.line(&escape::json(&whole.to_string()))?;
@@ -170,16 +188,19 @@ mod tests {
     fn counts_errors_reasons_and_spans() {
         let split = Split::Every(60_000_000);
         let mut stats = Stats::default();
-        for (second, status, reason) in [(1, 200, None), (59, 504, Some("http_response_timeout")), (61, 200, None)] {
+        for (second, status, reason) in
+            [(1, 200, None), (59, 504, Some("http_response_timeout")), (61, 200, None)]
+        {
             let time = Timestamp::from_second(600 + second).unwrap().to_string();
-            let entry = json!({"kind": "request", "ts": time, "status": status, "reason": reason, "dur_us": second});
+            let entry =
+                json!({"kind": "request", "ts": time, "status": status, "reason": reason, "dur_us": second});
             stats.add(&entry, &split);
         }
         assert_eq!((stats.whole.count, stats.whole.errors), (3, 1));
-        assert_eq!(stats.rows.iter().map(|(name, row)| (name.as_str(), row.count)).collect::<Vec<_>>(), [
-            ("1970-01-01T00:10:00Z", 2),
-            ("1970-01-01T00:11:00Z", 1)
-        ]);
+        assert_eq!(
+            stats.rows.iter().map(|(name, row)| (name.as_str(), row.count)).collect::<Vec<_>>(),
+            [("1970-01-01T00:10:00Z", 2), ("1970-01-01T00:11:00Z", 1)]
+        );
         assert_eq!(stats.reasons.len(), 1);
         assert!((stats.rate() - 0.05).abs() < 1e-9);
     }

@@ -35,7 +35,9 @@ fn follow(source: &Source, asked: &Asked, args: &TailArgs, started: Instant) -> 
     match source {
         Source::Directory(data) => runtime.block_on(follow_directory(data, asked, args, started)),
         Source::Service(address) => runtime.block_on(follow_service(address, asked, args)),
-        Source::Files(_) => Err(CommandError::Usage("-f follows a directory or a service, not --file".to_owned())),
+        Source::Files(_) => {
+            Err(CommandError::Usage("-f follows a directory or a service, not --file".to_owned()))
+        }
     }
 }
 
@@ -53,7 +55,8 @@ async fn follow_directory(
     let mut scan = Scan::new(asked.query.clone(), Window::default());
     let mut printer = Printer::new(args.output);
     loop {
-        let mut print = |row: &Row<'_>| if shown.remove(row.json) { Flow::Continue(()) } else { printer.row(row) };
+        let mut print =
+            |row: &Row<'_>| if shown.remove(row.json) { Flow::Continue(()) } else { printer.row(row) };
         let more = follow.advance(&mut scan, &mut print).map_err(|error| source::cannot_read(data, error))?;
         printer.flush()?;
         if more {

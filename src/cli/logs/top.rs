@@ -62,17 +62,19 @@ impl Group {
 pub(super) fn run(args: &TopArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
     let asked = Asked::new(&args.filter, source::window(&args.window, Timestamp::now())?)?;
-    let fields: Vec<Field> = args.fields.iter().map(|name| Field::named(name)).collect();
+    let fields: Vec<Field> =
+        args.fields.split(',').filter(|name| !name.is_empty()).map(Field::named).collect();
+    if fields.is_empty() {
+        return Err(CommandError::Usage("name a field, such as path or host,status".to_owned()));
+    }
     let mut groups: HashMap<Vec<String>, Group> = HashMap::new();
     let mut others = Group::default();
     let report = Source::new(&args.source)?.each(&asked, &mut |row| {
         if is_request(row.value) {
             let names: Vec<String> = fields.iter().map(|field| name_of(field, row.value)).collect();
-            match groups.get_mut(&names) {
-                Some(group) => group.add(row.value),
-                None if groups.len() < MAX_GROUPS => groups.entry(names).or_default().add(row.value),
-                None => others.add(row.value),
-            }
+            let has_room = groups.len() < MAX_GROUPS || groups.contains_key(&names);
+            let group = if has_room { groups.entry(names).or_default() } else { &mut others };
+            group.add(row.value);
         }
         Flow::Continue(())
     })?;
@@ -126,7 +128,10 @@ fn print(fields: &[Field], groups: &[(Vec<String>, Group)], as_json: bool) -> Re
 }
 
 pub(super) fn header(name: &str) -> String {
-    let columns = format!("{:>10} {:>8} {:>7} {:>9} {:>9} {:>9} {:>9}", "count", "errors", "err%", "p50", "p90", "p99", "bytes");
+    let columns = format!(
+        "{:>10} {:>8} {:>7} {:>9} {:>9} {:>9} {:>9}",
+        "count", "errors", "err%", "p50", "p90", "p99", "bytes"
+    );
     format!("{BOLD}{columns}  {}{BOLD:#}", Safe(name))
 }
 

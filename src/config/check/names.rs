@@ -37,12 +37,19 @@ fn names(limit: Option<&At<OneOrMany<Name>>>) -> impl Iterator<Item = &At<Name>>
     limit.into_iter().flat_map(|names| names.value.iter())
 }
 
-fn dangling(noun: &str, code: Code, used: &[&At<Name>], declared: &[(std::sync::Arc<str>, Place)], sink: &mut Sink) {
+fn dangling(
+    noun: &str,
+    code: Code,
+    used: &[&At<Name>],
+    declared: &[(std::sync::Arc<str>, Place)],
+    sink: &mut Sink,
+) {
     for name in used {
         if declared.iter().any(|(known, _)| **known == *name.value) {
             continue;
         }
-        let wrong = Diagnostic::error(code, format!("there is no {noun} `{}`", name.value)).at(&name.place, "");
+        let wrong =
+            Diagnostic::error(code, format!("there is no {noun} `{}`", name.value)).at(&name.place, "");
         let wrong = wrong.nearest(&name.value, declared.iter().map(|(known, _)| &**known));
         sink.push(if declared.is_empty() {
             wrong.help(format!("define it in a table `[{noun}.{}]`", name.value))
@@ -52,7 +59,13 @@ fn dangling(noun: &str, code: Code, used: &[&At<Name>], declared: &[(std::sync::
     }
 }
 
-fn unused(noun: &str, code: Code, used: &[&At<Name>], declared: &[(std::sync::Arc<str>, Place)], sink: &mut Sink) {
+fn unused(
+    noun: &str,
+    code: Code,
+    used: &[&At<Name>],
+    declared: &[(std::sync::Arc<str>, Place)],
+    sink: &mut Sink,
+) {
     for (name, place) in declared {
         if used.iter().all(|one| *one.value != **name) {
             let message = format!("{noun} `{}` is never used", name.escape_debug());

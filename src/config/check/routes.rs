@@ -38,7 +38,8 @@ fn actions(route: &At<Route>, sink: &mut Sink) {
         [_] => {}
         [(first, place), others @ ..] => {
             let names: Vec<&str> = others.iter().map(|(name, _)| *name).collect();
-            let message = format!("route `{}` has `{first}` and also `{}`", route.path.value, names.join("`, `"));
+            let message =
+                format!("route `{}` has `{first}` and also `{}`", route.path.value, names.join("`, `"));
             let wrong = Diagnostic::error(codes::TWO_ACTIONS, message).at(place, "");
             let wrong = others.iter().fold(wrong, |wrong, (_, place)| wrong.also(place, ""));
             sink.push(wrong.help("keep one of them, or make two routes with different conditions"));
@@ -55,7 +56,8 @@ fn status(route: &Route, sink: &mut Sink) {
     }
     let has_text = route.respond.as_ref().is_some_and(|text| !text.is_empty());
     if has_text && [204, 205, 304].contains(&number) {
-        let wrong = Diagnostic::error(codes::BAD_VALUE, format!("an answer with status {number} has no text"));
+        let wrong =
+            Diagnostic::error(codes::BAD_VALUE, format!("an answer with status {number} has no text"));
         sink.push(wrong.at(&status.place, "").help("write `respond = \"\"`"));
     }
 }
@@ -96,13 +98,17 @@ fn carried(route: &Route, sink: &mut Sink) {
     let Some(strip) = &route.strip_prefix else { return };
     match &strip.value {
         StripPrefix::Pattern(_) if !has_rest => {
-            let message = format!("`strip_prefix = true` needs a path that ends in `/*`, not `{}`", route.path.value);
-            let wrong = Diagnostic::error(codes::NO_CARRY, message).at(&strip.place, "").also(&route.path.place, "");
+            let message =
+                format!("`strip_prefix = true` needs a path that ends in `/*`, not `{}`", route.path.value);
+            let wrong =
+                Diagnostic::error(codes::NO_CARRY, message).at(&strip.place, "").also(&route.path.place, "");
             sink.push(wrong.help("write what is taken away: `strip_prefix = \"/api\"`"));
         }
         StripPrefix::Text(text) if !begins_with(&route.path, text) => {
             let message = format!("no path of `{}` begins with `{}`", route.path.value, &**text);
-            sink.push(Diagnostic::error(codes::NO_CARRY, message).at(&strip.place, "").also(&route.path.place, ""));
+            sink.push(
+                Diagnostic::error(codes::NO_CARRY, message).at(&strip.place, "").also(&route.path.place, ""),
+            );
         }
         _ => {}
     }

@@ -21,21 +21,31 @@ pub(super) fn check(config: &Config, sink: &mut Sink) {
     log(config, sink);
 }
 
+/// The keys that listen.
+const LISTENERS: &[&str] = &["http", "https"];
+
 fn listeners(config: &Config, sink: &mut Sink) {
     let server = &config.server;
-    if server.http.is_none() && server.https.is_none() && !sink.is_broken(&server.place) {
+    if server.http.is_none() && server.https.is_none() && !sink.is_broken_at(&server.place, LISTENERS) {
         let wrong = Diagnostic::error(codes::NO_LISTENER, "nothing is listened on").at(&server.place, "");
         sink.push(wrong.help("add `http = \":80\"`, `https = \":443\"`, or both to `[server]`"));
     }
     if server.h2c.value && server.http.is_none() {
         sink.push(without_effect(&server.h2c.place, "`h2c` has no meaning without `http`"));
     }
-    let any_tls = config.sites.iter().any(|site| site.body.tls.is_some());
+    let any_tls = config
+        .sites
+        .iter()
+        .any(|site| site.body.tls.is_some() || sink.is_broken_at(&site.name.place, &["tls"]));
     if let Some(https) = server.https.as_ref().filter(|_| !any_tls && !config.sites.is_empty()) {
         let wrong = Diagnostic::error(codes::NO_CERTIFICATE, "https is listened on, but no site has `tls`");
-        sink.push(wrong.at(&https.place, "").help("add `tls = \"local\"` or `tls = { cert = \"…\", key = \"…\" }` to a site"));
+        sink.push(
+            wrong
+                .at(&https.place, "")
+                .help("add `tls = \"local\"` or `tls = { cert = \"…\", key = \"…\" }` to a site"),
+        );
     }
-    if config.sites.is_empty() {
+    if config.sites.is_empty() && sink.found.is_empty() {
         let doubt = Diagnostic::warning(codes::NO_SITE, "there is no site: every request is answered 404");
         sink.push(doubt.help("add a table such as `[site.\"example.com\"]`"));
     }
@@ -76,7 +86,8 @@ fn clash(one: &Listen, other: &Listen) -> bool {
 
 fn hosts(config: &Config, sink: &mut Sink) {
     let mut seen: Vec<&At<Host>> = Vec::new();
-    let names = config.sites.iter().flat_map(|site| std::iter::once(&site.name).chain(site.body.aliases.iter()));
+    let names =
+        config.sites.iter().flat_map(|site| std::iter::once(&site.name).chain(site.body.aliases.iter()));
     for name in names {
         match seen.iter().find(|other| other.value == name.value) {
             Some(other) => sink.push(
@@ -90,34 +101,44 @@ fn hosts(config: &Config, sink: &mut Sink) {
 }
 
 fn site_tls(config: &Config, site: &Named<Host, Site>, sink: &mut Sink) {
-    if site.body.routes.is_empty() && !sink.is_broken(&site.body.routes.place) {
+    if site.body.routes.is_empty() && !sink.is_broken_at(&site.name.place, &["routes"]) {
         let message = format!("site `{}` has no route: every request is answered 404", site.name.value);
         sink.push(Diagnostic::warning(codes::NO_ROUTE, message).at(&site.name.place, ""));
     }
     let Some(tls) = &site.body.tls else {
         if site.body.redirect_http.is_written() {
-            sink.push(without_effect(&site.body.redirect_http.place, "`redirect_http` has no meaning without `tls`"));
+            sink.push(without_effect(
+                &site.body.redirect_http.place,
+                "`redirect_http` has no meaning without `tls`",
+            ));
         }
         return;
     };
-    if config.server.https.is_none() && !sink.is_broken(&config.server.place) {
+    if config.server.https.is_none() && !sink.is_broken_at(&config.server.place, LISTENERS) {
         let message = format!("site `{}` has `tls`, but `[server]` has no `https`", site.name.value);
         let wrong = Diagnostic::error(codes::TLS_WITHOUT_HTTPS, message).at(&tls.place, "");
         sink.push(wrong.help("add `https = \":443\"` to `[server]`"));
     }
     if matches!(tls.value, Tls::Source(TlsSource::Acme)) {
-        let wrong = Diagnostic::error(codes::NOT_YET, "`acme` is not available in this version").at(&tls.place, "");
+        let wrong =
+            Diagnostic::error(codes::NOT_YET, "`acme` is not available in this version").at(&tls.place, "");
         sink.push(wrong.help("use `tls = { cert = \"…\", key = \"…\" }`, or `tls = \"local\"`"));
     }
     if matches!(&tls.value, Tls::Pairs(pairs) if pairs.is_empty()) && !sink.is_broken(&tls.place) {
-        sink.push(Diagnostic::error(codes::BAD_VALUE, "the list of certificates is empty").at(&tls.place, ""));
+        sink.push(
+            Diagnostic::error(codes::BAD_VALUE, "the list of certificates is empty").at(&tls.place, ""),
+        );
     }
 }
 
 fn trust(nets: &[At<Net>], sink: &mut Sink) {
     for net in nets.iter().filter(|net| net.0.iter().any(|net| net.prefix_len() == 0)) {
         let doubt = Diagnostic::warning(codes::TRUST_ALL, format!("`{}` trusts everybody", net.written));
-        sink.push(doubt.at(&net.place, "").note("then every client may choose the address that limits and records show"));
+        sink.push(
+            doubt
+                .at(&net.place, "")
+                .note("then every client may choose the address that limits and records show"),
+        );
     }
 }
 
@@ -138,20 +159,16 @@ fn limits(config: &Config, sink: &mut Sink) {
     for limit in &config.limits {
         let (name, body) = (&limit.name, &limit.body);
         let is_empty = body.rate.is_none() && body.concurrency.is_none();
-        let is_broken = sink.found.iter().any(|one| is_below(one, name.place.spot().map_or("", |spot| &spot.key)));
+        let is_broken = sink.is_broken_at(&name.place, &["rate", "concurrency"]);
         if is_empty && !is_broken {
-            let wrong = Diagnostic::error(codes::NOTHING_LIMITED, format!("limit `{}` limits nothing", name.value));
+            let wrong =
+                Diagnostic::error(codes::NOTHING_LIMITED, format!("limit `{}` limits nothing", name.value));
             sink.push(wrong.at(&name.place, "").help("add `rate = \"10/s\"`, `concurrency = 10`, or both"));
         }
         if let Some(burst) = body.burst.as_ref().filter(|_| body.rate.is_none() && !is_broken && !is_empty) {
             sink.push(without_effect(&burst.place, "`burst` has no meaning without `rate`"));
         }
     }
-}
-
-fn is_below(one: &Diagnostic, key: &str) -> bool {
-    let found = one.place.spot().and_then(|spot| spot.key.strip_prefix(key));
-    found.is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn log(config: &Config, sink: &mut Sink) {
@@ -163,7 +180,8 @@ fn log(config: &Config, sink: &mut Sink) {
         sink.push(without_effect(&log.data.place, "`data` has no meaning without the embedded log service"));
     }
     if log.service.value == LogService::None && log.file.is_none() && !log.stdout.value {
-        let doubt = Diagnostic::warning(codes::LOG_NOWHERE, "the access records go nowhere").at(&log.service.place, "");
+        let doubt = Diagnostic::warning(codes::LOG_NOWHERE, "the access records go nowhere")
+            .at(&log.service.place, "");
         sink.push(doubt.help("add `file` or `stdout = true`, or use the embedded log service"));
     }
 }

@@ -16,7 +16,8 @@ pub(super) fn check(config: &Config, sink: &mut Sink) {
             let before = site.body.routes.get(..index).unwrap_or_default();
             if let Some(first) = before.iter().find(|other| is_same(other, route)) {
                 sink.push(same(first, route));
-            } else if let Some(first) = site.body.routes.iter().find(|other| is_shadow(other, route, before)) {
+            } else if let Some(first) = site.body.routes.iter().find(|other| is_shadow(other, route, before))
+            {
                 sink.push(shadowed(first, route));
             }
         }
@@ -45,7 +46,8 @@ fn is_shadow(first: &At<Route>, route: &At<Route>, before: &[At<Route>]) -> bool
 /// Whether everything that satisfies `narrow` satisfies `wide`.
 fn covers(wide: &When, narrow: &When) -> bool {
     let methods = wide.method.is_empty()
-        || (!narrow.method.is_empty() && narrow.method.iter().all(|one| wide.method.iter().any(|m| m.value == one.value)));
+        || (!narrow.method.is_empty()
+            && narrow.method.iter().all(|one| wide.method.iter().any(|m| m.value == one.value)));
     methods && covers_headers(&wide.header, &narrow.header) && covers_query(&wide.query, &narrow.query)
 }
 
@@ -71,10 +73,13 @@ fn matches_every_path(regex: &str) -> bool {
 }
 
 fn same(first: &At<Route>, second: &At<Route>) -> Diagnostic {
-    Diagnostic::error(codes::SAME_ROUTE, format!("two routes take the same requests: `{}`", second.path.value))
-        .at(&second.path.place, "again here")
-        .also(&first.path.place, "first here")
-        .help("remove one, or give one a condition: `when = { method = [\"POST\"] }`")
+    Diagnostic::error(
+        codes::SAME_ROUTE,
+        format!("two routes take the same requests: `{}`", second.path.value),
+    )
+    .at(&second.path.place, "again here")
+    .also(&first.path.place, "first here")
+    .help("remove one, or give one a condition: `when = { method = [\"POST\"] }`")
 }
 
 fn shadowed(first: &At<Route>, second: &At<Route>) -> Diagnostic {

@@ -16,17 +16,17 @@ pub(super) fn check(config: &Config, sink: &mut Sink) {
 
 fn endpoints(upstream: &Named<Name, Upstream>, sink: &mut Sink) {
     let (name, body) = (&upstream.name, &upstream.body);
-    let prefix = name.place.spot().map_or("", |spot| &spot.key);
-    let is_broken = sink.found.iter().any(|one| {
-        let key = one.place.spot().map_or("", |spot| &*spot.key);
-        key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(".servers") || rest.starts_with(".workers"))
-    });
-    if is_broken {
+    if sink.is_broken_at(&name.place, &["servers", "workers"]) {
         return;
     }
     if body.servers.is_empty() && body.workers.is_none() {
-        let wrong = Diagnostic::error(codes::NO_ENDPOINT, format!("upstream `{}` has no endpoint", name.value));
-        sink.push(wrong.at(&name.place, "").help("add `servers = [\"127.0.0.1:3000\"]` or `workers = { command = [\"…\"] }`"));
+        let wrong =
+            Diagnostic::error(codes::NO_ENDPOINT, format!("upstream `{}` has no endpoint", name.value));
+        sink.push(
+            wrong
+                .at(&name.place, "")
+                .help("add `servers = [\"127.0.0.1:3000\"]` or `workers = { command = [\"…\"] }`"),
+        );
     }
     let only_backups = body.servers.iter().all(|server| server.is_backup()) && body.workers.is_none();
     if only_backups && !body.servers.is_empty() {
@@ -55,9 +55,10 @@ fn health(upstream: &Upstream, sink: &mut Sink) {
         let place = if health.timeout.is_written() { &health.timeout.place } else { &health.every.place };
         let message = "a check may take longer than the pause between two";
         sink.push(
-            Diagnostic::warning(codes::UNUSED_TIMEOUT, message)
-                .at(place, "")
-                .note(format!("timeout = \"{}\", every = \"{}\"", health.timeout.written, health.every.written)),
+            Diagnostic::warning(codes::UNUSED_TIMEOUT, message).at(place, "").note(format!(
+                "timeout = \"{}\", every = \"{}\"",
+                health.timeout.written, health.every.written
+            )),
         );
     }
 }
@@ -66,13 +67,15 @@ fn workers(upstream: &Upstream, sink: &mut Sink) {
     let Some(workers) = &upstream.workers else { return };
     let is_empty = workers.command.first().is_none_or(|program| program.is_empty());
     if is_empty && !sink.is_broken(&workers.command.place) {
-        let wrong = Diagnostic::error(codes::BAD_VALUE, "the command is empty").at(&workers.command.place, "");
+        let wrong =
+            Diagnostic::error(codes::BAD_VALUE, "the command is empty").at(&workers.command.place, "");
         sink.push(wrong.help("write the program and its arguments: `[\"node\", \"server.js\"]`"));
     }
     let restart = &workers.restart;
     if restart.delay.value > restart.max_delay.value {
         let place = if restart.delay.is_written() { &restart.delay.place } else { &restart.max_delay.place };
-        let wrong = Diagnostic::error(codes::OUT_OF_ORDER, "`delay` is longer than `max_delay`").at(place, "");
+        let wrong =
+            Diagnostic::error(codes::OUT_OF_ORDER, "`delay` is longer than `max_delay`").at(place, "");
         sink.push(wrong.note(format!(
             "delay = \"{}\", max_delay = \"{}\"",
             restart.delay.written, restart.max_delay.written

@@ -1,7 +1,7 @@
 //! Addresses, networks and host names.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,7 +34,10 @@ impl Word for Listen {
         if let Ok(address) = text.parse() {
             return Ok(Self::Tcp(address));
         }
-        Err(not_an_address(text, "a name cannot be listened on; write an address such as `127.0.0.1:8080` or `:8080`"))
+        Err(not_an_address(
+            text,
+            "a name cannot be listened on; write an address such as `127.0.0.1:8080` or `:8080`",
+        ))
     }
 }
 
@@ -180,15 +183,19 @@ impl Word for Host {
         }
         if let Some((scheme, rest)) = text.split_once("://") {
             let host = rest.split(['/', ':']).next().unwrap_or(rest);
-            return Err(Problem::new(format!("`{}://` does not belong into a host name", scheme.escape_debug()))
-                .help(format!("write `{}`", host.escape_debug())));
+            return Err(Problem::new(format!(
+                "`{}://` does not belong into a host name",
+                scheme.escape_debug()
+            ))
+            .help(format!("write `{}`", host.escape_debug())));
         }
         if let Some(parent) = text.strip_prefix("*.") {
             check_host_name(parent)?;
             return Ok(Self::Wildcard(parent.to_ascii_lowercase().into()));
         }
-        if text.parse::<IpAddr>().is_ok() || is_bracketed_ipv6(text) {
-            return Ok(Self::Exact(text.to_ascii_lowercase().into()));
+        let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        if let Ok(address) = inside.unwrap_or(text).parse::<Ipv6Addr>() {
+            return Ok(Self::Exact(format!("[{address}]").into()));
         }
         check_host_name(text)?;
         Ok(Self::Exact(text.to_ascii_lowercase().into()))
@@ -207,7 +214,7 @@ impl fmt::Display for Host {
 
 fn is_bracketed_ipv6(text: &str) -> bool {
     let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
-    inside.is_some_and(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok())
+    inside.is_some_and(|inside| inside.parse::<Ipv6Addr>().is_ok())
 }
 
 /// RFC 1123 section 2.1, with `_` for the names of containers.
@@ -223,7 +230,8 @@ fn check_host_name(text: &str) -> Result<(), Problem> {
         return Err(Problem::new("a host name has no port").help(format!("write `{}`", host.escape_debug())));
     }
     if text.contains('*') {
-        return Err(Problem::new(format!("`{shown}` has a `*` inside")).help("`*` may stand alone or as the first label: `*.example.com`"));
+        return Err(Problem::new(format!("`{shown}` has a `*` inside"))
+            .help("`*` may stand alone or as the first label: `*.example.com`"));
     }
     if text.ends_with('.') {
         return Err(Problem::new("a host name has no dot at its end here"));
@@ -248,6 +256,7 @@ impl Word for HostPolicy {
         match text {
             "pass" => Ok(Self::Pass),
             "upstream" => Ok(Self::Upstream),
+            _ if text.contains("://") => Err(Problem::new("a host name has no scheme")),
             _ => {
                 let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
                 if !is_bracketed_ipv6(host) {

@@ -41,13 +41,16 @@ impl Word for Method {
     fn parse(text: &str) -> Result<Self, Problem> {
         let bad = |message: String| Problem::new(message);
         let shown = text.escape_debug();
-        let method = Self::from_bytes(text.as_bytes()).map_err(|_| bad(format!("`{shown}` is not a method")))?;
+        let method =
+            Self::from_bytes(text.as_bytes()).map_err(|_| bad(format!("`{shown}` is not a method")))?;
         if matches!(text, "CONNECT" | "TRACE") {
             return Err(bad(format!("{text} is never let through")));
         }
         let upper = text.to_ascii_uppercase();
         if upper != text {
-            return Err(bad(format!("methods are case-sensitive: `{shown}`")).help(format!("write `{upper}`")));
+            return Err(
+                bad(format!("methods are case-sensitive: `{shown}`")).help(format!("write `{upper}`"))
+            );
         }
         Ok(method)
     }
@@ -83,7 +86,8 @@ impl Read for Status {
 
     fn read(node: &Node, sink: &mut Sink) -> Option<Self> {
         if let Value::Text(text) = &node.value {
-            let problem = Problem::new("a status is a number").help(format!("write it without quotes: {}", text.escape_debug()));
+            let problem = Problem::new("a status is a number")
+                .help(format!("write it without quotes: {}", text.escape_debug()));
             sink.bad_value(&node.place, "status", "", problem);
             return None;
         }
@@ -127,7 +131,9 @@ impl Word for StatusRange {
     fn parse(text: &str) -> Result<Self, Problem> {
         let bad = || Problem::new(format!("`{}` is not a range of statuses", text.escape_debug()));
         let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let status = |text: &str| text.trim().parse().ok().filter(|status| (100..=599).contains(status)).ok_or_else(bad);
+        let status = |text: &str| {
+            text.trim().parse().ok().filter(|status| (100..=599).contains(status)).ok_or_else(bad)
+        };
         let range = Self { first: status(first)?, last: status(last)? };
         if range.first > range.last {
             return Err(bad().help("the smaller one comes first"));

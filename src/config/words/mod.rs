@@ -134,7 +134,8 @@ impl Read for Auto {
         }
         let problem = Problem::new(format!("`{}` is not `auto` and not a number", text.escape_debug()));
         let is_number = text.parse::<u32>().is_ok();
-        let problem = if is_number { problem.help(format!("write it without quotes: {text}")) } else { problem };
+        let problem =
+            if is_number { problem.help(format!("write it without quotes: {text}")) } else { problem };
         sink.bad_value(&node.place, "number", "", problem);
         None
     }
@@ -150,7 +151,7 @@ pub struct True;
 
 impl Read for False {
     fn kind() -> Kind {
-        Kind::Bool
+        Kind::Only(false)
     }
 
     fn read(node: &Node, sink: &mut Sink) -> Option<Self> {
@@ -160,7 +161,7 @@ impl Read for False {
 
 impl Read for True {
     fn kind() -> Kind {
-        Kind::Bool
+        Kind::Only(true)
     }
 
     fn read(node: &Node, sink: &mut Sink) -> Option<Self> {
@@ -248,8 +249,10 @@ impl Word for Redact {
     fn parse(text: &str) -> Result<Self, Problem> {
         match text.split_once('.') {
             Some(("query", name)) if !name.is_empty() => Ok(Self::Query(name.to_owned())),
-            Some(("header" | "cookie", _)) => Err(Problem::new("header fields and cookies are never recorded as they are")
-                .help("only query parameters need to be named: `query.NAME`")),
+            Some(("header" | "cookie", _)) => {
+                Err(Problem::new("header fields and cookies are never recorded as they are")
+                    .help("only query parameters need to be named: `query.NAME`"))
+            }
             _ => Err(Problem::new(format!("`{}` is not a part of a request", text.escape_debug()))
                 .help("write `query.NAME`")),
         }
@@ -301,7 +304,10 @@ fn socket_path(path: &str) -> Result<PathBuf, Problem> {
         return Err(Problem::new("a path cannot hold a zero byte"));
     }
     if path.len() > 107 {
-        return Err(Problem::new(format!("the path of a socket has at most 107 bytes, this one {}", path.len())));
+        return Err(Problem::new(format!(
+            "the path of a socket has at most 107 bytes, this one {}",
+            path.len()
+        )));
     }
     Ok(path.into())
 }

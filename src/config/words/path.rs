@@ -31,7 +31,8 @@ impl Word for PathPattern {
                 Ok(Self::Prefix(prefix.into()))
             }
             Some(front) if !front.contains('*') && front.starts_with('/') => {
-                Err(Problem::new("a `*` stands for what follows a `/`").help(format!("write `{front}/*`, or `~^{front}` for every path that begins so")))
+                Err(Problem::new("a `*` stands for what follows a `/`")
+                    .help(format!("write `{front}/*`, or `~^{front}` for every path that begins so")))
             }
             _ => {
                 check_path(text)?;
@@ -78,10 +79,13 @@ fn check_path(text: &str) -> Result<(), Problem> {
             .help("for anything else use a regular expression: `~^/users/[^/]+/photo$`"));
     }
     if text.contains(['?', '#']) {
-        return Err(Problem::new("a path has no query").help("conditions on the query are `when = { query = { … } }`"));
+        return Err(Problem::new("a path has no query")
+            .help("conditions on the query are `when = { query = { … } }`"));
     }
     if text.contains("//") || text.split('/').any(|part| part == "." || part == "..") {
-        return Err(Problem::new("no request has such a path: `//`, `/./` and `/../` are resolved before routing"));
+        return Err(Problem::new(
+            "no request has such a path: `//`, `/./` and `/../` are resolved before routing",
+        ));
     }
     check_escapes(text)
 }
@@ -90,7 +94,8 @@ fn check_path(text: &str) -> Result<(), Problem> {
 fn check_escapes(text: &str) -> Result<(), Problem> {
     if let Some(other) = text.chars().find(|c| !c.is_ascii_graphic() || "\"<>\\^`{|}".contains(*c)) {
         let mut bytes = [0; 4];
-        let escaped: String = other.encode_utf8(&mut bytes).bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let escaped: String =
+            other.encode_utf8(&mut bytes).bytes().map(|byte| format!("%{byte:02X}")).collect();
         return Err(Problem::new(format!("`{}` cannot stand in a path", other.escape_debug()))
             .help(format!("write `{escaped}`")));
     }
@@ -102,12 +107,16 @@ fn check_escapes(text: &str) -> Result<(), Problem> {
         let written = format!("%{}", &after[..2]);
         let plain = char::from(byte);
         if plain.is_ascii_alphanumeric() || "-._~".contains(plain) {
-            return Err(Problem::new(format!("no request has `{written}` in its path: it is resolved before routing"))
-                .help(format!("write `{plain}`")));
+            return Err(Problem::new(format!(
+                "no request has `{written}` in its path: it is resolved before routing"
+            ))
+            .help(format!("write `{plain}`")));
         }
         if written != written.to_ascii_uppercase() {
-            return Err(Problem::new(format!("no request has `{written}` in its path: escapes are upper case"))
-                .help(format!("write `{}`", written.to_ascii_uppercase())));
+            return Err(Problem::new(format!(
+                "no request has `{written}` in its path: escapes are upper case"
+            ))
+            .help(format!("write `{}`", written.to_ascii_uppercase())));
         }
     }
     Ok(())

@@ -64,7 +64,10 @@ async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>,
         (_, "/logs" | "/logs/tail" | "/logs/search" | "/status") => {
             answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
         }
-        _ => answer::refusal(StatusCode::NOT_FOUND, "there is POST /logs, GET /logs/tail, /logs/search, /status"),
+        _ => answer::refusal(
+            StatusCode::NOT_FOUND,
+            "there is POST /logs, GET /logs/tail, /logs/search, /status",
+        ),
     }
 }
 
@@ -80,7 +83,8 @@ fn refuse_browsers(headers: &HeaderMap, is_loopback: bool) -> Option<Answer> {
         name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
     });
     let refused = is_loopback && !is_own;
-    refused.then(|| answer::refusal(StatusCode::MISDIRECTED_REQUEST, "use the address or localhost as the host"))
+    refused
+        .then(|| answer::refusal(StatusCode::MISDIRECTED_REQUEST, "use the address or localhost as the host"))
 }
 
 async fn take(request: Request<Incoming>, from: &Arc<str>, desk: &Desk) -> Answer {
@@ -113,7 +117,8 @@ async fn collect(mut body: Incoming, desk: &Desk) -> Result<Held, Box<Answer>> {
     let mut bytes = BytesMut::new();
     let mut room: Option<OwnedSemaphorePermit> = None;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Box::new(answer::refusal(StatusCode::BAD_REQUEST, "the body broke off")))?;
+        let frame =
+            frame.map_err(|_| Box::new(answer::refusal(StatusCode::BAD_REQUEST, "the body broke off")))?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > desk.limits.body_bytes {
             return Err(Box::new(too_large(desk)));

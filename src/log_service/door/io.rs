@@ -39,7 +39,11 @@ impl<S> Watched<S> {
 }
 
 impl<S: AsyncRead + Unpin> hyper::rt::Read for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut into: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let room = into.remaining().min(this.scratch.len());
         let mut buffer = ReadBuf::new(&mut this.scratch[..room]);

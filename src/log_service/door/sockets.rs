@@ -34,7 +34,9 @@ impl Socket {
     pub(super) fn address(&self) -> Listen {
         match self {
             // A bound socket has an address; the unspecified one would only be shown.
-            Self::Tcp(listener) => Listen::Tcp(listener.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into())),
+            Self::Tcp(listener) => {
+                Listen::Tcp(listener.local_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into()))
+            }
             Self::Unix(_, path) => Listen::Unix(path.to_path_buf()),
         }
     }
@@ -97,7 +99,11 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),

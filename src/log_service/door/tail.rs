@@ -45,12 +45,15 @@ impl Asked {
     fn parse(query: Option<&str>) -> Result<Self, String> {
         let values = arguments(query.unwrap_or_default())?;
         let get = |name: &str| values.get(name).map(String::as_str).filter(|value| !value.is_empty());
-        if let Some(unknown) = values.keys().find(|name| !["q", "since", "until", "n"].contains(&name.as_str())) {
+        if let Some(unknown) =
+            values.keys().find(|name| !["q", "since", "until", "n"].contains(&name.as_str()))
+        {
             return Err(format!("unknown argument `{unknown}`: there is q, since, until, n"));
         }
         let filter = Query::parse(get("q").unwrap_or_default()).map_err(|error| error.to_string())?;
         let now = Timestamp::now();
-        let moment = |name| get(name).map(|text| moment::parse(text, now)).transpose().map_err(|e| e.to_string());
+        let moment =
+            |name| get(name).map(|text| moment::parse(text, now)).transpose().map_err(|e| e.to_string());
         let window = Window { since: moment("since")?, until: moment("until")? };
         let count = get("n").map(str::parse).transpose().map_err(|_| "n must be a number".to_owned())?;
         Ok(Self { query: filter, window, count })
@@ -198,7 +201,8 @@ async fn begin(asked: &Asked, desk: &Desk, sender: &mpsc::Sender<Bytes>) -> Opti
         // The head of the answer leaves with its first bytes; the client should know that it is connected.
         return sender.send(Bytes::from_static(b"\n")).await.ok();
     }
-    let newest = tokio::task::spawn_blocking(move || Newest::of(&data, &query, window, count)).await.ok()?.ok()?;
+    let newest =
+        tokio::task::spawn_blocking(move || Newest::of(&data, &query, window, count)).await.ok()?.ok()?;
     let text = newest.rows.iter().flat_map(|row| [row.as_str(), "\n"]).collect::<String>();
     sender.send(Bytes::from(format!("\n{text}"))).await.ok()
 }

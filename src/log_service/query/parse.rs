@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
+use super::QueryError;
 use super::field::Field;
 use super::moment;
 use super::pattern::Pattern;
 use super::units::Unit;
-use super::QueryError;
 
 const MAX_LENGTH: usize = 8 << 10;
 const MAX_DEPTH: usize = 32;
@@ -54,7 +54,9 @@ impl Node {
             Self::Fits(field, patterns) => {
                 field.all_of(entry).any(|value| patterns.iter().any(|pattern| pattern.matches(value)))
             }
-            Self::Compare(field, order, bound) => field.all_of(entry).any(|value| bound.compare(*order, value)),
+            Self::Compare(field, order, bound) => {
+                field.all_of(entry).any(|value| bound.compare(*order, value))
+            }
         }
     }
 }
@@ -311,7 +313,10 @@ impl<'t> Parser<'t, '_> {
             ("=", Operator::Is, false),
             (":", Operator::Like, false),
         ];
-        table.into_iter().find(|(sign, ..)| self.takes(sign)).map(|(_, operator, negated)| (operator, negated))
+        table
+            .into_iter()
+            .find(|(sign, ..)| self.takes(sign))
+            .map(|(_, operator, negated)| (operator, negated))
     }
 
     fn is_or(&self) -> bool {

@@ -27,7 +27,10 @@ impl Pattern {
     /// For `field:text`, where `*` stands for anything (unless the text was quoted).
     pub(super) fn like(field: &Field, text: &str, quoted: bool) -> Result<Self, String> {
         if field.is_address() && text.contains('/') {
-            return text.parse().map(Self::Network).map_err(|_| format!("`{text}` is no network such as 10.0.0.0/8"));
+            return text
+                .parse()
+                .map(Self::Network)
+                .map_err(|_| format!("`{text}` is no network such as 10.0.0.0/8"));
         }
         if let Some(class) = status_class(text).filter(|_| !quoted) {
             return Ok(Self::Between(class * 100.0, class * 100.0 + 99.0));
@@ -41,7 +44,10 @@ impl Pattern {
     /// For a bare word: a part of the value.
     pub(super) fn part(text: &str, quoted: bool) -> Result<Self, String> {
         let pieces: Vec<String> = if quoted { vec![text.to_owned()] } else { split_globs(text) };
-        expression(&format!("(?is){}", pieces.iter().map(|p| regex::escape(p)).collect::<Vec<_>>().join(".*")))
+        expression(&format!(
+            "(?is){}",
+            pieces.iter().map(|p| regex::escape(p)).collect::<Vec<_>>().join(".*")
+        ))
     }
 
     pub(super) fn expression(text: &str) -> Result<Self, String> {

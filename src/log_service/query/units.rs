@@ -4,7 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Microseconds. `bare`: a number without unit is allowed, because the field's full name says the unit.
-    Micros { bare: bool },
+    Micros {
+        bare: bool,
+    },
     Bytes,
     Seconds,
     Count,
@@ -12,8 +14,16 @@ pub enum Unit {
     Moment,
 }
 
-const TIMES: &[(&str, f64)] =
-    &[("us", 1.0), ("µs", 1.0), ("ms", 1e3), ("s", 1e6), ("m", 6e7), ("min", 6e7), ("h", 3.6e9), ("d", 8.64e10)];
+const TIMES: &[(&str, f64)] = &[
+    ("us", 1.0),
+    ("µs", 1.0),
+    ("ms", 1e3),
+    ("s", 1e6),
+    ("m", 6e7),
+    ("min", 6e7),
+    ("h", 3.6e9),
+    ("d", 8.64e10),
+];
 
 const SIZES: &[(&str, f64)] = &[
     ("b", 1.0),

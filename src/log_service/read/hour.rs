@@ -126,7 +126,9 @@ mod tests {
     #[test]
     fn lists_in_order_and_passes_over_strangers() {
         let data = tempfile::tempdir().unwrap();
-        for name in ["2026-11-22/00.jsonl", "2026-11-21/09.jsonl", "2026-11-21/09.1.jsonl", "2026-11-21/x", "n/1"] {
+        for name in
+            ["2026-11-22/00.jsonl", "2026-11-21/09.jsonl", "2026-11-21/09.1.jsonl", "2026-11-21/x", "n/1"]
+        {
             let path = data.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, "abc").unwrap();

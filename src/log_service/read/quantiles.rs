@@ -108,6 +108,9 @@ mod tests {
     fn few_values_are_exact_at_both_ends() {
         let mut quantiles = Quantiles::default();
         [1_000_003, 7_000_001].into_iter().for_each(|number| quantiles.add(number));
-        assert_eq!((quantiles.at(1.0), quantiles.max(), quantiles.mean()), (Some(7_000_001), 7_000_001, 4_000_002));
+        assert_eq!(
+            (quantiles.at(1.0), quantiles.max(), quantiles.mean()),
+            (Some(7_000_001), 7_000_001, 4_000_002)
+        );
     }
 }

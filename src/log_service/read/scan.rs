@@ -43,8 +43,10 @@ impl Window {
     }
 
     fn may_hold(&self, hour: Hour) -> bool {
-        let first = self.since.map(|since| Hour::of(since.checked_sub(CLOCKS_DIFFER).unwrap_or(Timestamp::MIN)));
-        let last = self.until.map(|until| Hour::of(until.checked_add(ARRIVES_LATE).unwrap_or(Timestamp::MAX)));
+        let first =
+            self.since.map(|since| Hour::of(since.checked_sub(CLOCKS_DIFFER).unwrap_or(Timestamp::MIN)));
+        let last =
+            self.until.map(|until| Hour::of(until.checked_add(ARRIVES_LATE).unwrap_or(Timestamp::MAX)));
         first.is_none_or(|first| first <= hour) && last.is_none_or(|last| hour <= last)
     }
 }
@@ -91,7 +93,11 @@ impl Scan {
     }
 
     /// Reads JSON lines: stored ones or the proxy's own file.
-    pub fn read(&mut self, input: impl BufRead, on_row: &mut dyn FnMut(&Row<'_>) -> Flow) -> io::Result<Flow> {
+    pub fn read(
+        &mut self,
+        input: impl BufRead,
+        on_row: &mut dyn FnMut(&Row<'_>) -> Flow,
+    ) -> io::Result<Flow> {
         let mut lines = Lines::new(input);
         loop {
             let flow = match lines.next()? {
@@ -100,7 +106,9 @@ impl Scan {
                 Next::TooLong => self.damaged(),
                 // The writer is in the middle of it, or was when it died; a whole object without line end is fine.
                 Next::Unfinished(line) => match line::check(line) {
-                    Line::Plain(text) if serde_json::from_slice::<Head<'_>>(text).is_ok() => self.line(line, on_row),
+                    Line::Plain(text) if serde_json::from_slice::<Head<'_>>(text).is_ok() => {
+                        self.line(line, on_row)
+                    }
                     _ => Flow::Continue(()),
                 },
             };
@@ -130,7 +138,8 @@ impl Scan {
         if !self.window.is_open() && !head.time().is_some_and(|time| self.window.contains(time)) {
             return Flow::Continue(());
         }
-        if self.needle.as_ref().is_some_and(|needle| memchr::memmem::find(text.as_bytes(), needle).is_none()) {
+        if self.needle.as_ref().is_some_and(|needle| memchr::memmem::find(text.as_bytes(), needle).is_none())
+        {
             return Flow::Continue(());
         }
         self.object(text, on_row)

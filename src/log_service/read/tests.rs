@@ -28,8 +28,10 @@ fn scan(text: &[u8], query: &str, window: Window) -> (Vec<String>, Report) {
 
 #[test]
 fn missing_numbers_are_told_per_core() {
-    let text: Vec<u8> =
-        [(0, 1), (0, 2), (1, 5), (0, 6), (1, 6)].iter().flat_map(|&(core, seq)| stored(&record(core, seq, 1))).collect();
+    let text: Vec<u8> = [(0, 1), (0, 2), (1, 5), (0, 6), (1, 6)]
+        .iter()
+        .flat_map(|&(core, seq)| stored(&record(core, seq, 1)))
+        .collect();
     let (rows, report) = scan(&text, "", Window::default());
     assert_eq!((rows.len(), report.missing_count(), report.is_complete()), (5, 3, false));
     assert_eq!((report.missing[0].core, report.missing[0].from, report.missing[0].to), (0, 3, 5));
@@ -38,8 +40,12 @@ fn missing_numbers_are_told_per_core() {
 #[test]
 fn the_stop_record_proves_the_end_of_a_stream() {
     let mut text: Vec<u8> = (3..=4).flat_map(|seq| stored(&record(0, seq, 1))).collect();
-    text.extend(stored(&json!({"kind": "stop", "proxy": "e", "boot": 1, "core": 9, "seq": 1, "last_seqs": [6, 99]})));
-    text.extend(stored(&json!({"kind": "gap", "proxy": "e", "boot": 1, "core": 9, "missing": 2, "reason": "lines"})));
+    text.extend(stored(
+        &json!({"kind": "stop", "proxy": "e", "boot": 1, "core": 9, "seq": 1, "last_seqs": [6, 99]}),
+    ));
+    text.extend(stored(
+        &json!({"kind": "gap", "proxy": "e", "boot": 1, "core": 9, "missing": 2, "reason": "lines"}),
+    ));
     let report = scan(&text, "", Window::default()).1;
     assert_eq!((report.missing.len(), report.missing[0].from, report.missing[0].to), (1, 5, 6));
     assert_eq!((report.unnumbered, report.missing_count()), (2, 4));
@@ -61,7 +67,11 @@ fn a_line_in_the_making_is_not_shown_and_not_damage() {
         let (rows, report) = scan(&whole[..end], "", Window::default());
         assert_eq!((rows.len(), report.damaged), (0, 0), "{end}");
     }
-    assert_eq!(scan(b"{\"v\":1}", "", Window::default()).0.len(), 1, "a plain file may lack the last line end");
+    assert_eq!(
+        scan(b"{\"v\":1}", "", Window::default()).0.len(),
+        1,
+        "a plain file may lack the last line end"
+    );
 }
 
 #[test]

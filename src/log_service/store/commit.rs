@@ -51,7 +51,18 @@ impl Committer {
         lock: File,
     ) -> Self {
         let (buffer, noted) = (Vec::new(), Vec::new());
-        Self { receiver, files, streams, tails, counts, buffer, noted, lines_before: 0, closing: false, _lock: lock }
+        Self {
+            receiver,
+            files,
+            streams,
+            tails,
+            counts,
+            buffer,
+            noted,
+            lines_before: 0,
+            closing: false,
+            _lock: lock,
+        }
     }
 
     /// Runs until it is told to close or all senders are gone.

@@ -131,6 +131,11 @@ impl Running {
         self.store.clone()
     }
 
+    /// Ready when the writing thread has ended, whatever the reason.
+    pub(crate) async fn ended(&self) {
+        self.store.sender.closed().await;
+    }
+
     /// Writes what was handed over before, then ends the thread.
     pub(crate) async fn close(self) -> Result<(), ServiceError> {
         // A failed send means that the thread has ended by itself; joining it tells.
@@ -151,7 +156,8 @@ pub(crate) fn open(settings: &Settings) -> Result<Running, ServiceError> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let tails = broadcast::Sender::new(TAIL_GROUPS);
     let files = hours::HourFiles::new(settings.clone(), Arc::clone(&counts));
-    let committer = commit::Committer::new(receiver, files, streams, tails.clone(), Arc::clone(&counts), lock);
+    let committer =
+        commit::Committer::new(receiver, files, streams, tails.clone(), Arc::clone(&counts), lock);
     let thread = std::thread::Builder::new().name("log-store".into());
     let thread = thread.spawn(move || committer.run()).map_err(failed)?;
     Ok(Running { store: Store { sender, tails, counts }, thread })

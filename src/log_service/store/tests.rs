@@ -13,7 +13,8 @@ fn settings(data: &Path) -> Settings {
 }
 
 fn record(seq: u64) -> Entry {
-    let record = json!({"kind": "request", "proxy": "edge-1", "boot": 7, "core": 0, "seq": seq, "path": "/a"});
+    let record =
+        json!({"kind": "request", "proxy": "edge-1", "boot": 7, "core": 0, "seq": seq, "path": "/a"});
     Entry::parse(Bytes::from(record.to_string())).unwrap()
 }
 
@@ -151,10 +152,10 @@ async fn a_failed_sync_seals_the_file_and_acknowledges_nothing() {
     assert_eq!(append(&running, records(2..=2)).await, Err(AppendError::Failed));
     assert_eq!(append(&running, records(2..=2)).await.unwrap().accepted, 1);
     let files = crate::log_service::read::hour::list(data.path()).unwrap();
-    assert_eq!(files.iter().map(|file| (file.part, file.good_bytes.is_some())).collect::<Vec<_>>(), [
-        (0, true),
-        (1, false)
-    ]);
+    assert_eq!(
+        files.iter().map(|file| (file.part, file.good_bytes.is_some())).collect::<Vec<_>>(),
+        [(0, true), (1, false)]
+    );
     assert_eq!(numbers(data.path()), [1, 2]);
     running.close().await.unwrap();
     let running = open(&settings).unwrap();
@@ -184,7 +185,10 @@ async fn hours_turn_and_old_ones_are_deleted() {
     assert_eq!(numbers(data.path()), [1, 2]);
     *time.lock().unwrap() = "2026-11-20T22:00:00Z".parse().unwrap();
     append(&running, records(3..=3)).await.unwrap();
-    assert!(newest_file(data.path()).ends_with("2026-11-21/00.jsonl"), "a clock that steps back changes nothing");
+    assert!(
+        newest_file(data.path()).ends_with("2026-11-21/00.jsonl"),
+        "a clock that steps back changes nothing"
+    );
     *time.lock().unwrap() = "2026-11-21T01:10:00Z".parse().unwrap();
     append(&running, records(4..=4)).await.unwrap();
     assert_eq!(numbers(data.path()), [2, 3, 4]);

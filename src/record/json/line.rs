@@ -7,7 +7,8 @@ use super::Stamp;
 use crate::record::escape::{hex, json_string};
 use crate::record::frame::Cut;
 
-/// A line in the making. A key comes as `,"name":`.
+/// A line in the making. A key comes as `,"name":`; it is known when compiled, and what writes it is inlined so that
+/// copying it is a few plain stores.
 pub(super) struct Line<'o> {
     pub(super) out: &'o mut Vec<u8>,
 }
@@ -28,6 +29,7 @@ impl Line<'_> {
         self.out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
+    #[inline(always)]
     pub(super) fn number(&mut self, key: &[u8], number: Option<impl Into<u64>>) {
         if let Some(number) = number {
             self.out.extend_from_slice(key);
@@ -35,6 +37,7 @@ impl Line<'_> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn flag(&mut self, key: &[u8], flag: Option<bool>) {
         if let Some(flag) = flag {
             self.out.extend_from_slice(key);
@@ -43,6 +46,7 @@ impl Line<'_> {
     }
 
     /// A word of our own, which needs no escaping.
+    #[inline(always)]
     pub(super) fn word(&mut self, key: &[u8], word: &str) {
         self.out.extend_from_slice(key);
         self.out.push(b'"');
@@ -50,6 +54,7 @@ impl Line<'_> {
         self.out.push(b'"');
     }
 
+    #[inline(always)]
     pub(super) fn text(&mut self, key: &[u8], text: Option<&str>) {
         if let Some(text) = text {
             self.out.extend_from_slice(key);
@@ -57,6 +62,7 @@ impl Line<'_> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn bytes(&mut self, key: &[u8], bytes: Option<&[u8]>) {
         let Some(bytes) = bytes else { return };
         self.out.extend_from_slice(key);
@@ -78,6 +84,7 @@ impl Line<'_> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn ip(&mut self, key: &[u8], ip: Option<IpAddr>) {
         let Some(ip) = ip else { return };
         self.out.extend_from_slice(key);

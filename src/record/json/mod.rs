@@ -21,6 +21,9 @@ use super::escape::json_string;
 use super::frame::Cut;
 use super::{Id, Kind, Record, Tls, Try, VERSION, id};
 
+/// Bytes that most lines need.
+const TYPICAL: usize = 1536;
+
 macro_rules! key {
     ($name:literal) => {
         concat!(",\"", $name, "\":").as_bytes()
@@ -82,6 +85,7 @@ pub fn write(record: &Record<'_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
 impl Renderer {
     /// Appends `record` as one line of JSON with its line feed.
     pub fn record(&mut self, record: &Record<'_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
+        out.reserve(TYPICAL);
         let mut line = self.begin(kind(record.kind), record.ts_us, &record.id, out);
         line.stamp(stamp);
         origin(&mut line, record);

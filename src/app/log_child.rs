@@ -30,7 +30,7 @@ pub async fn keep(data: PathBuf, mut stop: watch::Receiver<bool>) {
             Ok(mut child) => {
                 tokio::select! {
                     ended = child.wait() => tracing::error!(?ended, "the log service ended; starting it again"),
-                    _ = stop.wait_for(|stop| *stop) => return end(child).await,
+                    () = stopped(&mut stop) => return end(child).await,
                 }
             }
             Err(error) => tracing::error!(%error, "cannot start the log service"),
@@ -38,9 +38,14 @@ pub async fn keep(data: PathBuf, mut stop: watch::Receiver<bool>) {
         pause = if born.elapsed() > STEADY { FIRST } else { (pause * 2).min(LAST) };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop) => return,
         }
     }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A sender that is gone will not ask either: then it is time to end, too.
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 fn start(data: &Path) -> std::io::Result<Child> {

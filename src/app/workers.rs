@@ -109,14 +109,13 @@ impl Workers {
 }
 
 fn settings(named: &Named<Name, UpstreamWords>, words: &Words, cores: usize) -> Settings {
-    let command = words.command.iter().map(ToString::to_string).collect();
+    let command = words.command.iter().map(|word| word.value.to_string()).collect();
     let count = match &words.count.value {
         WorkerCount::Auto(_) => cores,
         WorkerCount::Number(count) => count.to_usize(),
     };
-    let tollgate = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tollgate"));
     Settings {
-        launcher: exec::launcher(&tollgate),
+        launcher: exec::launcher(std::path::Path::new("/proc/self/exe")),
         env: words.env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         cwd: words.cwd.as_ref().map_or_else(|| PathBuf::from("."), |cwd| PathBuf::from(&*cwd.value)),
         ready: match &words.ready {
@@ -193,8 +192,8 @@ pub fn lines(log: access_log::Handle) -> mpsc::Sender<Line> {
     tokio::spawn(async move {
         while let Some(line) = receiver.recv().await {
             let stream = match line.stream {
-                Stream::Stdout => access_log::Stream::Stdout,
-                Stream::Stderr => access_log::Stream::Stderr,
+                Stream::Out => access_log::Stream::Stdout,
+                Stream::Err => access_log::Stream::Stderr,
             };
             log.line(&line.worker, stream, line.text.as_bytes());
         }

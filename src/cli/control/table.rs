@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::app::admin::{Status, UpstreamStatus};
+use crate::app::admin::{ListenerStatus, Status, UpstreamStatus};
 use crate::worker::WorkerStatus;
 
 /// One line per fact, then a table of the endpoints of each upstream.
@@ -13,7 +13,7 @@ pub(super) fn table(status: &Status) -> String {
     };
     line("tollgate", format!("{}, pid {}, up {}", status.version, status.pid, ago(status.uptime_s)));
     line("config", format!("{} (loaded {}×)", status.config, status.plans));
-    line("listening", status.listeners.join("  "));
+    line("listening", listening(&status.listeners));
     line("connections", format!("{} open, {} in all", status.connections.open, status.connections.total));
     line("requests", format!("{} open, {} in all", status.requests.open, status.requests.total));
     line("log", log_line(status));
@@ -95,4 +95,9 @@ pub(super) fn ago(seconds: u64) -> String {
 /// Nothing that a terminal would obey.
 fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn listening(listeners: &[ListenerStatus]) -> String {
+    let urls: Vec<String> = listeners.iter().map(|one| format!("{}://{}", one.name, one.address)).collect();
+    urls.join("  ")
 }

@@ -108,7 +108,7 @@ servers = ["127.0.0.1:{bench.origin_port}"]
 tls           = {{ cert = "{bench.folder}/cert.pem", key = "{bench.folder}/key.pem" }}
 redirect_http = false
 routes = [
-  {{ path = "/files/*", files = "{bench.folder}/files", strip_prefix = true }},
+  {{ path = "/files/*", files = "{bench.folder}/files" }},
   {{ path = "/gzip/*",  proxy = "origin", compress = ["gzip"] }},
   {{ path = "/*",       proxy = "origin" }},
 ]

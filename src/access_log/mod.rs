@@ -1,1 +1,71 @@
-//! Follows each answer; when the last byte leaves, the exchange becomes a record in the core's queue.
+//! From a record on a core to its sinks: the core encodes into its ring, the collector drains the rings, renders each
+//! record once and feeds every sink through a queue of its own.
+//!
+//! ```text
+//! core k: CoreLog ─ frame → ring k ─┐                  ┌→ queue → stdout
+//!                                   ├─ collector ─ line ┼→ queue → file, rotated
+//! events, worker lines ─ Handle ────┘                  └→ queue → log service, acknowledged
+//! ```
+//!
+//! Invariants: a core never waits, locks, allocates or calls the system for its log. Every record has a number,
+//! contiguous per core; a number that does not arrive is declared in a `gap` record with its reason. Everything that
+//! waits is bounded. A sink that is slow or dead delays no other.
+//!
+//! Not here: what a record says (`record`), and when an exchange ends (whoever writes it).
+
+mod collector;
+mod compose;
+mod core_log;
+pub mod follow;
+mod handle;
+mod metrics;
+mod output;
+mod queue;
+mod ring;
+mod settings;
+mod sink;
+mod span;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use self::collector::{Collector, Report, Running};
+pub use self::core_log::CoreLog;
+pub use self::handle::{Handle, Stream};
+pub use self::metrics::{Dropped, Metrics, Reason, SinkMetrics};
+pub use self::settings::{
+    FileSettings, Form, ServiceEndpoint, ServiceSettings, Settings, SinkSettings, StdoutSettings,
+};
+
+use crate::record::frame;
+use crate::record::id::SeedError;
+
+/// Smallest ring: room for a few of the longest records.
+const LEAST_RING: usize = 4 * frame::MAX_LEN;
+
+/// Why a log cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot open the log file {}", path.display())]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("cannot use the standard output for the log")]
+    Stdout { source: std::io::Error },
+    #[error("cannot start a thread for the log")]
+    Thread { source: std::io::Error },
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+}
+
+/// Opens the sinks and makes one log per core, with the collector that serves them. Nothing runs until
+/// [`Collector::spawn`].
+pub fn open(settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Collector), Error> {
+    let is_on = !settings.sinks.is_empty();
+    let ring_bytes = if is_on { settings.ring_bytes.max(LEAST_RING) } else { 1 };
+    let wake = Arc::default();
+    let collector = Collector::open(settings, Arc::clone(&wake))?;
+    let metrics = collector.metrics();
+    let (logs, sources) = (0..cores).map(|_| core_log::pair(ring_bytes, is_on, &metrics, &wake)).unzip();
+    Ok((logs, collector.with_sources(sources)))
+}

@@ -1,1 +1,13 @@
-//! Start, reload, drain.
+//! Start, reload, drain: everything that puts the rooms together into a running program.
+//!
+//! [`run::run`] starts, [`reload`] swaps the plan, [`serve`] is one core, [`admin`] the control socket. Invariant:
+//! nothing is bound or started before the whole configuration is known to be good.
+
+pub mod admin;
+pub mod ground;
+pub mod log_child;
+pub mod reload;
+pub mod run;
+pub mod serve;
+pub mod status;
+pub mod workers;

@@ -3,7 +3,21 @@
 //! Exit codes: 0 done, 1 failed, 2 usage, 3 bad config, 4 not permitted or address in use, 5 no instance,
 //! 130 interrupted.
 
+mod args;
+mod check;
+mod control;
+mod explain;
+mod logs;
+mod run;
+mod whoami;
+
+use std::io::IsTerminal;
 use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::worker::exec;
+use args::{Arguments, Command, ConfigCommand};
 
 /// How a command ended; the number is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,5 +34,76 @@ pub enum Exit {
 
 /// Parses the arguments and runs the command.
 pub fn run() -> ExitCode {
-    ExitCode::from(Exit::Done as u8)
+    let arguments = Arguments::parse();
+    tell(arguments.verbose, arguments.quiet);
+    ExitCode::from(dispatch(arguments) as u8)
+}
+
+fn dispatch(arguments: Arguments) -> Exit {
+    let Arguments { config, json, command, .. } = arguments;
+    let socket = || args::socket(&config);
+    match command.unwrap_or(Command::Run) {
+        Command::Run => run::run(&config),
+        Command::Proxy(proxy) => run::proxy(&proxy),
+        Command::Check { file, strict } => {
+            let color = std::io::stderr().is_terminal() && anstream::stderr().is_terminal();
+            check::check(&file.unwrap_or(config), json, strict, color)
+        }
+        Command::Explain(request) => explain::explain(&config, &request, json),
+        Command::Config { command: ConfigCommand::Schema } => schema(),
+        Command::Reload => control::reload(&socket(), json),
+        Command::Stop => control::stop(&socket()),
+        Command::Status => control::status(&socket(), json),
+        Command::ReopenLogs => control::reopen_logs(&socket(), json),
+        Command::Logs(arguments) => logs::run(arguments),
+        Command::Whoami(arguments) => whoami::run(&arguments),
+        Command::Completions { shell } => completions(shell),
+        Command::Version => version(json),
+        Command::WorkerExec { parent, command } => {
+            let error = exec::exec(parent, &command);
+            tracing::error!(%error, command = command.join(" "), "cannot start the worker");
+            Exit::Failed
+        }
+    }
+}
+
+/// Our own log goes to stderr: results are on stdout.
+fn tell(verbose: u8, quiet: bool) {
+    use tracing_subscriber::EnvFilter;
+    let level = match (quiet, verbose) {
+        (true, _) => "error",
+        (_, 0) => "warn",
+        (_, 1) => "info",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("TOLLGATE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+}
+
+fn print(text: &str) -> Exit {
+    use std::io::Write;
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Ok(()) => Exit::Done,
+        // Whoever reads us has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(_) => Exit::Failed,
+    }
+}
+
+fn schema() -> Exit {
+    print(&format!("{:#}", crate::config::schema()))
+}
+
+fn completions(shell: clap_complete::Shell) -> Exit {
+    clap_complete::generate(shell, &mut Arguments::command(), "tollgate", &mut std::io::stdout());
+    Exit::Done
+}
+
+fn version(json: bool) -> Exit {
+    let version = env!("CARGO_PKG_VERSION");
+    match json {
+        true => print(&serde_json::json!({ "name": "tollgate", "version": version }).to_string()),
+        false => print(&format!("tollgate {version}")),
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use crate::http::headers::{Fault, Refusal};
 use crate::record::{EndAt, EndBy};
 
 /// The configuration key and place that decided: `timeouts.upstream=60s @tollgate.toml:12`.
@@ -163,5 +164,19 @@ impl std::fmt::Display for Failure {
 impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|e| e as _)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let kind = match refusal.fault {
+            Fault::BadRequest => Kind::BadRequest,
+            Fault::MethodRefused => Kind::MethodRefused,
+            Fault::TargetTooLong => Kind::TargetTooLong,
+            Fault::ExpectationUnknown => Kind::ExpectationUnknown,
+            Fault::HeadersTooLarge => Kind::HeadersTooLarge,
+            Fault::CodingUnknown => Kind::CodingUnknown,
+        };
+        Self::refuse(kind, refusal.detail)
     }
 }

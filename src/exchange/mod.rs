@@ -1,3 +1,156 @@
-//! The notebook that follows a request; at its end it is the record.
+//! The notebook that follows a request from its first byte; at its end it *is* the record.
+//!
+//! Rooms on the path write into [`Exchange`] what they decided and when; nothing is read back to control the
+//! walk. Invariant: every exchange that began is ended exactly once, by `access_log::follow`.
 
+pub mod connection;
 pub mod failure;
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Uri, Version};
+
+use crate::record::{EndAt, EndBy, Id, LimitVerdict};
+use connection::Connection;
+use failure::{Cause, Failure};
+
+/// How the exchange ended, as far as it was not an ordinary answer.
+#[derive(Clone, Debug, Default)]
+pub struct End {
+    pub by: EndBy,
+    pub at: EndAt,
+    pub reason: Option<&'static str>,
+    pub cause: Option<Cause>,
+    pub detail: Option<String>,
+}
+
+/// When each phase was over. `None`: not reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Marks {
+    /// First byte of the head.
+    pub first_byte: Instant,
+    /// The head was whole.
+    pub head: Instant,
+    /// Route and filters were done.
+    pub policy: Option<Instant>,
+    /// An endpoint was chosen: waiting in the queue is over.
+    pub picked: Option<Instant>,
+    /// A connection to it was there.
+    pub connected: Option<Instant>,
+    /// The last byte of the request was handed to the upstream connection.
+    pub sent: Option<Instant>,
+    /// The head of the answer had come.
+    pub answered: Option<Instant>,
+}
+
+/// A failed attempt at an upstream.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    pub address: Arc<str>,
+    pub connect_us: Option<u32>,
+    pub wait_us: Option<u32>,
+    pub status: Option<u16>,
+    pub reason: &'static str,
+}
+
+/// What happened at the upstream.
+#[derive(Default)]
+pub struct Upstream {
+    pub name: Option<Arc<str>>,
+    pub address: Option<Arc<str>>,
+    pub worker: Option<Arc<str>>,
+    pub status: Option<u16>,
+    pub is_reused: Option<bool>,
+    pub pick: Option<&'static str>,
+    pub tries: u8,
+    pub failed: Vec<Attempt>,
+    /// Requests in flight at the endpoint when this one was sent.
+    pub load: Option<u32>,
+    /// The counts of its connection, and what they were before this exchange.
+    pub traffic: Option<(Rc<Traffic>, u64, u64)>,
+}
+
+/// Bytes that went over an upstream connection so far.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    pub rx: Cell<u64>,
+    pub tx: Cell<u64>,
+}
+
+/// See the module.
+pub struct Exchange {
+    pub id: Id,
+    pub connection: Rc<Connection>,
+    /// n-th request on its connection.
+    pub number: u32,
+    pub ts_us: i64,
+    pub marks: Marks,
+    pub idle_us: Option<u64>,
+    pub method: Method,
+    pub uri: Uri,
+    pub version: Version,
+    /// Host of the canonical request, with its port.
+    pub host: Option<HeaderValue>,
+    pub client_ip: IpAddr,
+    pub client_port: Option<u16>,
+    pub user_agent: Option<HeaderValue>,
+    pub referer: Option<HeaderValue>,
+    pub request_type: Option<HeaderValue>,
+    pub response_type: Option<HeaderValue>,
+    /// The id sent upstream, when it is not `id`; and an inbound one that was not trusted.
+    pub rid: Option<Bytes>,
+    pub rid_in: Option<Bytes>,
+    pub trace_id: Option<[u8; 16]>,
+    pub span_id: Option<[u8; 8]>,
+    pub parent_id: Option<[u8; 8]>,
+    pub trace_flags: Option<u8>,
+    pub configuration: u64,
+    pub site: Option<Arc<str>>,
+    pub route: Option<Arc<str>>,
+    pub status: u16,
+    pub encoding: Option<&'static str>,
+    pub head_bytes: u64,
+    /// Bytes of the request body so far; absent when there is none.
+    pub body_in: Option<Rc<Cell<u64>>>,
+    pub tx_before: u64,
+    pub body_out: u64,
+    pub limit: Option<LimitVerdict>,
+    pub limit_rule: Option<Arc<str>>,
+    pub upstream: Upstream,
+    pub in_flight_before: u32,
+    pub end: End,
+}
+
+impl Exchange {
+    /// Writes down a failure; the first one stays.
+    pub fn fail(&mut self, failure: &Failure) {
+        let row = failure.kind.row();
+        if self.end.reason.is_some() {
+            return;
+        }
+        self.end = End {
+            by: row.end_by,
+            at: row.end_at,
+            reason: Some(row.reason),
+            cause: failure.cause.clone(),
+            detail: failure.detail.map(str::to_owned).or_else(|| failure.source.as_ref().map(chain)),
+        };
+    }
+}
+
+/// The error and its sources, one line.
+fn chain(error: &Box<dyn std::error::Error + Send + Sync>) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -2,6 +2,7 @@
 
 pub mod forwarded;
 pub mod headers;
+pub mod sendfile;
 pub mod target;
 
 use std::pin::Pin;

@@ -1,1 +1,89 @@
-//! Ingest, store and read records.
+//! The log service: takes entries in, keeps them durable in hour files, and answers questions about them.
+//!
+//! Here live the doors (`POST /logs`, the `¶` packet port, live tail), the store, the filter language
+//! ([`query`]) and reading straight from a data directory ([`read`]). How results look in a terminal is not here
+//! but in `cli::logs`; how records come to be is in `access_log`.
+//!
+//! Invariants: an entry is acknowledged only after its line is durable; a line that was cut by a crash is
+//! recognised by its checksum and never shown; a resent record `(proxy, boot, core, seq)` is stored once.
+
+mod batch;
+pub mod client;
+mod door;
+mod entry;
+mod intervals;
+mod line;
+pub mod query;
+pub mod read;
+mod settings;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use settings::{DEFAULT_PACKETS, Limits, Listen, ListenError, Settings};
+
+/// Why the service could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Another process writes to the directory; two writers would tear each other's lines.
+    #[error("another log service already uses {}", .0.display())]
+    InUse(PathBuf),
+    /// The directory cannot be created, read or written.
+    #[error("cannot use the log directory {}", .0.display())]
+    Data(PathBuf, #[source] io::Error),
+    /// An address cannot be bound.
+    #[error("cannot listen on {0}")]
+    Bind(String, #[source] io::Error),
+    /// The thread that writes has died.
+    #[error("the log store has stopped")]
+    Store,
+}
+
+/// A log service with its directory open and its sockets bound, not yet serving.
+pub struct LogService {
+    doors: door::Doors,
+    store: store::Running,
+}
+
+impl LogService {
+    /// Opens the directory (cutting what a crash left half written) and binds all sockets. Needs a tokio runtime.
+    pub async fn start(settings: Settings) -> Result<Self, ServiceError> {
+        let store = store::open(&store::Settings::from_service(&settings))?;
+        let doors = door::Doors::bind(&settings, &store).await?;
+        Ok(Self { doors, store })
+    }
+
+    /// The addresses that are bound, in the order of the settings.
+    pub fn http(&self) -> Vec<Listen> {
+        self.doors.http()
+    }
+
+    /// The address of the packet port, when there is one.
+    pub fn packets(&self) -> Option<SocketAddr> {
+        self.doors.packets()
+    }
+
+    /// Serves until `stop` is ready; then lets open requests end (a few seconds), writes what was accepted and returns.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServiceError> {
+        let Self { doors, store } = self;
+        let stop = async {
+            tokio::select! {
+                () = stop => {}
+                // Without its writing thread the service could only refuse: better to end and be started again.
+                () = store.ended() => {}
+            }
+        };
+        doors.serve(stop).await;
+        store.close().await
+    }
+}
+
+/// Starts the service and serves until `stop` is ready.
+pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> Result<(), ServiceError> {
+    LogService::start(settings).await?.run(stop).await
+}

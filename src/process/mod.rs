@@ -1,1 +1,9 @@
-//! Clock, deadlines, signals, local executor.
+//! Clock, coarse deadlines, signals, and the executor of one core.
+//!
+//! Nothing here knows HTTP. Invariant: a deadline never fires early, and fires at most two ticks late.
+
+pub mod clock;
+pub mod deadline;
+pub mod executor;
+pub mod memory;
+pub mod signals;

@@ -1,1 +1,53 @@
-//! The walk of one request.
+//! The walk of one request, on one core: [`Proxy`].
+//!
+//! Reading order: [`Proxy::handle`] is the frame that every exit passes, [`walk`] the way of a request that is
+//! not refused. [`forward`] cleans both directions, [`upgrade`] opens tunnels, [`respond`] answers for ourselves.
+
+pub mod begin;
+pub mod core;
+pub mod forward;
+pub mod respond;
+pub mod traceparent;
+pub mod upgrade;
+pub mod walk;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::access_log::follow::{Followed, Live};
+use crate::downstream::{Arrival, Handler, Refusal};
+use crate::plan::Plan;
+use self::core::Core;
+
+/// The proxy on one core.
+pub struct Proxy {
+    pub plan: Arc<ArcSwap<Plan>>,
+    pub core: Rc<Core>,
+}
+
+impl Handler for Proxy {
+    type Body = Followed;
+
+    async fn handle(self: Rc<Self>, request: Request<Incoming>, arrival: Arrival) -> Response<Followed> {
+        let plan = self.plan.load_full();
+        let wire = Rc::clone(&arrival.wire);
+        let exchange = begin::exchange(&self.core, &plan, &request, &arrival);
+        let mut live = Live::new(exchange, Rc::clone(&self.core.log), Arc::clone(&plan.redactor), wire);
+        let wants = respond::Wants::read(request.headers());
+        let outcome = walk::walk(&self.core, &plan, request, arrival.raw, &mut live).await;
+        let mut response = match outcome {
+            Ok(response) => response,
+            Err(refused) => respond::to_refused(refused, wants, &plan, &mut live),
+        };
+        forward::finish(&plan, &live.exchange, response.headers_mut());
+        live.follow(response)
+    }
+
+    fn refused(&self, refusal: Refusal) {
+        begin::refused(&self.core, &self.plan.load(), &refusal);
+    }
+}

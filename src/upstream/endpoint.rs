@@ -71,3 +71,13 @@ impl Endpoint {
             && self.ejected_until_ms.load(Ordering::Relaxed) <= now_ms
     }
 }
+
+impl Endpoint {
+    /// Whether `other` is the same endpoint, so that its state may be carried over.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.address == other.address
+            && self.weight == other.weight
+            && self.backup == other.backup
+            && self.worker == other.worker
+    }
+}

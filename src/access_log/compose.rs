@@ -1,0 +1,140 @@
+//! Turns an exchange into its record: the only place where notes become fields.
+
+use std::time::Instant;
+
+use crate::access_log::CoreLog;
+use crate::downstream::wire::Wire;
+use crate::exchange::Exchange;
+use crate::record::redact::Redactor;
+use crate::record::{Kind, Proto, Record, Try};
+
+/// Writes the record of `exchange` as it stands now.
+pub fn write(kind: Kind, exchange: &Exchange, redactor: &Redactor, wire: &Wire, log: &CoreLog) {
+    let now = Instant::now();
+    let mut scratch = Vec::new();
+    let query = exchange.uri.query().map(|q| redactor.query(q.as_bytes(), &mut scratch));
+    let mut referer_scratch = Vec::new();
+    let referer = exchange.referer.as_ref().map(|r| redactor.url(r.as_bytes(), &mut referer_scratch));
+    let tries: Vec<Try<'_>> = exchange.upstream.failed.iter().map(try_of).collect();
+    let mut record = Record { kind, query, referer, try_log: &tries, ..request(exchange) };
+    answer(&mut record, exchange, wire);
+    upstream(&mut record, exchange);
+    times(&mut record, exchange, now);
+    log.write(&record);
+}
+
+fn request(exchange: &Exchange) -> Record<'_> {
+    let connection = &exchange.connection;
+    let sender = connection.sender_ip();
+    Record {
+        ts_us: exchange.ts_us,
+        id: exchange.id,
+        rid: exchange.rid.as_deref(),
+        rid_in: exchange.rid_in.as_deref(),
+        trace_id: exchange.trace_id,
+        span_id: exchange.span_id,
+        parent_id: exchange.parent_id,
+        trace_flags: exchange.trace_flags,
+        cfg: exchange.configuration,
+        conn: connection.serial,
+        conn_req: exchange.number,
+        listener: &connection.listener,
+        client_ip: Some(exchange.client_ip),
+        client_port: exchange.client_port,
+        peer_ip: (sender != exchange.client_ip).then_some(sender),
+        method: Some(exchange.method.as_str().as_bytes()),
+        scheme: Some(connection.scheme()),
+        host: exchange.host.as_ref().map(|h| h.as_bytes()),
+        path: Some(exchange.uri.path().as_bytes()),
+        site: exchange.site.as_deref(),
+        route: exchange.route.as_deref(),
+        proto: Some(proto(exchange.version)),
+        ua: exchange.user_agent.as_ref().map(|v| v.as_bytes()),
+        req_type: exchange.request_type.as_ref().map(|v| v.as_bytes()),
+        tls: connection.tls.as_ref().map(|tls| tls.record()),
+        n_conn: Some(connection.neighbours),
+        n_req: Some(exchange.in_flight_before),
+        ..Record::default()
+    }
+}
+
+fn answer<'a>(record: &mut Record<'a>, exchange: &'a Exchange, wire: &Wire) {
+    let end = &exchange.end;
+    record.status = exchange.status;
+    record.resp_type = exchange.response_type.as_ref().map(|v| v.as_bytes());
+    record.enc = exchange.encoding;
+    record.rx_head_b = exchange.head_bytes;
+    record.rx_body_b = exchange.body_in.as_ref().map_or(0, |bytes| bytes.get());
+    record.tx_body_b = exchange.body_out;
+    if !exchange.connection.is_h2 {
+        let sent = wire.connection.tx.get().saturating_sub(exchange.tx_before);
+        record.tx_head_b = sent.saturating_sub(exchange.body_out);
+    }
+    record.end_by = end.by;
+    record.end_at = end.at;
+    record.reason = end.reason;
+    record.cause = end.cause.as_deref();
+    record.err = end.detail.as_deref().map(str::as_bytes);
+    record.rl = exchange.limit;
+    record.rl_rule = exchange.limit_rule.as_deref();
+}
+
+fn upstream<'a>(record: &mut Record<'a>, exchange: &'a Exchange) {
+    let upstream = &exchange.upstream;
+    record.upstream = upstream.name.as_deref();
+    record.up_addr = upstream.address.as_deref();
+    record.worker = upstream.worker.as_deref();
+    record.up_status = upstream.status;
+    record.up_reused = upstream.is_reused;
+    record.pick = upstream.pick;
+    record.tries = upstream.tries;
+    record.up_req = upstream.load;
+    if let Some((traffic, rx, tx)) = &upstream.traffic {
+        record.up_rx_b = Some(traffic.rx.get().saturating_sub(*rx));
+        record.up_tx_b = Some(traffic.tx.get().saturating_sub(*tx));
+    }
+}
+
+/// Phases are differences of marks; a phase that was not reached stays away.
+fn times(record: &mut Record<'_>, exchange: &Exchange, now: Instant) {
+    let marks = &exchange.marks;
+    let span = |from: Option<Instant>, to: Option<Instant>| {
+        Some(to?.checked_duration_since(from?)?.as_micros() as u64)
+    };
+    let short = |from, to| span(from, to).map(|us| u32::try_from(us).unwrap_or(u32::MAX));
+    let first = Some(marks.first_byte);
+    record.dur_us = span(first, Some(now)).unwrap_or(0);
+    record.t_tls_us = exchange.connection.handshake_us.filter(|_| exchange.number == 1);
+    record.t_idle_us = exchange.idle_us;
+    record.t_head_us = short(first, Some(marks.head));
+    record.t_policy_us = short(Some(marks.head), marks.policy);
+    record.t_queue_us = span(marks.policy, marks.picked);
+    record.t_conn_us = short(marks.picked, marks.connected);
+    record.t_send_us = span(marks.connected, marks.sent);
+    record.t_wait_us = span(marks.sent, marks.answered);
+    record.t_resp_us = span(marks.answered, Some(now));
+    let waits = [record.t_head_us, record.t_conn_us].into_iter().flatten().map(u64::from).sum::<u64>()
+        + [record.t_queue_us, record.t_send_us, record.t_wait_us, record.t_resp_us]
+            .into_iter()
+            .flatten()
+            .sum::<u64>();
+    record.t_self_us = Some(record.dur_us.saturating_sub(waits));
+}
+
+fn try_of(attempt: &crate::exchange::Attempt) -> Try<'_> {
+    Try {
+        addr: &attempt.address,
+        conn_us: attempt.connect_us,
+        wait_us: attempt.wait_us,
+        status: attempt.status,
+        reason: attempt.reason,
+    }
+}
+
+fn proto(version: http::Version) -> Proto {
+    match version {
+        http::Version::HTTP_2 => Proto::Http2,
+        http::Version::HTTP_10 => Proto::Http10,
+        _ => Proto::Http11,
+    }
+}

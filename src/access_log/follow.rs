@@ -1,0 +1,240 @@
+//! Follows each answer: when its last byte has left, or the connection has died, the exchange becomes a record.
+//!
+//! Invariant: a [`Live`] exchange writes exactly one record, however it is dropped.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{Method, Response, StatusCode};
+use http_body::{Body as _, Frame, SizeHint};
+
+use super::CoreLog;
+use super::compose;
+use crate::downstream::wire::{Duplex, Ending, Wire};
+use crate::exchange::failure::{Failure, Kind};
+use crate::exchange::Exchange;
+use crate::filter::rate_limit::{Permit, Standing};
+use crate::http::{Body, BodyError};
+use crate::record::redact::Redactor;
+use crate::record::{EndAt, Kind as RecordKind};
+
+/// The log of one core.
+pub struct Writer {
+    pub log: CoreLog,
+    /// Called once for each exchange that has ended.
+    pub on_end: Box<dyn Fn()>,
+}
+
+/// An exchange under way. Dropped before its answer was complete, it records that the client went away.
+pub struct Live {
+    pub exchange: Box<Exchange>,
+    /// Places under concurrency limits, held to the end.
+    pub permits: Vec<Permit>,
+    /// The tightest allowance of the limits, told to the client.
+    pub standing: Option<Standing>,
+    /// Methods that other routes of the path take, for `Allow`.
+    pub allowed: Vec<Method>,
+    /// Takes over after a 101 answer.
+    pub tunnel: Option<Tunnel>,
+    wire: Rc<Wire>,
+    writer: Rc<Writer>,
+    redactor: Arc<Redactor>,
+    state: State,
+}
+
+/// A tunnel as the walk leaves it: it gets the exchange and the downstream's bytes.
+pub type Tunnel = Box<dyn FnOnce(Box<Live>, Box<dyn Duplex>) -> Pin<Box<dyn Future<Output = ()>>>>;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The answer is not complete.
+    Open,
+    /// The answer is complete, its flush may not be.
+    Complete,
+    /// A tunnel took over.
+    Tunnel,
+}
+
+impl Live {
+    pub fn new(
+        exchange: Box<Exchange>,
+        writer: Rc<Writer>,
+        redactor: Arc<Redactor>,
+        wire: Rc<Wire>,
+    ) -> Self {
+        Self { exchange, permits: Vec::new(), standing: None, allowed: Vec::new(), tunnel: None, wire, writer, redactor, state: State::Open }
+    }
+
+    pub fn wire(&self) -> &Rc<Wire> {
+        &self.wire
+    }
+
+    /// Attaches itself to the answer's body.
+    pub fn follow(mut self, mut response: Response<Body>) -> Response<Followed> {
+        if let Some(standing) = &self.standing {
+            standing.write(response.headers_mut());
+        }
+        if let Some(tunnel) = self.tunnel.take() {
+            return self.follow_tunnel(tunnel, response);
+        }
+        let status = response.status();
+        self.exchange.status = status.as_u16();
+        self.exchange.response_type = response.headers().get(CONTENT_TYPE).cloned();
+        let has_no_body = self.exchange.method == Method::HEAD
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED;
+        response.map(|body| Followed { body, live: Some(self), has_no_body, is_handed: false })
+    }
+
+    /// An `open` record now, a `close` record when the tunnel is over.
+    fn follow_tunnel(mut self, tunnel: Tunnel, response: Response<Body>) -> Response<Followed> {
+        self.state = State::Tunnel;
+        self.exchange.status = response.status().as_u16();
+        self.write(RecordKind::Open);
+        let wire = Rc::clone(&self.wire);
+        let live = Box::new(self);
+        *wire.tunnel.borrow_mut() = Some(Box::new(move |downstream| tunnel(live, downstream)));
+        response.map(|body| Followed { body, live: None, has_no_body: true, is_handed: false })
+    }
+
+    fn write(&self, kind: RecordKind) {
+        compose::write(kind, &self.exchange, &self.redactor, &self.wire, &self.writer.log);
+    }
+
+    fn complete(mut self) {
+        self.state = State::Complete;
+        match self.exchange.connection.is_h2 {
+            true => drop(self),
+            false => Rc::clone(&self.wire).end_when_flushed(Box::new(self)),
+        }
+    }
+}
+
+impl Ending for Live {
+    fn end(mut self: Box<Self>, flushed: bool) {
+        if !flushed {
+            self.exchange.fail(&Failure::new(Kind::ClientAbort));
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let kind = match self.state {
+            State::Open => {
+                if self.exchange.end.reason.is_none() {
+                    self.exchange.fail(&Failure::new(Kind::ClientAbort));
+                    self.exchange.end.at = phase(&self.exchange);
+                }
+                RecordKind::Request
+            }
+            State::Complete => RecordKind::Request,
+            State::Tunnel => RecordKind::Close,
+        };
+        self.write(kind);
+        self.wire.finish();
+        (self.writer.on_end)();
+    }
+}
+
+/// The phase that the exchange is in.
+fn phase(exchange: &Exchange) -> EndAt {
+    let marks = &exchange.marks;
+    match () {
+        () if marks.answered.is_some() || exchange.status != 0 => EndAt::Resp,
+        () if marks.connected.is_some() => EndAt::Wait,
+        () if marks.picked.is_some() => EndAt::Connect,
+        () if exchange.upstream.name.is_some() => EndAt::Queue,
+        () => EndAt::Policy,
+    }
+}
+
+/// An answer's body with its exchange.
+pub struct Followed {
+    body: Body,
+    live: Option<Live>,
+    has_no_body: bool,
+    /// HTTP/2: the last chunk was handed over and the next one not asked for.
+    is_handed: bool,
+}
+
+impl Followed {
+    fn taken(&mut self) {
+        let Some(live) = &self.live else { return };
+        let wire = &live.wire;
+        if std::mem::take(&mut self.is_handed) {
+            wire.unsent.set(wire.unsent.get().saturating_sub(1));
+        }
+        wire.progress.set(Instant::now());
+    }
+
+    fn handed(&mut self, bytes: usize) {
+        let Some(live) = &mut self.live else { return };
+        live.exchange.body_out += bytes as u64;
+        if live.exchange.connection.is_h2 {
+            live.wire.unsent.set(live.wire.unsent.get() + 1);
+            self.is_handed = true;
+        }
+    }
+
+    fn fail(&mut self, error: BodyError) -> BodyError {
+        let failure = match error.downcast::<Failure>() {
+            Ok(failure) => *failure,
+            Err(error) => Failure::new(Kind::Internal).from_source(error),
+        };
+        let text = failure.to_string();
+        if let Some(live) = &mut self.live {
+            live.exchange.fail(&failure);
+        }
+        text.into()
+    }
+}
+
+impl http_body::Body for Followed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.taken();
+        let polled = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(match polled {
+            Some(Ok(frame)) => {
+                self.handed(frame.data_ref().map_or(0, Bytes::len));
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => Some(Err(self.fail(error))),
+            None => {
+                self.has_no_body = true;
+                None
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.taken();
+        let is_complete = self.has_no_body || self.body.is_end_stream();
+        if let Some(live) = self.live.take()
+            && is_complete
+        {
+            live.complete();
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Shipping lines to a log service: one batch on its way, taken only when the service says that it has it.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+
+use super::wire::Wire;
+use super::{Fault, Pace, Reason};
+use crate::access_log::{ServiceEndpoint, ServiceSettings};
+
+/// The longest answer that is read; a longer one costs the connection.
+const ANSWER: usize = 64 << 10;
+
+#[derive(Debug)]
+pub(in crate::access_log) struct ServiceSink {
+    settings: ServiceSettings,
+    host: String,
+    connection: Option<SendRequest<Lines>>,
+}
+
+impl ServiceSink {
+    pub(super) fn new(settings: ServiceSettings) -> Self {
+        let host = match &settings.endpoint {
+            ServiceEndpoint::Unix(_) => "localhost".into(),
+            ServiceEndpoint::Http { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            ServiceEndpoint::Http { host, port } => format!("{host}:{port}"),
+        };
+        Self { settings, host, connection: None }
+    }
+
+    pub(super) fn pace(&self) -> Pace {
+        Pace {
+            batch_bytes: self.settings.batch_bytes,
+            linger: self.settings.linger,
+            timeout: self.settings.timeout,
+            backoff: self.settings.backoff,
+            backoff_max: self.settings.backoff_max,
+        }
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    /// Sends all of it and waits for the answer: 200 or 204 means that the service keeps it.
+    pub(super) async fn ship(&mut self, chunks: &[Bytes]) -> Result<(), Fault> {
+        // Back in its place only when the exchange has ended well.
+        let connection = self.connection.take().filter(|connection| !connection.is_closed());
+        let mut connection = match connection {
+            Some(connection) => connection,
+            None => self.connect().await.ok_or(Fault::passing(Reason::ServiceDown))?,
+        };
+        let (status, after) = self.exchange(&mut connection, chunks).await.map_err(|error| {
+            tracing::debug!(%error, "the log service did not answer");
+            Fault::passing(Reason::ServiceDown)
+        })?;
+        self.connection = Some(connection);
+        judge(status, after)
+    }
+
+    async fn exchange(
+        &self,
+        connection: &mut SendRequest<Lines>,
+        chunks: &[Bytes],
+    ) -> Result<(StatusCode, Option<Duration>), Box<dyn std::error::Error + Send + Sync>> {
+        connection.ready().await?;
+        let request = Request::post("/logs")
+            .header(HOST, &self.host)
+            .header(USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+            .header(CONTENT_TYPE, "application/x-ndjson")
+            .body(Lines::new(chunks))?;
+        let answer = connection.send_request(request).await?;
+        let (status, after) = (answer.status(), retry_after(&answer));
+        Limited::new(answer.into_body(), ANSWER).collect().await?;
+        Ok((status, after))
+    }
+
+    async fn connect(&self) -> Option<SendRequest<Lines>> {
+        let shaken = async {
+            let wire = Wire::connect(&self.settings.endpoint).await?;
+            http1::handshake(wire).await.map_err(std::io::Error::other)
+        };
+        match shaken.await {
+            Ok((sender, connection)) => {
+                // Ends when the sender is dropped or the service goes away; its error reaches us with the answer.
+                tokio::spawn(async { drop(connection.await) });
+                Some(sender)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot reach the log service");
+                None
+            }
+        }
+    }
+}
+
+fn judge(status: StatusCode, after: Option<Duration>) -> Result<(), Fault> {
+    match status {
+        StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
+        // It would answer the same for ever; one bad batch must not hold up all others.
+        StatusCode::BAD_REQUEST
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        | StatusCode::UNPROCESSABLE_ENTITY => Err(Fault::lasting(Reason::Rejected)),
+        _ => Err(Fault { after, ..Fault::passing(Reason::ServiceDown) }),
+    }
+}
+
+/// `Retry-After` in seconds (RFC 9110 section 10.2.3); its date form is not worth a calendar here.
+fn retry_after(answer: &Response<Incoming>) -> Option<Duration> {
+    let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// A body of known length, made of the batches as they are.
+#[derive(Debug)]
+struct Lines {
+    chunks: VecDeque<Bytes>,
+    left: u64,
+}
+
+impl Lines {
+    fn new(chunks: &[Bytes]) -> Self {
+        let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        Self { chunks: chunks.iter().filter(|chunk| !chunk.is_empty()).cloned().collect(), left }
+    }
+}
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let chunk = self.chunks.pop_front();
+        self.left -= chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}

@@ -1,0 +1,93 @@
+//! A log service that does what its script says, and acknowledges everything afterwards.
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::Value;
+
+pub(super) enum Answer {
+    Status(u16),
+    /// Closes the connection after the first bytes of the body.
+    DieMidBody,
+    /// Reads everything and closes the connection without a word.
+    DieSilently,
+    /// Acknowledges when the test says so.
+    Hold(Receiver<()>),
+}
+
+#[derive(Clone, Default)]
+pub(super) struct FakeService {
+    acknowledged: Arc<Mutex<Vec<u8>>>,
+    script: Arc<Mutex<VecDeque<Answer>>>,
+}
+
+impl FakeService {
+    pub(super) fn listen(path: &Path, script: impl IntoIterator<Item = Answer>) -> Self {
+        let service = Self::default();
+        service.script.lock().unwrap().extend(script);
+        let listener = UnixListener::bind(path).unwrap();
+        let serving = service.clone();
+        // Ends with the test process.
+        thread::spawn(move || listener.incoming().for_each(|stream| serving.serve(stream.unwrap())));
+        service
+    }
+
+    /// Everything that was acknowledged, in order.
+    pub(super) fn lines(&self) -> Vec<Value> {
+        let bytes = self.acknowledged.lock().unwrap();
+        bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(read).collect()
+    }
+
+    fn serve(&self, stream: UnixStream) {
+        let mut reader = BufReader::new(stream);
+        while let Some(length) = read_head(&mut reader) {
+            let answer = self.script.lock().unwrap().pop_front();
+            if matches!(answer, Some(Answer::DieMidBody)) {
+                reader.read_exact(&mut vec![0; length.min(10)]).unwrap();
+                return;
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let status = match answer {
+                Some(Answer::DieSilently) => return,
+                Some(Answer::Status(status)) => status,
+                Some(Answer::Hold(release)) => release.recv().map_or(200, |()| 200),
+                _ => 200,
+            };
+            if status == 200 {
+                self.acknowledged.lock().unwrap().extend_from_slice(&body);
+            }
+            let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n");
+            if reader.get_mut().write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn read(line: &[u8]) -> Value {
+    serde_json::from_slice(line).unwrap()
+}
+
+/// The length of the body; `None` at the end of the connection.
+fn read_head(reader: &mut BufReader<UnixStream>) -> Option<usize> {
+    let mut length = None;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        match line.trim_end().to_ascii_lowercase().split_once(": ") {
+            Some(("content-length", value)) => length = value.parse().ok(),
+            None if line == "\r\n" => return Some(length.expect("a body of known length")),
+            None => assert_eq!(line, "POST /logs HTTP/1.1\r\n"),
+            _ => {}
+        }
+    }
+}

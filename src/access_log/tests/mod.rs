@@ -1,0 +1,334 @@
+//! The whole room: from records on cores to a scripted log service and to files.
+
+mod fake_service;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use self::fake_service::{Answer, FakeService};
+use super::*;
+use crate::record::{Kind, Record};
+
+const GRACE: Duration = Duration::from_secs(20);
+
+fn to_service(path: &Path) -> ServiceSettings {
+    ServiceSettings {
+        linger: Duration::ZERO,
+        backoff: Duration::from_millis(2),
+        backoff_max: Duration::from_millis(10),
+        ..ServiceSettings::new(ServiceEndpoint::Unix(path.into()))
+    }
+}
+
+fn settings(sinks: Vec<SinkSettings>) -> Settings {
+    Settings::new("edge-1", sinks)
+}
+
+fn write(log: &CoreLog, count: usize) {
+    for _ in 0..count {
+        log.write(&Record { path: Some(b"/a"), ..Record::default() });
+    }
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + GRACE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn drained(metrics: &Metrics, count: u64) {
+    until("the collector takes all records", || metrics.records.load(Ordering::Relaxed) >= count).await;
+}
+
+/// For each core: the sequence numbers that came, and the ranges that are declared missing, in the order of the lines.
+fn accounts(lines: &[Value]) -> BTreeMap<u64, Vec<(u64, u64)>> {
+    let mut accounts: BTreeMap<u64, Vec<(u64, u64)>> = BTreeMap::new();
+    for line in lines {
+        let number = |key: &str| line[key].as_u64();
+        let range = match (number("seq"), number("first_seq"), number("last_seq")) {
+            (Some(seq), _, _) => (seq, seq),
+            (None, Some(first), Some(last)) => {
+                assert_eq!(number("missing"), Some(last - first + 1), "{line}");
+                (first, last)
+            }
+            _ => continue,
+        };
+        accounts.entry(number("core").unwrap()).or_default().push(range);
+    }
+    accounts
+}
+
+/// Every number of `core` from 1 to `last` is there exactly once, as a record or in a gap.
+fn assert_complete(lines: &[Value], core: u64, last: u64) {
+    let mut ranges = accounts(lines).remove(&core).unwrap_or_default();
+    ranges.sort_unstable();
+    let mut next = 1;
+    for (first, last) in ranges {
+        assert_eq!(first, next, "core {core} goes on without hole or overlap");
+        next = last + 1;
+    }
+    assert_eq!(next, last + 1, "core {core} is complete to its end");
+}
+
+fn of_kind<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["kind"] == kind).collect()
+}
+
+#[tokio::test]
+async fn delivers_every_record_once_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.sock");
+    let service = FakeService::listen(&path, []);
+    let small = ServiceSettings { batch_bytes: 3000, ..to_service(&path) };
+    let (logs, collector) = open(settings(vec![SinkSettings::Service(small)]), 2).unwrap();
+    let running = collector.spawn().unwrap();
+    for _ in 0..10 {
+        write(&logs[0], 50);
+        write(&logs[1], 30);
+        drained(&running.metrics(), logs[0].last_seq() + logs[1].last_seq()).await;
+    }
+    let report = running.stop(GRACE).await;
+    assert!(report.undelivered.is_empty());
+
+    let lines = service.lines();
+    for (core, count) in [(0, 500), (1, 300)] {
+        let expected: Vec<(u64, u64)> = (1..=count).map(|seq| (seq, seq)).collect();
+        assert_eq!(accounts(&lines)[&core], expected);
+    }
+    let stop = lines.last().unwrap();
+    assert_eq!((&stop["kind"], &stop["core"], &stop["seq"]), (&"stop".into(), &2.into(), &1.into()));
+    assert_eq!(stop["last_seqs"], serde_json::json!([500, 300]));
+}
+
+#[tokio::test]
+async fn sends_a_batch_again_until_it_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.sock");
+    let script = [Answer::Status(503), Answer::DieMidBody, Answer::DieSilently, Answer::Status(429)];
+    let service = FakeService::listen(&path, script);
+    let (logs, collector) = open(settings(vec![SinkSettings::Service(to_service(&path))]), 1).unwrap();
+    let running = collector.spawn().unwrap();
+    let metrics = running.metrics();
+    for count in 1..=20 {
+        write(&logs[0], 5);
+        drained(&metrics, count * 5).await;
+    }
+    running.stop(GRACE).await;
+    let expected: Vec<(u64, u64)> = (1..=100).map(|seq| (seq, seq)).collect();
+    assert_eq!(accounts(&service.lines())[&0], expected);
+    assert!(metrics.sinks[0].retries.load(Ordering::Relaxed) >= 4);
+    assert_eq!(metrics.dropped_total(), 0);
+    assert_eq!(metrics.sinks[0].written.load(Ordering::Relaxed), 101);
+    assert_eq!(metrics.sinks[0].queue_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn drops_the_oldest_and_declares_them_when_the_service_is_away_too_long() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.sock");
+    let tight = ServiceSettings { queue_bytes: 20_000, batch_bytes: 4000, ..to_service(&path) };
+    let (logs, collector) = open(settings(vec![SinkSettings::Service(tight)]), 1).unwrap();
+    let running = collector.spawn().unwrap();
+    let metrics = running.metrics();
+    for count in 1..=50 {
+        write(&logs[0], 10);
+        drained(&metrics, count * 10).await;
+    }
+    until("something is dropped", || metrics.sinks[0].dropped.total() > 0).await;
+    assert!(metrics.sinks[0].queue_bytes.load(Ordering::Relaxed) <= 20_000);
+    let service = FakeService::listen(&path, []);
+    running.stop(GRACE).await;
+
+    let lines = service.lines();
+    assert_complete(&lines, 0, 500);
+    let gaps = of_kind(&lines, "gap");
+    let missing: u64 = gaps.iter().map(|gap| gap["missing"].as_u64().unwrap()).sum();
+    assert_eq!(missing, metrics.sinks[0].dropped.total());
+    assert!(gaps.iter().any(|gap| gap["reason"] == "service_down"), "{gaps:?}");
+    let last: Vec<_> = accounts(&lines)[&0].iter().copied().filter(|range| range.1 == 500).collect();
+    assert_eq!(last, [(500, 500)], "the newest is kept");
+}
+
+#[tokio::test]
+async fn declares_what_a_full_ring_refused_even_if_nothing_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.sock");
+    let service = FakeService::listen(&path, []);
+    let tiny = Settings { ring_bytes: 0, ..settings(vec![SinkSettings::Service(to_service(&path))]) };
+    let (logs, collector) = open(tiny, 1).unwrap();
+    let metrics = collector.metrics();
+    write(&logs[0], 1000);
+    let refused = metrics.dropped.get(Reason::RingFull);
+    assert!(refused > 0 && refused < 1000);
+    let running = collector.spawn().unwrap();
+    drained(&metrics, 1000 - refused).await;
+    until("the hole at the end is declared", || !of_kind(&service.lines(), "gap").is_empty()).await;
+    write(&logs[0], 3);
+    running.stop(GRACE).await;
+
+    let lines = service.lines();
+    assert_complete(&lines, 0, 1003);
+    let gaps = of_kind(&lines, "gap");
+    assert_eq!((gaps.len(), &gaps[0]["reason"]), (1, &"ring_full".into()));
+    assert_eq!(gaps[0]["missing"].as_u64(), Some(refused));
+}
+
+#[tokio::test]
+async fn a_dead_service_delays_no_file_and_no_core() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, file) = (dir.path().join("logs.sock"), dir.path().join("access.log"));
+    let (release, hold) = mpsc::channel();
+    let service = FakeService::listen(&path, [Answer::Hold(hold)]);
+    let sinks = vec![
+        SinkSettings::Service(ServiceSettings { queue_bytes: 8000, ..to_service(&path) }),
+        SinkSettings::File(FileSettings::new(&file)),
+    ];
+    let (logs, collector) = open(settings(sinks), 1).unwrap();
+    let running = collector.spawn().unwrap();
+    write(&logs[0], 1000);
+    let lines = || std::fs::read_to_string(&file).unwrap().lines().count();
+    until("the file has all records", || lines() == 1000).await;
+    release.send(()).unwrap();
+    running.stop(GRACE).await;
+    assert_complete(&service.lines(), 0, 1000);
+    assert_eq!(lines(), 1001);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_never_taken_holds_up_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.sock");
+    let service = FakeService::listen(&path, [Answer::Status(400)]);
+    let (logs, collector) = open(settings(vec![SinkSettings::Service(to_service(&path))]), 1).unwrap();
+    let running = collector.spawn().unwrap();
+    let metrics = running.metrics();
+    write(&logs[0], 3);
+    until("the batch is given up", || metrics.sinks[0].dropped.get(Reason::Rejected) == 3).await;
+    write(&logs[0], 3);
+    running.stop(GRACE).await;
+    assert_complete(&service.lines(), 0, 6);
+    assert_eq!(of_kind(&service.lines(), "gap")[0]["reason"], "rejected");
+}
+
+#[tokio::test]
+async fn tells_at_the_end_what_could_not_be_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.sock");
+    let (logs, collector) = open(settings(vec![SinkSettings::Service(to_service(&path))]), 1).unwrap();
+    let running = collector.spawn().unwrap();
+    let metrics = running.metrics();
+    write(&logs[0], 7);
+    let report = running.stop(Duration::from_millis(50)).await;
+    // The record of the stop is the eighth.
+    assert_eq!(report.undelivered, [(format!("unix:{}", path.display()), 8)]);
+    assert_eq!(metrics.sinks[0].dropped.total(), 8);
+}
+
+#[tokio::test]
+async fn records_process_events_and_worker_lines_in_a_stream_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("access.log");
+    let sinks = vec![SinkSettings::File(FileSettings::new(&file))];
+    let few = Settings { line_queue: 3, ..settings(sinks) };
+    let (_logs, collector) = open(few, 1).unwrap();
+    let handle = collector.handle();
+    handle.event(Kind::Start, 0xabc, Some("version 1".into()));
+    handle.line(&"app-0".into(), Stream::Stderr, b"oh \xff no");
+    handle.line(&"app-0".into(), Stream::Stdout, &[b'x'; 10_000]);
+    handle.line(&"app-0".into(), Stream::Stdout, b"one too many");
+    collector.spawn().unwrap().stop(GRACE).await;
+
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(accounts(&lines)[&1], [(1, 1), (2, 2), (3, 3), (4, 4)]);
+    assert_eq!((&lines[0]["kind"], &lines[0]["err"]), (&"start".into(), &"version 1".into()));
+    assert_eq!(lines[0]["cfg"], "0000000000000abc");
+    assert_eq!((&lines[1]["worker"], &lines[1]["stream"]), (&"app-0".into(), &"stderr".into()));
+    assert_eq!(lines[2]["line"].as_str().unwrap().len(), 8192);
+    let gap = of_kind(&lines, "gap")[0];
+    assert_eq!(
+        (&gap["missing"], &gap["reason"], gap.get("first_seq")),
+        (&1.into(), &"lines_full".into(), None)
+    );
+}
+
+#[tokio::test]
+async fn waits_for_room_on_a_full_disk_and_declares_what_did_not_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("access.log");
+    std::os::unix::fs::symlink("/dev/full", &file).unwrap();
+    let tight = FileSettings { queue_bytes: 20_000, rotate_bytes: 0, ..FileSettings::new(&file) };
+    let (logs, collector) = open(settings(vec![SinkSettings::File(tight)]), 1).unwrap();
+    let running = collector.spawn().unwrap();
+    let metrics = running.metrics();
+    for count in 1.. {
+        write(&logs[0], 10);
+        drained(&metrics, count * 10).await;
+        if metrics.sinks[0].dropped.get(Reason::DiskFull) > 0 {
+            break;
+        }
+    }
+    // Room again, at the same name.
+    std::fs::remove_file(&file).unwrap();
+    running.handle().reopen();
+    let last = logs[0].last_seq();
+    running.stop(GRACE).await;
+
+    let text = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_complete(&lines, 0, last);
+    assert!(of_kind(&lines, "gap").iter().any(|gap| gap["reason"] == "disk_full"));
+}
+
+#[tokio::test]
+async fn writes_each_sink_in_its_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let (json, combined) = (dir.path().join("a.json"), dir.path().join("a.log"));
+    let sinks = vec![
+        SinkSettings::File(FileSettings::new(&json)),
+        SinkSettings::File(FileSettings { form: Form::Combined, ..FileSettings::new(&combined) }),
+    ];
+    let (logs, collector) = open(settings(sinks), 1).unwrap();
+    let running = collector.spawn().unwrap();
+    write(&logs[0], 2);
+    running.stop(GRACE).await;
+    assert_eq!(std::fs::read_to_string(&json).unwrap().lines().count(), 3);
+    assert_eq!(std::fs::read_to_string(&combined).unwrap().lines().count(), 2);
+}
+
+#[tokio::test]
+async fn ends_in_order_when_nobody_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("access.log");
+    let (logs, collector) = open(settings(vec![SinkSettings::File(FileSettings::new(&file))]), 1).unwrap();
+    let running = collector.spawn().unwrap();
+    write(&logs[0], 1);
+    drop(running);
+    until("the stop is written", || std::fs::read_to_string(&file).unwrap().contains("\"stop\"")).await;
+}
+
+#[test]
+fn a_log_without_sinks_records_nothing() {
+    let (logs, collector) = open(settings(vec![]), 1).unwrap();
+    write(&logs[0], 10);
+    assert_eq!((logs[0].last_seq(), collector.metrics().dropped_total()), (0, 0));
+}
+
+#[tokio::test]
+async fn wakes_a_sleeping_collector_once() {
+    let wake = handle::Wake::default();
+    wake.if_idle();
+    wake.set_idle(true);
+    wake.if_idle();
+    wake.if_idle();
+    tokio::time::timeout(GRACE, wake.called()).await.unwrap();
+    let again = tokio::time::timeout(Duration::from_millis(5), wake.called()).await;
+    assert!(again.is_err());
+}

@@ -1,0 +1,179 @@
+//! [`Control`]: what changes while the program serves. A reload builds a whole new plan beside the old one and swaps
+//! it; any error leaves everything as it was.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
+
+use super::ground::{self, Purpose, chain};
+use super::run::Loader;
+use super::workers::Workers;
+use crate::access_log;
+use crate::config::Config;
+use crate::plan::Plan;
+use crate::plan::compile::compile;
+use crate::record::Kind;
+use crate::tls::Tickets;
+use crate::upstream::{Upstream, health};
+use crate::worker::{Line, Supervisor, WorkerStatus};
+
+/// Old workers get no new requests after the swap; they may finish what they have before they are ended.
+const RETIRE_AFTER: Duration = Duration::from_secs(1);
+
+/// What the running plan was made of.
+pub struct Loaded {
+    pub config: Config,
+    pub tickets: Option<Tickets>,
+    pub workers: Workers,
+}
+
+/// See the module.
+pub struct Control {
+    loaded: Mutex<Loaded>,
+    loader: Loader,
+    pub plan: Arc<ArcSwap<Plan>>,
+    lines: mpsc::Sender<Line>,
+    log: access_log::Handle,
+    cores: usize,
+    checks: std::sync::Mutex<HashMap<usize, JoinHandle<()>>>,
+    pub born: Instant,
+    pub plans: AtomicU64,
+    pub source: String,
+}
+
+impl Control {
+    pub fn new(
+        loaded: Loaded,
+        loader: Loader,
+        plan: Arc<ArcSwap<Plan>>,
+        lines: mpsc::Sender<Line>,
+        log: access_log::Handle,
+        cores: usize,
+    ) -> Self {
+        let source = loaded.config.sources.main().to_owned();
+        Self {
+            loaded: Mutex::new(loaded),
+            loader,
+            plan,
+            lines,
+            log,
+            cores,
+            checks: std::sync::Mutex::default(),
+            born: Instant::now(),
+            plans: AtomicU64::new(1),
+            source,
+        }
+    }
+
+    /// Loads, compiles and swaps.
+    ///
+    /// # Errors
+    /// What is wrong, as text for the user; the running plan was not touched.
+    pub async fn reload(&self) -> Result<String, String> {
+        let mut loaded = self.loaded.lock().await;
+        let outcome = self.replace(&mut loaded).await;
+        if let Err(reason) = &outcome {
+            self.log.event(Kind::Reload, self.plan.load().configuration, Some(format!("refused: {reason}")));
+        }
+        outcome
+    }
+
+    async fn replace(&self, loaded: &mut Loaded) -> Result<String, String> {
+        const KEPT: &str = "the running configuration was not changed";
+        let refused = |found: &crate::config::Diagnostics| format!("{}{}; {KEPT}", found.render(false), found.summary());
+        let config = (self.loader)().map_err(|found| refused(&found))?;
+        let fixed = fixed_change(&loaded.config, &config);
+        let intended = loaded.workers.intend(&config, self.cores).map_err(|e| format!("{}; {KEPT}", chain(&e)))?;
+        let mut ground =
+            ground::gather(&config, Purpose::Run).map_err(|error| format!("{}; {KEPT}", chain(&error)))?;
+        ground.tickets.clone_from(&loaded.tickets);
+        ground.workers = intended.endpoints();
+        ground.old = Some(self.plan.load_full());
+        let (plan, found) = compile(&config, &ground).map_err(|found| refused(&found))?;
+        let configuration = plan.configuration;
+
+        // New workers serve before the plan that uses them does.
+        let retired = loaded.workers.start(intended, &self.plan, &self.lines).await;
+        self.plan.store(Arc::new(plan));
+        loaded.config = config;
+        self.plans.fetch_add(1, Ordering::Relaxed);
+        self.start_checks();
+        retire(retired);
+        self.log.event(Kind::Reload, configuration, None);
+        Ok(summary(found.warnings(), fixed))
+    }
+
+    /// Starts the health checks of new upstreams and ends those of upstreams that are gone.
+    pub fn start_checks(&self) {
+        let plan = self.plan.load();
+        let key = |upstream: &Arc<Upstream>| Arc::as_ptr(upstream) as usize;
+        let mut checks = self.checks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        checks.retain(|known, check| {
+            let stays = plan.upstreams.iter().any(|upstream| key(upstream) == *known);
+            if !stays {
+                check.abort();
+            }
+            stays
+        });
+        for upstream in &plan.upstreams {
+            if let Some(settings) = &upstream.settings.health {
+                let start = || tokio::spawn(health::run(Arc::clone(upstream), settings.clone()));
+                checks.entry(key(upstream)).or_insert_with(start);
+            }
+        }
+    }
+
+    pub async fn stop_workers(&self) {
+        self.loaded.lock().await.workers.stop().await;
+    }
+
+    pub fn drain_timeout(&self) -> Duration {
+        self.plan.load().drain
+    }
+
+    /// The workers of an upstream; empty while a reload is under way.
+    pub fn workers(&self, upstream: &str) -> Vec<WorkerStatus> {
+        self.loaded.try_lock().map(|loaded| loaded.workers.status(upstream)).unwrap_or_default()
+    }
+}
+
+fn retire(old: Vec<Supervisor>) {
+    tokio::spawn(async move {
+        tokio::time::sleep(RETIRE_AFTER).await;
+        for supervisor in old {
+            supervisor.stop().await;
+        }
+    });
+}
+
+/// What only a restart can change.
+fn fixed_change(old: &Config, new: &Config) -> Option<&'static str> {
+    let text = |config: &Config| {
+        let server = &config.server;
+        [
+            format!("{:?}{:?}", server.http.as_ref().map(|l| &l.written), server.https.as_ref().map(|l| &l.written)),
+            format!("{:?}", server.cores.written),
+            format!("{:?}", server.admin.written),
+            format!("{:?}{:?}", config.log.service.written, config.log.file.as_ref().map(|f| &f.written)),
+        ]
+    };
+    let names = ["the listening addresses", "the number of cores", "the admin socket", "the log"];
+    let (old, new) = (text(old), text(new));
+    names.into_iter().zip(old.iter().zip(&new)).find(|(_, (old, new))| old != new).map(|(name, _)| name)
+}
+
+fn summary(warnings: usize, fixed: Option<&str>) -> String {
+    let mut text = "reloaded".to_owned();
+    if warnings > 0 {
+        text.push_str(&format!(", {warnings} warning{}", if warnings == 1 { "" } else { "s" }));
+    }
+    if let Some(fixed) = fixed {
+        text.push_str(&format!("; {fixed} changed too, which takes a restart"));
+    }
+    text
+}

@@ -1,0 +1,93 @@
+//! What `tollgate status` shows, gathered from the counters of all rooms.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::admin::{Count, EndpointStatus, ListenerStatus, LogStatus, Status, UpstreamStatus};
+use super::reload::Control;
+use crate::access_log::{Metrics, Reason};
+use crate::listener::Address;
+use crate::listener::gate::Gate;
+use crate::process::clock::process_ms;
+use crate::proxy::core::Counts;
+use crate::upstream::Upstream;
+use crate::upstream::endpoint::Endpoint;
+
+/// Everything that the status is read from.
+pub struct View {
+    pub control: Arc<Control>,
+    pub counts: Vec<Arc<Counts>>,
+    pub gate: Arc<Gate>,
+    pub listeners: Vec<(Arc<str>, Address)>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl View {
+    /// The state now. Reads only.
+    pub fn status(&self) -> Status {
+        let sum = |read: fn(&Counts) -> u64| self.counts.iter().map(|counts| read(counts)).sum();
+        let plan = self.control.plan.load();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: self.control.born.elapsed().as_secs(),
+            config: self.control.source.clone(),
+            plans: self.control.plans.load(Ordering::Relaxed),
+            listeners: self.listeners.iter().map(listener).collect(),
+            connections: Count {
+                open: self.gate.open().into(),
+                total: sum(|counts| counts.accepted.load(Ordering::Relaxed)),
+            },
+            requests: Count {
+                open: sum(|counts| counts.in_flight.load(Ordering::Relaxed).into()),
+                total: sum(|counts| counts.requests.load(Ordering::Relaxed)),
+            },
+            upstreams: plan.upstreams.iter().map(|upstream| self.upstream(upstream)).collect(),
+            log: log(&self.metrics),
+            ..Status::default()
+        }
+    }
+
+    fn upstream(&self, upstream: &Upstream) -> UpstreamStatus {
+        UpstreamStatus {
+            name: upstream.settings.name.to_string(),
+            endpoints: upstream.endpoints().iter().map(|endpoint| endpoint_status(endpoint)).collect(),
+            workers: self.control.workers(&upstream.settings.name),
+        }
+    }
+}
+
+fn listener((name, address): &(Arc<str>, Address)) -> ListenerStatus {
+    ListenerStatus { name: name.to_string(), address: address.to_string() }
+}
+
+fn endpoint_status(endpoint: &Endpoint) -> EndpointStatus {
+    EndpointStatus {
+        address: endpoint.name.to_string(),
+        worker: endpoint.worker.as_ref().map(ToString::to_string),
+        up: endpoint.up.load(Ordering::Relaxed),
+        healthy: endpoint.healthy.load(Ordering::Relaxed),
+        ejected: endpoint.ejected_until_ms.load(Ordering::Relaxed) > process_ms(),
+        in_flight: endpoint.in_flight.load(Ordering::Relaxed).into(),
+        requests: endpoint.requests.load(Ordering::Relaxed),
+        ejections: endpoint.ejections.load(Ordering::Relaxed).into(),
+    }
+}
+
+fn log(metrics: &Metrics) -> LogStatus {
+    let mut dropped = BTreeMap::new();
+    let all = std::iter::once(&metrics.dropped).chain(metrics.sinks.iter().map(|sink| &sink.dropped));
+    for lost in all {
+        for reason in Reason::ALL {
+            if lost.get(reason) > 0 {
+                *dropped.entry(reason.word().to_owned()).or_default() += lost.get(reason);
+            }
+        }
+    }
+    LogStatus {
+        records: metrics.records.load(Ordering::Relaxed),
+        delivered: metrics.sinks.iter().map(|sink| sink.written.load(Ordering::Relaxed)).max().unwrap_or(0),
+        dropped,
+    }
+}

@@ -1,0 +1,85 @@
+//! `tollgate logs …`: run the log service and read what it keeps.
+//!
+//! Here live the arguments, where rows come from ([`source`]) and how they look. The filter language, the walk over
+//! files and the service itself are in `log_service`.
+//!
+//! Invariants: results go to stdout, everything else to stderr; request data reaches a terminal only through
+//! [`escape`]; every answer ends with one line that says whether anything is missing.
+//!
+//! Exit codes of the reading commands are grep's: 0 found, 1 nothing found, 2 wrong usage or an error.
+
+mod args;
+mod escape;
+mod line;
+mod output;
+mod search;
+mod serve;
+mod show;
+mod source;
+mod stats;
+mod summary;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod top;
+mod words;
+
+pub use args::LogsArgs;
+
+use std::io;
+
+use super::Exit;
+use crate::log_service::client::ClientError;
+use crate::log_service::query::QueryError;
+use args::Command;
+
+/// Why a reading command gave up.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Filter(#[from] QueryError),
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Service(#[from] ClientError),
+    /// Reading failed.
+    #[error("{0}")]
+    Read(String, #[source] io::Error),
+    /// Writing the result failed.
+    #[error("cannot write the result")]
+    Write(#[from] io::Error),
+}
+
+/// Runs one `logs` command.
+pub fn run(args: LogsArgs) -> Exit {
+    let found = match args.command {
+        Command::Serve(args) => return serve::run(args),
+        Command::Tail(args) => tail::run(&args),
+        Command::Search(args) => search::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Top(args) => top::run(&args),
+        Command::Stats(args) => stats::run(&args),
+    };
+    match found {
+        Ok(true) => Exit::Done,
+        // The number of "nothing found".
+        Ok(false) => Exit::Failed,
+        // `logs search … | head` is a success.
+        Err(CommandError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(error) => {
+            tell(&error);
+            Exit::Usage
+        }
+    }
+}
+
+/// One line on stderr, with all causes. Written without panicking when stderr is closed.
+fn tell(error: &dyn std::error::Error) {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    output::note(&format!("error: {text}"));
+}

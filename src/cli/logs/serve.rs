@@ -1,0 +1,93 @@
+//! `logs serve`: the log service in the foreground.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::ServeArgs;
+use super::{output, tell};
+use crate::cli::Exit;
+use crate::log_service::{DEFAULT_PACKETS, Listen, LogService, ServiceError, Settings};
+
+const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9600);
+/// Parsing and searching beside each other; writing has a thread of its own.
+const THREADS: usize = 2;
+
+pub(super) fn run(args: ServeArgs) -> Exit {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("logs")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tell(&error);
+            return Exit::Failed;
+        }
+    };
+    match runtime.block_on(serve(settings(args))) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            tell(&error);
+            exit_of(&error)
+        }
+    }
+}
+
+/// By hand (no `--http`) everything is on, at its usual place; started by a proxy only what it asked for.
+fn settings(args: ServeArgs) -> Settings {
+    let mut settings = Settings::new(args.data);
+    let by_hand = args.http.is_empty();
+    settings.packets = args.packets.or(by_hand.then_some(DEFAULT_PACKETS));
+    settings.http = if by_hand { vec![Listen::Tcp(DEFAULT_HTTP)] } else { args.http };
+    settings.limits.keep_bytes = args.keep_mib.saturating_mul(1 << 20);
+    settings.limits.keep_hours = args.keep_days.saturating_mul(24);
+    settings
+}
+
+async fn serve(settings: Settings) -> Result<(), ServiceError> {
+    let data = settings.data.clone();
+    let service = LogService::start(settings).await?;
+    for address in service.http() {
+        output::note(&format!("log service: http on {address}"));
+        warn_when_open(&address);
+    }
+    if let Some(address) = service.packets() {
+        output::note(&format!("log service: packets on {address}"));
+        warn_when_open(&Listen::Tcp(address));
+    }
+    output::note(&format!("log service: keeps its files in {}", data.display()));
+    service.run(asked_to_stop()).await
+}
+
+/// There is no access control yet: who reaches the address reads and writes the log.
+fn warn_when_open(address: &Listen) {
+    if let Listen::Tcp(address) = address
+        && !address.ip().is_loopback()
+    {
+        output::note(&format!("warning: everybody who reaches {address} can read and write the log"));
+    }
+}
+
+async fn asked_to_stop() {
+    // Without a handler the signal ends the process at once, which loses nothing that was acknowledged.
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+fn exit_of(error: &ServiceError) -> Exit {
+    match error {
+        ServiceError::InUse(_) | ServiceError::Bind(..) => Exit::NotPermitted,
+        ServiceError::Data(_, error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Exit::NotPermitted
+        }
+        ServiceError::Data(..) | ServiceError::Store => Exit::Failed,
+    }
+}

@@ -1,0 +1,56 @@
+//! `[log]`: where the records go.
+
+use std::path::PathBuf;
+
+use http::Uri;
+
+use super::place::At;
+use super::shape::table;
+use super::words::Text;
+use crate::units::{Count, Size};
+
+table! {
+    /// Where the access records go. Several places at once are fine.
+    pub struct Log {
+        /// The log service: `embedded` (kept and searched on this machine), `none`, `unix:PATH`, or its URL.
+        service: default LogService = "embedded";
+        /// Where the embedded log service keeps its data.
+        data: default Text = "run/logs";
+        /// A file of JSON lines.
+        file: optional Text;
+        /// When the file is put aside.
+        rotate: default Rotate = ();
+        /// One JSON line per request on the standard output.
+        stdout: default bool = false;
+        /// What is never kept, beyond the credentials that never are: `query.NAME`.
+        redact: default Vec<At<Redact>> = &[] as &[&str];
+        /// What may wait in memory for a log service that is away; more is dropped, counted, and reported as a gap.
+        buffer: default Size = "64MiB";
+    }
+}
+
+/// Which log service takes the records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogService {
+    Embedded,
+    None,
+    Unix(PathBuf),
+    Url(Uri),
+}
+
+table! {
+    /// Rotation of `log.file`.
+    pub struct Rotate {
+        /// Size at which a new file is begun.
+        size: default Size = "100MiB";
+        /// How many old files are kept.
+        keep: default Count = 10;
+    }
+}
+
+/// A part of a request that is replaced before it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Redact {
+    /// The value of a query parameter.
+    Query(String),
+}

@@ -1,0 +1,272 @@
+//! One HTTP/1 connection: serve, park while idle, serve again, hand over to a tunnel, close.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::head::Length;
+use super::tap::{Socket, Tap};
+use super::wire::{Phase, Tunnel, Wire};
+use super::{Arrival, Handler, Refusal, Why};
+
+/// The largest read buffer of a connection: a whole head and what follows it.
+const MAX_BUFFER: usize = 64 * 1024;
+/// How long, and how much, is read after a refusal so that the answer is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// How one serving period ended.
+enum Left<S> {
+    Idle(S, Bytes),
+    Tunnel(S, Bytes, Tunnel),
+    Closing { socket: S, linger: bool },
+    Dead,
+}
+
+/// Serves `socket` until it ends. `prefix` was read before.
+pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wire>, handler: Rc<H>) {
+    let mut socket = socket;
+    let mut prefix = prefix;
+    wire.deadline.set(wire.limits.header.min(wire.limits.park_after));
+    loop {
+        // Boxed so that a parked connection does not keep the room of a serving one.
+        match Box::pin(serve_until_idle(socket, prefix, &wire, &handler)).await {
+            Left::Idle(back, read) if read.is_empty() => {
+                wire.head.borrow_mut().shrink();
+                match park(back, &wire).await {
+                    Some(ready) => (socket, prefix) = (ready, Bytes::new()),
+                    None => break end_without_request(&wire, &*handler),
+                }
+            }
+            Left::Idle(back, read) => (socket, prefix) = (back, reread(&wire, read)),
+            Left::Tunnel(socket, read, tunnel) => {
+                wire.head.borrow_mut().become_tunnel();
+                let tap = Tap::new(socket, Rc::clone(&wire), read);
+                break tunnel(Box::new(tap)).await;
+            }
+            Left::Closing { socket, linger } => break Box::pin(close(socket, linger, &wire)).await,
+            Left::Dead => break,
+        }
+    }
+    wire.flush_endings(false);
+}
+
+/// Bytes that hyper had read but not used: the tap will see them a second time.
+fn reread(wire: &Wire, read: Bytes) -> Bytes {
+    *wire.head.borrow_mut() = super::head::HeadTracker::default();
+    wire.connection.rx.set(wire.connection.rx.get().saturating_sub(read.len() as u64));
+    read
+}
+
+/// Waits, holding only the socket, until the client sends again. `None` when it did not in time, or on drain.
+async fn park<S: Socket>(socket: S, wire: &Wire) -> Option<S> {
+    let limit = match wire.connection.requests.get() {
+        0 => wire.limits.header,
+        _ => wire.limits.idle,
+    };
+    let spent = wire.connection.idle_since.get().elapsed();
+    wire.deadline.set(limit.saturating_sub(spent));
+    if wire.draining.get() {
+        return None;
+    }
+    let readable = wire.deadline.race(std::future::poll_fn(|cx| socket.poll_readable(cx))).await;
+    wire.deadline.set(wire.limits.header.min(wire.limits.park_after));
+    matches!(readable, Some(Ok(()))).then_some(socket)
+}
+
+fn end_without_request<H: Handler>(wire: &Rc<Wire>, handler: &H) {
+    if wire.connection.requests.get() == 0 && !wire.draining.get() {
+        handler.refused(Refusal {
+            wire: Rc::clone(wire),
+            why: Why::Silent,
+            status: None,
+            head: Bytes::new(),
+            detail: String::new(),
+        });
+    }
+}
+
+enum Turn {
+    Done(Result<(), hyper::Error>),
+    HeadTimeout,
+    WriteTimeout,
+}
+
+async fn serve_until_idle<S: Socket, H: Handler>(
+    socket: S,
+    prefix: Bytes,
+    wire: &Rc<Wire>,
+    handler: &Rc<H>,
+) -> Left<S> {
+    let tap = Tap::new(socket, Rc::clone(wire), prefix);
+    let service = service_fn(|request| Box::pin(answer(request, wire, handler)));
+    let mut http = builder(wire).serve_connection(TokioIo::new(tap), service);
+    let mut is_leaving = false;
+    let turn = std::future::poll_fn(|cx| {
+        poll_turn(cx, wire, &mut is_leaving, |cx, leave| {
+            if leave {
+                Pin::new(&mut http).graceful_shutdown();
+            }
+            http.poll_without_shutdown(cx)
+        })
+    })
+    .await;
+    let parts = http.into_parts();
+    let socket = parts.io.into_inner().into_socket();
+    match turn {
+        Turn::WriteTimeout => Left::Dead,
+        Turn::HeadTimeout => refuse_slow(socket, wire, &**handler).await,
+        Turn::Done(Err(error)) => refuse_broken(socket, wire, &**handler, &error),
+        Turn::Done(Ok(())) => {
+            if let Some(tunnel) = wire.tunnel.borrow_mut().take() {
+                return Left::Tunnel(socket, parts.read_buf, tunnel);
+            }
+            let is_idle = is_leaving && !wire.closed_by_peer.get() && !wire.draining.get();
+            match is_idle && wire.phase.get() == Phase::Idle {
+                true => Left::Idle(socket, parts.read_buf),
+                false => leave(socket, wire, &**handler),
+            }
+        }
+    }
+}
+
+/// One poll of the connection together with its deadlines.
+fn poll_turn(
+    cx: &mut Context<'_>,
+    wire: &Wire,
+    is_leaving: &mut bool,
+    mut poll: impl FnMut(&mut Context<'_>, bool) -> Poll<Result<(), hyper::Error>>,
+) -> Poll<Turn> {
+    let mut leave = false;
+    loop {
+        if let Poll::Ready(done) = poll(cx, leave) {
+            return Poll::Ready(Turn::Done(done));
+        }
+        if wire.write_deadline.poll_due(cx).is_ready() {
+            return Poll::Ready(Turn::WriteTimeout);
+        }
+        if wire.deadline.poll_due(cx).is_pending() {
+            return Poll::Pending;
+        }
+        wire.deadline.clear();
+        match wire.phase.get() {
+            Phase::Head if !wire.draining.get() || *is_leaving => return Poll::Ready(Turn::HeadTimeout),
+            Phase::Head => wire.deadline.set(wire.limits.header),
+            Phase::Idle | Phase::Exchange => {}
+        }
+        leave = !*is_leaving;
+        *is_leaving = true;
+    }
+}
+
+fn builder(wire: &Wire) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.half_close(false).max_buf_size(MAX_BUFFER.max(wire.limits.max_header_size + 8192));
+    if wire.limits.max_headers != 100 {
+        // Setting it moves the parsed headers from the stack to the heap.
+        builder.max_headers(wire.limits.max_headers);
+    }
+    builder.max_header_size(wire.limits.max_header_size);
+    builder
+}
+
+async fn answer<H: Handler>(
+    request: Request<Incoming>,
+    wire: &Rc<Wire>,
+    handler: &Rc<H>,
+) -> Result<Response<H::Body>, std::convert::Infallible> {
+    let length = match request.body().size_hint().exact() {
+        Some(bytes) => Length::Exact(bytes),
+        None => Length::Chunked,
+    };
+    let (raw, head_bytes) = wire.head.borrow_mut().take_head(length);
+    let first_byte = wire.first_byte.take().unwrap_or_else(Instant::now);
+    wire.begin();
+    let arrival = Arrival { wire: Rc::clone(wire), first_byte, head_bytes, raw: Some(raw) };
+    let mut response = Rc::clone(handler).handle(request, arrival).await;
+    if wire.draining.get() || wire.head.borrow().is_in_chunked() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+/// The head did not come in time: 408, then close.
+async fn refuse_slow<S: Socket, H: Handler>(mut socket: S, wire: &Rc<Wire>, handler: &H) -> Left<S> {
+    const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let head = Bytes::copy_from_slice(wire.head.borrow().partial());
+    let _ = wire.deadline.within(LINGER, socket.write_all(ANSWER)).await;
+    wire.connection.tx.set(wire.connection.tx.get() + ANSWER.len() as u64);
+    handler.refused(Refusal {
+        wire: Rc::clone(wire),
+        why: Why::HeadTimeout,
+        status: Some(StatusCode::REQUEST_TIMEOUT),
+        head,
+        detail: String::new(),
+    });
+    Left::Closing { socket, linger: false }
+}
+
+/// hyper gave up: a malformed head (it has answered), or a connection that broke.
+fn refuse_broken<S: Socket, H: Handler>(
+    socket: S,
+    wire: &Rc<Wire>,
+    handler: &H,
+    error: &hyper::Error,
+) -> Left<S> {
+    let is_parse = error.is_parse();
+    let head = Bytes::copy_from_slice(wire.head.borrow().partial());
+    if !is_parse && (wire.connection.requests.get() > 0 && head.is_empty()) {
+        return Left::Dead;
+    }
+    let status = match () {
+        () if error.is_parse_too_large() && !head.contains(&b'\n') => Some(StatusCode::URI_TOO_LONG),
+        () if error.is_parse_too_large() => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+        () if is_parse => Some(StatusCode::BAD_REQUEST),
+        () => None,
+    };
+    let why = if is_parse { Why::Malformed } else { Why::Gone };
+    handler.refused(Refusal { wire: Rc::clone(wire), why, status, head, detail: error.to_string() });
+    Left::Closing { socket, linger: is_parse }
+}
+
+/// The connection ends in order.
+fn leave<S: Socket, H: Handler>(socket: S, wire: &Rc<Wire>, handler: &H) -> Left<S> {
+    if wire.connection.requests.get() == 0 && !wire.draining.get() {
+        let head = Bytes::copy_from_slice(wire.head.borrow().partial());
+        handler.refused(Refusal {
+            wire: Rc::clone(wire),
+            why: Why::Gone,
+            status: None,
+            head,
+            detail: String::new(),
+        });
+    }
+    Left::Closing { socket, linger: wire.unread.get() }
+}
+
+/// Closes for writing, and reads what the client still sends for a moment: a reset would take the answer away.
+async fn close<S: Socket>(mut socket: S, linger: bool, wire: &Wire) {
+    let _ = wire.deadline.within(LINGER, socket.shutdown()).await;
+    if !linger {
+        return;
+    }
+    let mut sink = vec![0; 16 * 1024];
+    let mut left = LINGER_BYTES;
+    wire.deadline.set(LINGER);
+    while let Some(Ok(count)) = wire.deadline.race(socket.read(&mut sink)).await {
+        left = left.saturating_sub(count);
+        if count == 0 || left == 0 {
+            return;
+        }
+    }
+}

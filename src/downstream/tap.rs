@@ -1,0 +1,159 @@
+//! [`Tap`]: the I/O wrapper under each downstream connection. It counts bytes, stamps first bytes, keeps raw heads,
+//! meters HTTP/2 frames and notices blocked writes; it changes nothing that passes.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::wire::{Phase, Wire};
+
+/// A transport that can tell when it becomes readable without reading: what a parked connection waits for.
+pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Socket for tokio::net::TcpStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+impl Socket for tokio::net::UnixStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+impl<S: Socket> Socket for Box<tokio_rustls::server::TlsStream<S>> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_ref().0.poll_readable(cx)
+    }
+}
+
+/// See the module.
+pub struct Tap<S> {
+    socket: S,
+    wire: Rc<Wire>,
+    /// Bytes read before this wrapper existed.
+    prefix: Bytes,
+    /// The last write took all it was given: a frame boundary, when HTTP/2 writes whole buffers.
+    is_write_whole: bool,
+}
+
+impl<S: Socket> Tap<S> {
+    pub fn new(socket: S, wire: Rc<Wire>, prefix: Bytes) -> Self {
+        Self { socket, wire, prefix, is_write_whole: true }
+    }
+
+    pub fn into_socket(self) -> S {
+        self.socket
+    }
+
+    fn on_read(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+        let wire = &self.wire;
+        wire.connection.rx.set(wire.connection.rx.get() + bytes.len() as u64);
+        if wire.connection.is_h2 {
+            let flood = wire.frames.borrow_mut().on_read(bytes, Instant::now());
+            return match flood {
+                Some(name) => self.refuse_flood(cx, name),
+                None => Ok(()),
+            };
+        }
+        if wire.head.borrow_mut().on_read(bytes) && wire.first_byte.get().is_none() {
+            wire.first_byte.set(Some(Instant::now()));
+            if wire.phase.get() == Phase::Idle {
+                wire.phase.set(Phase::Head);
+                wire.deadline.set(wire.limits.header);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a flooding client why (GOAWAY, best effort) and breaks the connection.
+    fn refuse_flood(&mut self, cx: &mut Context<'_>, name: &'static str) -> io::Result<()> {
+        if self.is_write_whole {
+            let goaway = self.wire.frames.borrow().goaway();
+            let _ = Pin::new(&mut self.socket).poll_write(cx, &goaway);
+            let _ = Pin::new(&mut self.socket).poll_flush(cx);
+        }
+        Err(io::Error::new(io::ErrorKind::QuotaExceeded, name))
+    }
+
+    fn on_write(&mut self, written: Poll<io::Result<usize>>, given: usize) -> Poll<io::Result<usize>> {
+        let wire = &self.wire;
+        match &written {
+            Poll::Ready(Ok(count)) => {
+                wire.connection.tx.set(wire.connection.tx.get() + *count as u64);
+                self.is_write_whole = *count == given;
+                if wire.write_deadline.is_set() {
+                    wire.write_deadline.clear();
+                }
+            }
+            Poll::Pending if !wire.write_deadline.is_set() => wire.write_deadline.set(wire.limits.write),
+            _ => {}
+        }
+        written
+    }
+}
+
+impl<S: Socket> AsyncRead for Tap<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.prefix.is_empty() {
+            let room = buf.remaining();
+            ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+            if buf.filled().len() == before && room > 0 {
+                self.wire.closed_by_peer.set(true);
+                return Poll::Ready(Ok(()));
+            }
+        } else {
+            let count = self.prefix.len().min(buf.remaining());
+            buf.put_slice(&self.prefix[..count]);
+            self.prefix.advance(count);
+        }
+        self.on_read(cx, &buf.filled()[before..])?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Socket> AsyncWrite for Tap<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.on_write(written, bytes.len())
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        let given = slices.iter().map(|s| s.len()).sum();
+        self.on_write(written, given)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = ready!(Pin::new(&mut self.socket).poll_flush(cx));
+        if flushed.is_ok() {
+            self.wire.flush_endings(true);
+        }
+        Poll::Ready(flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

@@ -1,1 +1,0 @@
-//! Forwarded and X-Forwarded-*: parse, trust, append.

@@ -1,1 +1,0 @@
-//! Hop-by-hop removal and header names that matter.

@@ -1,1 +1,0 @@
-//! Authority and path: validate, normalise; refuses what is ambiguous.

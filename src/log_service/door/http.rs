@@ -1,0 +1,173 @@
+//! HTTP/1.1: `POST /logs`, `GET /logs/tail`, `GET /logs/search`, `GET /status`.
+//!
+//! `POST /logs` answers `{"accepted":n,"duplicates":n,"rejected":n,"reasons":[{"line":n,"reason":"…"}]}`: 200 when
+//! what was accepted is durable (even if other entries of the batch were no JSON objects), 400 when there was nothing
+//! but bad entries, 413 when the body is too large, 503 with `Retry-After` when nothing was stored and the sender may
+//! send all of it again.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time;
+
+use super::answer::{self, Answer};
+use super::io::{Clock, Watched};
+use super::sockets::Stream;
+use super::{Desk, tail};
+use crate::log_service::batch::{self, Parsed, Shape};
+use crate::log_service::read;
+use crate::log_service::store::{AppendError, Appended, Counts};
+
+const MAX_HEAD: usize = 32 << 10;
+
+pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>) {
+    let browsers = stream.is_loopback_tcp();
+    let service = service_fn(|request| {
+        let (desk, from) = (Arc::clone(&desk), Arc::clone(&from));
+        async move { Ok::<_, Infallible>(answer_to(request, &from, desk, browsers).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(Clock).header_read_timeout(desk.limits.header_timeout).max_buf_size(MAX_HEAD);
+    let io = Watched::new(stream, desk.limits.idle_timeout);
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = desk.stopped() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%from, %error, "a connection to the log service ended early");
+    }
+}
+
+async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>, browsers: bool) -> Answer {
+    if let Some(refusal) = refuse_browsers(request.headers(), browsers) {
+        return refusal;
+    }
+    match (request.method(), request.uri().path()) {
+        (&Method::POST, "/logs") => take(request, from, &desk).await,
+        (&Method::GET, "/logs/tail") => tail::tail(request.uri().query(), &desk).await,
+        (&Method::GET, "/logs/search") => tail::search(request.uri().query(), &desk).await,
+        (&Method::GET, "/status") => status(&desk).await,
+        (_, "/logs" | "/logs/tail" | "/logs/search" | "/status") => {
+            answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+        }
+        _ => answer::refusal(
+            StatusCode::NOT_FOUND,
+            "there is POST /logs, GET /logs/tail, /logs/search, /status",
+        ),
+    }
+}
+
+/// A page in the operator's browser can reach loopback addresses. It must not write entries or, by a name that
+/// resolves to 127.0.0.1, read them.
+fn refuse_browsers(headers: &HeaderMap, is_loopback: bool) -> Option<Answer> {
+    if headers.contains_key(ORIGIN) {
+        return Some(answer::refusal(StatusCode::FORBIDDEN, "requests of web pages are not taken"));
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_own = host.parse::<http::uri::Authority>().is_ok_and(|host| {
+        let name = host.host().trim_matches(['[', ']']);
+        name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
+    });
+    let refused = is_loopback && !is_own;
+    refused
+        .then(|| answer::refusal(StatusCode::MISDIRECTED_REQUEST, "use the address or localhost as the host"))
+}
+
+async fn take(request: Request<Incoming>, from: &Arc<str>, desk: &Desk) -> Answer {
+    let headers = request.headers();
+    if headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return answer::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body without content-encoding");
+    }
+    let shape = Shape::of(headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()));
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > desk.limits.body_bytes as u64) {
+        return too_large(desk);
+    }
+    let body = match time::timeout(desk.limits.body_timeout, collect(request.into_body(), desk)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(refusal)) => return *refusal,
+        Err(_) => return answer::refusal(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+    };
+    let mut parsed = batch::parse(&body.bytes, shape, desk.bounds());
+    let stored = desk.store(&mut parsed, from).await;
+    answer_of(stored, &parsed)
+}
+
+/// A body with the permission to hold it in memory.
+struct Held {
+    bytes: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+async fn collect(mut body: Incoming, desk: &Desk) -> Result<Held, Box<Answer>> {
+    let mut bytes = BytesMut::new();
+    let mut room: Option<OwnedSemaphorePermit> = None;
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|_| Box::new(answer::refusal(StatusCode::BAD_REQUEST, "the body broke off")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > desk.limits.body_bytes {
+            return Err(Box::new(too_large(desk)));
+        }
+        let more = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        // Not waiting here: bodies that each hold a part and wait for the rest would wait for ever.
+        let Ok(more) = Arc::clone(&desk.room).try_acquire_many_owned(more) else {
+            return Err(Box::new(answer::later("too much is waiting to be stored", 1)));
+        };
+        match &mut room {
+            Some(room) => room.merge(more),
+            None => room = Some(more),
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Held { bytes: bytes.freeze(), _room: room })
+}
+
+fn too_large(desk: &Desk) -> Answer {
+    Counts::add(&desk.counts().rejected, 1u64);
+    let reason = format!("the body is larger than {} bytes: send smaller batches", desk.limits.body_bytes);
+    answer::refusal(StatusCode::PAYLOAD_TOO_LARGE, &reason)
+}
+
+fn answer_of(stored: Result<Appended, AppendError>, parsed: &Parsed) -> Answer {
+    let stored = match stored {
+        Ok(stored) => stored,
+        Err(AppendError::Full) => return answer::later("the disk is full", 10),
+        Err(AppendError::Failed) => return answer::later("the disk failed", 5),
+        Err(AppendError::Closed) => return answer::later("the service is stopping", 2),
+    };
+    let nothing_good = parsed.rejected_count > 0 && stored == Appended::default();
+    let status = if nothing_good { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let told = json!({
+        "accepted": stored.accepted,
+        "duplicates": stored.duplicates,
+        "rejected": parsed.rejected_count,
+        "reasons": parsed.rejected,
+    });
+    answer::json(status, &told)
+}
+
+async fn status(desk: &Desk) -> Answer {
+    let data = desk.data.clone();
+    let size = tokio::task::spawn_blocking(move || read::size_of(&data)).await;
+    let (files, stored_bytes) = size.ok().and_then(Result::ok).unwrap_or_default();
+    let mut status = desk.counts().to_json();
+    status["files"] = files.into();
+    status["stored_bytes"] = stored_bytes.into();
+    status["tails"] = (desk.limits.tails - desk.tails.available_permits()).into();
+    answer::json(StatusCode::OK, &status)
+}

@@ -1,0 +1,176 @@
+//! The ways in: HTTP on TCP and Unix sockets, `¶` packets on TCP.
+//!
+//! Everything here is bounded: connections per socket, bytes held for all bodies and packets together, time for a
+//! head, a body and for silence, live tails and searches.
+
+mod answer;
+mod http;
+pub(super) mod io;
+mod packets;
+mod sockets;
+mod tail;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use self::sockets::{Socket, Stream};
+use super::batch::{Bounds, Parsed};
+use super::store::{AppendError, Appended, Counts, Running, Store};
+use super::{Limits, Listen, ServiceError, Settings};
+
+/// How long open requests may take to end when the service stops.
+const GRACE: Duration = Duration::from_secs(5);
+/// After an accept error (out of descriptors) the kernel would report the same again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// All bound sockets.
+pub(crate) struct Doors {
+    http: Vec<Socket>,
+    packets: Option<Socket>,
+    desk: Arc<Desk>,
+}
+
+/// What all connections share.
+struct Desk {
+    store: Store,
+    data: PathBuf,
+    limits: Limits,
+    /// Bytes of bodies and packets that may still be taken into memory.
+    room: Arc<Semaphore>,
+    tails: Arc<Semaphore>,
+    searches: Arc<Semaphore>,
+    stopping: watch::Receiver<bool>,
+    stop: watch::Sender<bool>,
+}
+
+impl Doors {
+    pub(crate) async fn bind(settings: &Settings, store: &Running) -> Result<Self, ServiceError> {
+        let mut http = Vec::new();
+        for listen in &settings.http {
+            http.push(Socket::bind(listen).await?);
+        }
+        let packets = match settings.packets {
+            Some(address) => Some(Socket::bind(&Listen::Tcp(address)).await?),
+            None => None,
+        };
+        Ok(Self { http, packets, desk: Arc::new(Desk::new(settings, store)) })
+    }
+
+    pub(crate) fn http(&self) -> Vec<Listen> {
+        self.http.iter().map(Socket::address).collect()
+    }
+
+    pub(crate) fn packets(&self) -> Option<SocketAddr> {
+        match self.packets.as_ref().map(Socket::address) {
+            Some(Listen::Tcp(address)) => Some(address),
+            _ => None,
+        }
+    }
+
+    /// Accepts until `stop`, then waits a little for what is open.
+    pub(crate) async fn serve(self, stop: impl Future<Output = ()>) {
+        let Self { http, packets, desk } = self;
+        let mut accepting = JoinSet::new();
+        for socket in http {
+            accepting.spawn(accept(socket, Arc::clone(&desk), Kind::Http));
+        }
+        if let Some(socket) = packets {
+            accepting.spawn(accept(socket, Arc::clone(&desk), Kind::Packets));
+        }
+        stop.await;
+        // All tasks watch this; with no receiver left nobody needs to know.
+        let _ = desk.stop.send(true);
+        let ended = async { while accepting.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, ended).await.is_err() {
+            accepting.shutdown().await;
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Http,
+    Packets,
+}
+
+/// Accepts on one socket; ends when the service stops and all its connections have ended.
+async fn accept(socket: Socket, desk: Arc<Desk>, kind: Kind) {
+    let places = Arc::new(Semaphore::new(desk.limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async {
+            // The semaphore is never closed. While no place is free, callers wait in the kernel's bounded queue.
+            let place = Arc::clone(&places).acquire_owned().await.ok();
+            (place, socket.accept().await)
+        };
+        tokio::select! {
+            () = desk.stopped() => break,
+            Some(_) = connections.join_next() => {}
+            (place, accepted) = next => match accepted {
+                Ok((stream, from)) => {
+                    let desk = Arc::clone(&desk);
+                    connections.spawn(async move {
+                        serve(stream, from, desk, kind).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the log service cannot accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(socket);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, kind: Kind) {
+    match kind {
+        Kind::Http => http::serve(stream, from, desk).await,
+        Kind::Packets => packets::serve(stream, from, desk).await,
+    }
+}
+
+impl Desk {
+    fn new(settings: &Settings, store: &Running) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let limits = settings.limits.clone();
+        Self {
+            store: store.store(),
+            data: settings.data.clone(),
+            room: Arc::new(Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS))),
+            tails: Arc::new(Semaphore::new(limits.tails)),
+            searches: Arc::new(Semaphore::new(limits.searches)),
+            limits,
+            stopping,
+            stop,
+        }
+    }
+
+    fn counts(&self) -> &Counts {
+        self.store.counts()
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { entry_bytes: self.limits.entry_bytes, entries: self.limits.batch_entries }
+    }
+
+    /// Stores what a sender sent; refusals are counted here, whoever tells them.
+    async fn store(&self, parsed: &mut Parsed, from: &Arc<str>) -> Result<Appended, AppendError> {
+        Counts::add(&self.counts().rejected, parsed.rejected_count);
+        self.store.append(std::mem::take(&mut parsed.entries), Arc::clone(from)).await
+    }
+
+    /// Ready when the service stops.
+    async fn stopped(&self) {
+        // An error means that the service is gone altogether.
+        let _ = self.stopping.clone().wait_for(|&stopping| stopping).await;
+    }
+}

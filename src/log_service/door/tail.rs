@@ -1,0 +1,229 @@
+//! `GET /logs/tail?q=FILTER&n=50` and `GET /logs/search?q=FILTER&since=15m&until=…&n=100`: JSON lines.
+//!
+//! A search ends with `{"kind":"report",…}`: without that line the answer was cut short. A tail never ends; every
+//! empty line in it only shows that the connection lives, and `{"kind":"skipped","count":n}` says that the reader was
+//! too slow for n entries.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time;
+
+use super::Desk;
+use super::answer::{self, Answer};
+use crate::log_service::line;
+use crate::log_service::query::{Query, moment};
+use crate::log_service::read::{Flow, Newest, Scan, Window};
+use crate::log_service::store::{Counts, Group};
+
+/// Chunks that wait for a slow reader.
+const CHUNKS: usize = 16;
+const CHUNK_BYTES: usize = 64 << 10;
+/// Shorter than the idle timeout, so that a living connection is never taken for a dead one.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// A reader that takes nothing for so long is cut off.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Most rows that a tail may ask to begin with.
+const MAX_BEGIN: usize = 10_000;
+
+/// Asked-for rows, from the query of the URI.
+struct Asked {
+    query: Query,
+    window: Window,
+    count: Option<usize>,
+}
+
+impl Asked {
+    fn parse(query: Option<&str>) -> Result<Self, String> {
+        let values = arguments(query.unwrap_or_default())?;
+        let get = |name: &str| values.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        if let Some(unknown) =
+            values.keys().find(|name| !["q", "since", "until", "n"].contains(&name.as_str()))
+        {
+            return Err(format!("unknown argument `{unknown}`: there is q, since, until, n"));
+        }
+        let filter = Query::parse(get("q").unwrap_or_default()).map_err(|error| error.to_string())?;
+        let now = Timestamp::now();
+        let moment =
+            |name| get(name).map(|text| moment::parse(text, now)).transpose().map_err(|e| e.to_string());
+        let window = Window { since: moment("since")?, until: moment("until")? };
+        let count = get("n").map(str::parse).transpose().map_err(|_| "n must be a number".to_owned())?;
+        Ok(Self { query: filter, window, count })
+    }
+}
+
+fn arguments(query: &str) -> Result<HashMap<String, String>, String> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = value.replace('+', " ");
+        let value = percent_decode_str(&value).decode_utf8().map_err(|_| format!("`{name}` is not UTF-8"))?;
+        Ok((name.to_owned(), value.into_owned()))
+    });
+    pairs.collect()
+}
+
+/// All matching rows, oldest first, or the newest `n`.
+pub(super) async fn search(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
+    let asked = match Asked::parse(query) {
+        Ok(asked) => asked,
+        Err(reason) => return answer::refusal(StatusCode::BAD_REQUEST, &reason),
+    };
+    let Ok(place) = Arc::clone(&desk.searches).try_acquire_owned() else {
+        return answer::later("too many searches are running", 2);
+    };
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    tokio::spawn(heartbeat(sender.downgrade()));
+    let data = desk.data.clone();
+    tokio::task::spawn_blocking(move || {
+        let mut out = Chunks { sender, waiting: Vec::new() };
+        if let Err(error) = find(&data, asked, &mut out) {
+            out.object(&json!({ "kind": "error", "error": error.to_string() }));
+        }
+        out.flush();
+        drop(place);
+    });
+    answer::lines(receiver)
+}
+
+fn find(data: &std::path::Path, asked: Asked, out: &mut Chunks) -> std::io::Result<()> {
+    let report = if let Some(count) = asked.count {
+        let newest = Newest::of(data, &asked.query, asked.window, count.min(MAX_BEGIN))?;
+        newest.rows.iter().for_each(|row| out.line(row.as_bytes()));
+        newest.report
+    } else {
+        let mut scan = Scan::new(asked.query, asked.window);
+        let _ = scan.directory(data, &mut |row| {
+            out.line(row.json.as_bytes());
+            if out.sender.is_closed() { Flow::Break(()) } else { Flow::Continue(()) }
+        })?;
+        scan.report()
+    };
+    let mut report = serde_json::to_value(report)?;
+    report["kind"] = "report".into();
+    out.object(&report);
+    Ok(())
+}
+
+/// A long walk that finds nothing must not look like a dead connection.
+async fn heartbeat(sender: mpsc::WeakSender<Bytes>) {
+    loop {
+        time::sleep(HEARTBEAT).await;
+        let Some(sender) = sender.upgrade() else { return };
+        // Full is as good as sent: then bytes are moving, or the connection's own watch ends it.
+        if let Err(mpsc::error::TrySendError::Closed(_)) = sender.try_send(Bytes::from_static(b"\n")) {
+            return;
+        }
+    }
+}
+
+/// Lines gathered into chunks, for a reader behind a bounded channel. Only for blocking threads.
+struct Chunks {
+    sender: mpsc::Sender<Bytes>,
+    waiting: Vec<u8>,
+}
+
+impl Chunks {
+    fn line(&mut self, line: &[u8]) {
+        self.waiting.extend_from_slice(line);
+        self.waiting.push(b'\n');
+        if self.waiting.len() >= CHUNK_BYTES {
+            self.flush();
+        }
+    }
+
+    fn object(&mut self, value: &Value) {
+        self.line(value.to_string().as_bytes());
+    }
+
+    fn flush(&mut self) {
+        let chunk = Bytes::from(std::mem::take(&mut self.waiting));
+        // A reader that has gone is noticed by the walk.
+        let _ = self.sender.blocking_send(chunk);
+    }
+}
+
+/// The last `n` rows, then what comes.
+pub(super) async fn tail(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
+    let asked = match Asked::parse(query) {
+        Ok(asked) => asked,
+        Err(reason) => return answer::refusal(StatusCode::BAD_REQUEST, &reason),
+    };
+    let Ok(place) = Arc::clone(&desk.tails).try_acquire_owned() else {
+        return answer::later("too many live tails are open", 10);
+    };
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    tokio::spawn(follow(asked, Arc::clone(desk), sender, place));
+    answer::lines(receiver)
+}
+
+async fn follow(asked: Asked, desk: Arc<Desk>, sender: mpsc::Sender<Bytes>, place: OwnedSemaphorePermit) {
+    let _place = place;
+    // Subscribed before looking back: a row in between is shown twice rather than never.
+    let mut groups = desk.store.tail();
+    if begin(&asked, &desk, &sender).await.is_none() {
+        return;
+    }
+    let mut expected = None;
+    loop {
+        let chunk = tokio::select! {
+            () = desk.stopped() => return,
+            () = sender.closed() => return,
+            group = groups.recv() => match group {
+                Ok(group) => {
+                    let chunk = chunk_of(&group, expected, &asked.query, desk.counts());
+                    expected = Some(group.first + group.count);
+                    chunk
+                }
+                // The next group's number tells how many lines were skipped.
+                Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Closed) => return,
+            },
+            () = time::sleep(HEARTBEAT) => Bytes::from_static(b"\n"),
+        };
+        if !chunk.is_empty() && sender.send_timeout(chunk, PATIENCE).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn begin(asked: &Asked, desk: &Desk, sender: &mpsc::Sender<Bytes>) -> Option<()> {
+    let count = asked.count.unwrap_or(0).min(MAX_BEGIN);
+    let (query, window, data) = (asked.query.clone(), asked.window, desk.data.clone());
+    if count == 0 {
+        // The head of the answer leaves with its first bytes; the client should know that it is connected.
+        return sender.send(Bytes::from_static(b"\n")).await.ok();
+    }
+    let newest =
+        tokio::task::spawn_blocking(move || Newest::of(&data, &query, window, count)).await.ok()?.ok()?;
+    let text = newest.rows.iter().flat_map(|row| [row.as_str(), "\n"]).collect::<String>();
+    sender.send(Bytes::from(format!("\n{text}"))).await.ok()
+}
+
+fn chunk_of(group: &Group, expected: Option<u64>, query: &Query, counts: &Counts) -> Bytes {
+    let mut chunk = Vec::new();
+    let skipped = expected.map_or(0, |expected| group.first.saturating_sub(expected));
+    if skipped > 0 {
+        Counts::add(&counts.tail_skipped, skipped);
+        chunk.extend_from_slice(format!("{}\n", json!({ "kind": "skipped", "count": skipped })).as_bytes());
+    }
+    for stored in group.lines.split(|&byte| byte == b'\n').filter(|stored| !stored.is_empty()) {
+        let before = chunk.len();
+        chunk.push(b'{');
+        chunk.extend_from_slice(line::members(stored));
+        let entry: Option<Value> = serde_json::from_slice(&chunk[before..]).ok();
+        if entry.is_some_and(|entry| query.matches(&entry)) {
+            chunk.push(b'\n');
+        } else {
+            chunk.truncate(before);
+        }
+    }
+    Bytes::from(chunk)
+}

@@ -1,0 +1,374 @@
+//! [`Entry`]: one JSON object from a sender, checked once, kept as the text that came.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// Longest proxy name that is used to recognise a resent record.
+const MAX_PROXY: usize = 128;
+
+/// One entry to store.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// A JSON object on one line.
+    pub(crate) text: Bytes,
+    /// Which record of a proxy it is; `None` for entries of other senders.
+    pub(crate) stamp: Option<Stamp>,
+    /// The sequence numbers that a `gap` record declares lost.
+    pub(crate) gap: Option<RangeInclusive<u64>>,
+}
+
+/// The place of a record among all records of all proxies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) stream: Stream,
+    /// 0 when the entry names its stream but has no number, as a `gap` record may.
+    pub(crate) seq: u64,
+}
+
+/// One core of one run of one proxy: its records are numbered without a gap from 1.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Stream {
+    pub(crate) proxy: Box<str>,
+    pub(crate) boot: u64,
+    pub(crate) core: u64,
+}
+
+impl Entry {
+    /// Reads a stored entry again; its `recv` and `from` are the service's own.
+    pub(crate) fn recall(text: Bytes) -> Result<Self, serde_json::Error> {
+        let head: Head<'_> = serde_json::from_slice(&text)?;
+        let (stamp, gap) = (head.stamp(), head.gap());
+        Ok(Self { text, stamp, gap })
+    }
+
+    /// Checks one JSON object. Readers will parse it again into a tree, so what that would refuse (bad UTF-8, lone
+    /// surrogates, numbers out of range, deep nesting) is refused here.
+    pub(crate) fn parse(text: Bytes) -> Result<Self, serde_json::Error> {
+        let head: Head<'_> = serde_json::from_slice(&text)?;
+        let (stamp, gap, reserved) = (head.stamp(), head.gap(), head.reserved);
+        let text = if reserved { rename_reserved(&text)? } else { on_one_line(text) };
+        Ok(Self { text, stamp, gap })
+    }
+}
+
+/// Control bytes are illegal inside JSON strings, so every line end is white space between tokens.
+fn on_one_line(text: Bytes) -> Bytes {
+    if memchr::memchr2(b'\n', b'\r', &text).is_none() {
+        return text;
+    }
+    text.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }).collect()
+}
+
+/// The service's own members keep their names; a sender's members of the same name get `_in` behind them.
+fn rename_reserved(text: &[u8]) -> Result<Bytes, serde_json::Error> {
+    let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(text)?;
+    for name in ["c", "recv", "from"] {
+        if let Some(value) = object.remove(name) {
+            object.insert(format!("{name}_in"), value);
+        }
+    }
+    serde_json::to_vec(&object).map(Bytes::from)
+}
+
+/// The few members that the service itself looks at.
+#[derive(Debug, Default)]
+pub(crate) struct Head<'a> {
+    kind: Scalar<'a>,
+    proxy: Scalar<'a>,
+    boot: Scalar<'a>,
+    core: Scalar<'a>,
+    seq: Scalar<'a>,
+    first_seq: Scalar<'a>,
+    last_seq: Scalar<'a>,
+    missing: Scalar<'a>,
+    ts: Scalar<'a>,
+    recv: Scalar<'a>,
+    reason: Scalar<'a>,
+    /// The sender used a name that is the service's own.
+    reserved: bool,
+}
+
+impl Head<'_> {
+    /// When the entry happened, as its sender says; when it came, if the sender says nothing usable.
+    pub(crate) fn time(&self) -> Option<jiff::Timestamp> {
+        let parse = |scalar: &Scalar<'_>| scalar.text()?.parse().ok();
+        parse(&self.ts).or_else(|| parse(&self.recv))
+    }
+
+    pub(crate) fn is_gap(&self) -> bool {
+        self.kind.text() == Some("gap")
+    }
+
+    pub(crate) fn is_stop(&self) -> bool {
+        self.kind.text() == Some("stop")
+    }
+
+    /// How many entries a `gap` record declares lost that never had a number.
+    pub(crate) fn unnumbered(&self) -> u64 {
+        let counts = self.is_gap() && self.gap().is_none();
+        self.missing.number().filter(|_| counts).unwrap_or(0)
+    }
+
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.text()
+    }
+
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        let proxy = self.proxy.text().filter(|proxy| proxy.len() <= MAX_PROXY)?;
+        let stream = Stream { proxy: proxy.into(), boot: self.boot.number()?, core: self.core.number()? };
+        Some(Stamp { stream, seq: self.seq.number().unwrap_or(0) })
+    }
+
+    pub(crate) fn gap(&self) -> Option<RangeInclusive<u64>> {
+        self.is_gap()
+            .then_some(self.first_seq.number()?..=self.last_seq.number()?)
+            .filter(|range| !range.is_empty())
+    }
+}
+
+/// A member's value as far as the service cares.
+#[derive(Debug, Default)]
+enum Scalar<'a> {
+    Text(Cow<'a, str>),
+    Number(u64),
+    #[default]
+    Other,
+}
+
+impl Scalar<'_> {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn number(&self) -> Option<u64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Head<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeadVisitor)
+    }
+}
+
+struct HeadVisitor;
+
+impl<'de> Visitor<'de> for HeadVisitor {
+    type Value = Head<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Head<'de>, A::Error> {
+        let mut head = Head::default();
+        while let Some(name) = map.next_key()? {
+            let value: Scalar<'de> = map.next_value()?;
+            match name {
+                Name::Kind => head.kind = value,
+                Name::Proxy => head.proxy = value,
+                Name::Boot => head.boot = value,
+                Name::Core => head.core = value,
+                Name::Seq => head.seq = value,
+                Name::FirstSeq => head.first_seq = value,
+                Name::LastSeq => head.last_seq = value,
+                Name::Missing => head.missing = value,
+                Name::Ts => head.ts = value,
+                Name::Reason => head.reason = value,
+                Name::Recv => (head.recv, head.reserved) = (value, true),
+                Name::Reserved => head.reserved = true,
+                Name::Other => {}
+            }
+        }
+        Ok(head)
+    }
+}
+
+enum Name {
+    Kind,
+    Proxy,
+    Boot,
+    Core,
+    Seq,
+    FirstSeq,
+    LastSeq,
+    Missing,
+    Ts,
+    Recv,
+    Reason,
+    Reserved,
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_identifier(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl Visitor<'_> for NameVisitor {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a member name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+        Ok(match name {
+            "kind" => Name::Kind,
+            "proxy" => Name::Proxy,
+            "boot" => Name::Boot,
+            "core" => Name::Core,
+            "seq" => Name::Seq,
+            "first_seq" => Name::FirstSeq,
+            "last_seq" => Name::LastSeq,
+            "missing" => Name::Missing,
+            "ts" => Name::Ts,
+            "reason" => Name::Reason,
+            "recv" => Name::Recv,
+            "c" | "from" => Name::Reserved,
+            _ => Name::Other,
+        })
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // `IgnoredAny` would let through escapes, numbers and nesting that a tree parser refuses.
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl<'de> Visitor<'de> for ScalarVisitor {
+    type Value = Scalar<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Other)
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Number(number))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Scalar<'de>, E> {
+        Ok(if text.len() <= MAX_PROXY { Scalar::Text(Cow::Owned(text.to_owned())) } else { Scalar::Other })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Scalar<'de>, A::Error> {
+        while items.next_element::<Scalar<'de>>()?.is_some() {}
+        Ok(Scalar::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar<'de>, A::Error> {
+        // Names are checked by being read as text; values by this same visitor.
+        while map.next_key::<Name>()?.is_some() {
+            map.next_value::<Scalar<'de>>()?;
+        }
+        Ok(Scalar::Other)
+    }
+}
+
+/// Only for the error text of something that is no object.
+pub(crate) fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Entry, serde_json::Error> {
+        Entry::parse(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn finds_the_stamp_wherever_it_stands() {
+        let entry =
+            parse(r#"{"x":{"seq":9},"seq":7,"boot":5,"core":1,"proxy":"edge","a":[1,{"core":3}]}"#).unwrap();
+        let stream = Stream { proxy: "edge".into(), boot: 5, core: 1 };
+        assert_eq!(entry.stamp, Some(Stamp { stream, seq: 7 }));
+    }
+
+    #[test]
+    fn entries_of_strangers_need_no_stamp() {
+        let entry = parse(r#"{"msg":"hi","core":"none","seq":-1,"proxy":[1]}"#).unwrap();
+        assert_eq!(entry.stamp, None);
+    }
+
+    #[test]
+    fn a_gap_declares_its_range() {
+        let gap = r#"{"kind":"gap","proxy":"e","boot":1,"core":0,"first_seq":3,"last_seq":9}"#;
+        assert_eq!(parse(gap).unwrap().gap, Some(3..=9));
+    }
+
+    #[test]
+    fn senders_cannot_forge_receive_time_or_address() {
+        let entry = parse(r#"{"fr\u006fm":"evil","recv":1,"c":"x","a":1}"#).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&entry.text).unwrap();
+        assert_eq!(value, serde_json::json!({"from_in":"evil","recv_in":1,"c_in":"x","a":1}));
+    }
+
+    #[test]
+    fn becomes_one_line() {
+        let entry = parse("{\n \"a\": \"x\\ny\",\r\n \"b\": 2\n}").unwrap();
+        assert!(!entry.text.contains(&b'\n') && !entry.text.contains(&b'\r'));
+        let value: serde_json::Value = serde_json::from_slice(&entry.text).unwrap();
+        assert_eq!(value, serde_json::json!({"a":"x\ny","b":2}));
+    }
+
+    #[test]
+    fn refuses_what_a_reader_could_not_parse() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+        for bad in ["[]", "1", "{", r#"{"a":1e999}"#, r#"{"a":"\ud800"}"#, r#"{"\udc00":1}"#, "{} {}", &deep]
+        {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert!(Entry::parse(Bytes::from_static(b"{\"a\":\"\xff\"}")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_is_readable(text in r#"[\{\}\[\]",:a-f0-9eE+\-.\\u \n]{0,40}"#) {
+            let text = format!("{{\"a\":{text}}}");
+            let accepted = parse(&text).is_ok();
+            let tree = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text);
+            prop_assert_eq!(accepted, tree.is_ok(), "{}", text);
+        }
+    }
+}

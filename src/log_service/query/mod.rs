@@ -1,0 +1,83 @@
+//! The filter language, one for every command and for the service.
+//!
+//! ```text
+//! query   = terms ("or" terms)*             terms next to each other must all match
+//! term    = ["-"] ( "(" query ")" | test | word )          "-" negates
+//! test    = field ":" value                 matches, ignoring ASCII case; "*" stands for anything
+//!         | field ("=" | "!=") value        is exactly (or is not)
+//!         | field (">" | ">=" | "<" | "<=") value
+//!         | field ("~" | "!~") regex
+//! value   = plain | "quoted" | "(" value… ")"    a list matches when one of its values does
+//! word    = a part of path, ua, err or a worker's line, ignoring case
+//! ```
+//!
+//! `status:5xx` is a class, `ip:10.0.0.0/8` a network, `dur>1s` and `tx>1MB` have units, `reason:*` asks whether
+//! the field is there. Negated tests match entries that lack the field.
+//!
+//! Invariants: reading a query never panics and takes time linear in its length; matching takes time linear in the
+//! entry's, whatever the query is.
+
+mod field;
+pub mod moment;
+mod parse;
+mod pattern;
+mod units;
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
+
+pub use field::Field;
+pub use units::Unit;
+
+use parse::Node;
+
+/// A checked filter. The empty one matches everything.
+#[derive(Clone, Debug)]
+pub struct Query {
+    root: Node,
+    fields: Vec<Field>,
+}
+
+impl Query {
+    /// Reads a filter; the error says where it is wrong and what to write instead.
+    pub fn parse(text: &str) -> Result<Self, QueryError> {
+        let mut fields = Vec::new();
+        let root = parse::parse(text, &mut fields)?;
+        Ok(Self { root, fields })
+    }
+
+    /// The filter that matches everything.
+    pub fn all() -> Self {
+        Self { root: Node::All(Vec::new()), fields: Vec::new() }
+    }
+
+    /// Whether a JSON object matches.
+    pub fn matches(&self, entry: &Value) -> bool {
+        self.root.matches(entry)
+    }
+
+    /// The fields that the filter names and that no record of ours has; a hint when nothing was found.
+    pub fn unknown_fields(&self) -> impl Iterator<Item = &Field> {
+        self.fields.iter().filter(|field| !field.is_known())
+    }
+}
+
+/// A filter that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("filter, column {column}: {reason}\n  {text}\n  {caret:>width$}", caret = '^', width = *column)]
+pub struct QueryError {
+    /// What was written, with control characters shown as `?`.
+    text: String,
+    /// In characters, from 1.
+    pub column: usize,
+    pub reason: String,
+}
+
+impl QueryError {
+    fn new(text: &str, at: usize, reason: impl Into<String>) -> Self {
+        let column = text.get(..at).unwrap_or(text).chars().count() + 1;
+        let text = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        Self { text, column, reason: reason.into() }
+    }
+}

@@ -1,0 +1,102 @@
+//! [`Pattern`]: one value of a test, and how values of entries are held against it.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use regex::{Regex, RegexBuilder};
+use serde_json::Value;
+
+use super::field::Field;
+
+/// Bytes of a compiled expression; a filter may come from another machine.
+const REGEX_BYTES: usize = 1 << 20;
+
+/// What a value must look like.
+#[derive(Clone, Debug)]
+pub(super) enum Pattern {
+    /// Ignores ASCII case.
+    Like(Box<str>),
+    Exactly(Box<str>),
+    Expression(Regex),
+    Between(f64, f64),
+    Network(IpNet),
+}
+
+impl Pattern {
+    /// For `field:text`, where `*` stands for anything (unless the text was quoted).
+    pub(super) fn like(field: &Field, text: &str, quoted: bool) -> Result<Self, String> {
+        if field.is_address() && text.contains('/') {
+            return text
+                .parse()
+                .map(Self::Network)
+                .map_err(|_| format!("`{text}` is no network such as 10.0.0.0/8"));
+        }
+        if let Some(class) = status_class(text).filter(|_| !quoted) {
+            return Ok(Self::Between(class * 100.0, class * 100.0 + 99.0));
+        }
+        if text.contains('*') && !quoted {
+            return glob(text);
+        }
+        Ok(Self::Like(text.into()))
+    }
+
+    /// For a bare word: a part of the value.
+    pub(super) fn part(text: &str, quoted: bool) -> Result<Self, String> {
+        let pieces: Vec<String> = if quoted { vec![text.to_owned()] } else { split_globs(text) };
+        expression(&format!(
+            "(?is){}",
+            pieces.iter().map(|p| regex::escape(p)).collect::<Vec<_>>().join(".*")
+        ))
+    }
+
+    pub(super) fn expression(text: &str) -> Result<Self, String> {
+        expression(text)
+    }
+
+    pub(super) fn matches(&self, value: &Value) -> bool {
+        match self {
+            Self::Like(text) => text_of(value).is_some_and(|value| value.eq_ignore_ascii_case(text)),
+            Self::Exactly(text) => text_of(value).is_some_and(|value| *value == **text),
+            Self::Expression(regex) => text_of(value).is_some_and(|value| regex.is_match(&value)),
+            Self::Between(from, to) => value.as_f64().is_some_and(|value| (*from..=*to).contains(&value)),
+            Self::Network(network) => {
+                let address = value.as_str().and_then(|value| value.parse::<IpAddr>().ok());
+                address.is_some_and(|address| network.contains(&address.to_canonical()))
+            }
+        }
+    }
+}
+
+/// Numbers and booleans are matched as they are written; lists and objects by their JSON.
+fn text_of(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        other => Some(Cow::Owned(other.to_string())),
+    }
+}
+
+fn status_class(text: &str) -> Option<f64> {
+    match text.as_bytes() {
+        [class @ b'1'..=b'5', b'x' | b'X', b'x' | b'X'] => Some(f64::from(class - b'0')),
+        _ => None,
+    }
+}
+
+fn glob(text: &str) -> Result<Pattern, String> {
+    let pieces: Vec<String> = split_globs(text).iter().map(|piece| regex::escape(piece)).collect();
+    expression(&format!("(?is)^{}$", pieces.join(".*")))
+}
+
+fn split_globs(text: &str) -> Vec<String> {
+    text.split('*').map(str::to_owned).collect()
+}
+
+fn expression(text: &str) -> Result<Pattern, String> {
+    let built = RegexBuilder::new(text).size_limit(REGEX_BYTES).dfa_size_limit(2 * REGEX_BYTES).build();
+    built.map(Pattern::Expression).map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => "the expression is too large".to_owned(),
+        error => error.to_string().lines().last().unwrap_or("not an expression").to_owned(),
+    })
+}

@@ -1,0 +1,29 @@
+//! Reading stored entries: straight from a data directory or from any JSON lines, with or without a service running.
+//!
+//! Here live the hour files' names ([`hour`]), the walk over lines ([`Scan`]), what is missing among them
+//! ([`Report`]), following a growing directory ([`Follow`]) and [`Quantiles`]. How a row looks is not here.
+//!
+//! Invariant: a line that is not whole is never handed out; it is counted.
+
+mod follow;
+pub(crate) mod hour;
+mod lines;
+mod quantiles;
+mod report;
+mod scan;
+mod seen;
+#[cfg(test)]
+mod tests;
+
+pub use follow::Follow;
+pub use quantiles::Quantiles;
+pub use report::{Missing, Report};
+pub use scan::{Flow, Newest, Row, Scan, Window};
+
+use std::path::Path;
+
+/// How many hour files a directory holds and their size in bytes.
+pub fn size_of(data: &Path) -> std::io::Result<(usize, u64)> {
+    let files = hour::list(data)?;
+    Ok((files.len(), files.iter().map(|file| file.size).sum()))
+}

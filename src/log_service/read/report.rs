@@ -1,0 +1,59 @@
+//! [`Report`]: what an answer says about itself, above all whether anything is missing.
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use crate::log_service::entry::Stream;
+
+/// How an answer came to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// Rows that matched.
+    pub rows: u64,
+    /// Lines read.
+    pub lines: u64,
+    /// Lines that were cut, changed or no JSON object.
+    pub damaged: u64,
+    /// Numbered records that should be among the lines read but are not.
+    pub missing: Vec<Missing>,
+    /// Entries without a number that a proxy declared lost.
+    pub unnumbered: u64,
+    /// Too many streams or holes to tell what is missing.
+    pub unknown: bool,
+}
+
+impl Report {
+    /// How many records are missing.
+    pub fn missing_count(&self) -> u64 {
+        self.missing.iter().map(Missing::count).fold(self.unnumbered, u64::saturating_add)
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.missing_count() == 0 && !self.unknown && self.damaged == 0
+    }
+}
+
+/// Records that are missing: numbers `from..=to` of one core of one run of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    pub proxy: String,
+    pub boot: u64,
+    pub core: u64,
+    pub from: u64,
+    pub to: u64,
+    /// Why, when the proxy itself declared them lost; `None` is unexplained.
+    pub why: Option<String>,
+}
+
+impl Missing {
+    pub(super) fn new(stream: &Stream, range: RangeInclusive<u64>, why: Option<String>) -> Self {
+        let (from, to) = range.into_inner();
+        Self { proxy: stream.proxy.to_string(), boot: stream.boot, core: stream.core, from, to, why }
+    }
+
+    pub fn count(&self) -> u64 {
+        (self.to - self.from.min(self.to)).saturating_add(1)
+    }
+}

@@ -1,0 +1,111 @@
+//! [`Seen`]: which numbered records a reader came across, and so which are missing.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::report::Missing;
+use crate::log_service::entry::{Head, Stream};
+use crate::log_service::intervals::Intervals;
+
+/// Streams and holes that are followed; more than these and the answer says that it cannot tell.
+const MAX_STREAMS: usize = 10_000;
+const MAX_RANGES: usize = 50_000;
+const MAX_REASONS: usize = 4;
+
+#[derive(Default)]
+pub(super) struct Seen {
+    streams: BTreeMap<Stream, Numbers>,
+    overflowed: bool,
+    /// Entries that were declared lost and never had a number.
+    unnumbered: u64,
+}
+
+struct Numbers {
+    records: Intervals,
+    declared: Intervals,
+    reasons: Vec<String>,
+    /// The last number that was given out, once the proxy has said so.
+    last: u64,
+}
+
+impl Seen {
+    pub(super) fn note(&mut self, head: &Head<'_>) {
+        self.unnumbered = self.unnumbered.saturating_add(head.unnumbered());
+        let Some(stamp) = head.stamp() else { return };
+        if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&stamp.stream) {
+            self.overflowed = true;
+            return;
+        }
+        let numbers = self.streams.entry(stamp.stream).or_insert_with(Numbers::new);
+        match head.gap() {
+            Some(gap) => {
+                numbers.declared.insert_range(gap);
+                numbers.note_reason(head.reason());
+            }
+            None if stamp.seq > 0 => {
+                numbers.records.insert(stamp.seq);
+            }
+            None => {}
+        }
+    }
+
+    /// Notes a `stop` record: where the streams of a proxy ended. Only streams seen before: the records of others
+    /// may be in files that are not read.
+    pub(super) fn note_stop(&mut self, head: &Head<'_>, stop: &Value) {
+        let Some(stamp) = head.stamp() else { return };
+        let ends = stop.get("last_seqs").and_then(Value::as_array).into_iter().flatten();
+        for (core, last) in (0..).zip(ends) {
+            let stream = Stream { core, ..stamp.stream.clone() };
+            if let (Some(numbers), Some(last)) = (self.streams.get_mut(&stream), last.as_u64()) {
+                numbers.last = numbers.last.max(last);
+            }
+        }
+    }
+
+    pub(super) fn unnumbered(&self) -> u64 {
+        self.unnumbered
+    }
+
+    /// Whether too much was seen to tell what is missing.
+    pub(super) fn overflowed(&self) -> bool {
+        self.overflowed || self.streams.values().any(Numbers::overflowed)
+    }
+
+    /// What is missing between the first and the last record of each stream, by stream and number.
+    pub(super) fn missing(&self) -> Vec<Missing> {
+        self.streams.iter().flat_map(|(stream, numbers)| numbers.missing(stream)).collect()
+    }
+}
+
+impl Numbers {
+    fn new() -> Self {
+        let (records, declared) = (Intervals::bounded(MAX_RANGES), Intervals::bounded(MAX_RANGES));
+        Self { records, declared, reasons: Vec::new(), last: 0 }
+    }
+
+    fn overflowed(&self) -> bool {
+        self.records.forgotten() + self.declared.forgotten() > 0
+    }
+
+    fn note_reason(&mut self, reason: Option<&str>) {
+        let Some(reason) = reason.filter(|_| self.reasons.len() < MAX_REASONS) else { return };
+        if !self.reasons.iter().any(|known| known == reason) {
+            self.reasons.push(reason.to_owned());
+        }
+    }
+
+    fn missing(&self, stream: &Stream) -> Vec<Missing> {
+        let declared = self.declared.ranges().flat_map(|range| self.records.missing_in(&range));
+        let why = if self.reasons.is_empty() { "declared".to_owned() } else { self.reasons.join(",") };
+        let explained = declared.map(|range| Missing::new(stream, range, Some(why.clone())));
+        let mut all = self.records.clone();
+        self.declared.ranges().for_each(|range| all.insert_range(range));
+        let end = all.ranges().last().map_or(u64::MAX, |range| *range.end());
+        let tail = (end < self.last).then(|| end + 1..=self.last);
+        let unexplained = all.holes().chain(tail).map(|range| Missing::new(stream, range, None));
+        let mut missing: Vec<Missing> = explained.chain(unexplained).collect();
+        missing.sort_by_key(|missing| missing.from);
+        missing
+    }
+}

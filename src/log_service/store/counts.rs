@@ -1,0 +1,60 @@
+//! What the service counts about itself; shown by `GET /status`.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Counters since the start. Each stands alone, so relaxed order is enough.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Entries stored and acknowledged.
+    pub(crate) accepted: AtomicU64,
+    /// Entries that had been stored before.
+    pub(crate) duplicates: AtomicU64,
+    /// Entries that were no JSON object, too large or too many.
+    pub(crate) rejected: AtomicU64,
+    /// Entries turned away because the disk was full, failed, or too much was waiting.
+    pub(crate) turned_away: AtomicU64,
+    /// Records that proxies declared lost with `gap` records.
+    pub(crate) declared_lost: AtomicU64,
+    /// Packets that were no valid packet.
+    pub(crate) bad_packets: AtomicU64,
+    /// Bytes written to hour files.
+    pub(crate) bytes: AtomicU64,
+    /// `fdatasync` calls; entries divided by it is the size of a group.
+    pub(crate) syncs: AtomicU64,
+    /// Files sealed after a failed write or sync.
+    pub(crate) sealed: AtomicU64,
+    /// Half-written bytes cut at the start.
+    pub(crate) cut_bytes: AtomicU64,
+    /// Hour files deleted because they were too old or too many.
+    pub(crate) deleted_files: AtomicU64,
+    /// Entries that live tails had to skip.
+    pub(crate) tail_skipped: AtomicU64,
+    /// The last write found the disk full.
+    pub(crate) disk_full: AtomicBool,
+}
+
+impl Counts {
+    pub(crate) fn add(counter: &AtomicU64, count: impl TryInto<u64>) {
+        counter.fetch_add(count.try_into().unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// All counters by name.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        serde_json::json!({
+            "accepted": get(&self.accepted),
+            "duplicates": get(&self.duplicates),
+            "rejected": get(&self.rejected),
+            "turned_away": get(&self.turned_away),
+            "declared_lost": get(&self.declared_lost),
+            "bad_packets": get(&self.bad_packets),
+            "bytes": get(&self.bytes),
+            "syncs": get(&self.syncs),
+            "sealed": get(&self.sealed),
+            "cut_bytes": get(&self.cut_bytes),
+            "deleted_files": get(&self.deleted_files),
+            "tail_skipped": get(&self.tail_skipped),
+            "disk_full": self.disk_full.load(Ordering::Relaxed),
+        })
+    }
+}

@@ -1,0 +1,227 @@
+//! Coarse deadlines of one core: setting one costs a store, not a timer.
+//!
+//! A connection or an exchange owns one slot of a table and moves it as its phase changes. One sweep per
+//! [`TICK`] compares all slots with the clock and wakes what is due. Limits of a proxy are seconds, so a tick of
+//! a tenth is fine, and neither a timer wheel nor a system call stands in the way of a request.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// How often the table is swept; the precision of every deadline.
+pub const TICK: Duration = Duration::from_millis(50);
+
+const UNSET: u64 = u64::MAX;
+
+struct Slot {
+    at_ms: u64,
+    waker: Option<Waker>,
+}
+
+/// The table of one core.
+pub struct Deadlines {
+    start: Instant,
+    now_ms: Cell<u64>,
+    slots: RefCell<Vec<Slot>>,
+    free: RefCell<Vec<u32>>,
+}
+
+impl Deadlines {
+    pub fn new() -> Rc<Self> {
+        Rc::new(Self {
+            start: Instant::now(),
+            now_ms: Cell::new(0),
+            slots: RefCell::default(),
+            free: RefCell::default(),
+        })
+    }
+
+    /// A new deadline, not set.
+    pub fn slot(self: &Rc<Self>) -> Deadline {
+        let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            let mut slots = self.slots.borrow_mut();
+            slots.push(Slot { at_ms: UNSET, waker: None });
+            (slots.len() - 1) as u32
+        });
+        Deadline { table: Rc::clone(self), index }
+    }
+
+    /// Milliseconds since the table was made, as of the last sweep.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    /// Sweeps for ever, once per [`TICK`].
+    pub async fn run(self: Rc<Self>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.sweep(self.start.elapsed().as_millis() as u64);
+        }
+    }
+
+    /// Moves the clock to `now_ms` and wakes every owner whose deadline has passed.
+    pub fn sweep(&self, now_ms: u64) {
+        self.now_ms.set(now_ms);
+        // A waker may run code that takes a slot, so the borrow ends before each wake.
+        let mut index = 0;
+        loop {
+            let due = {
+                let mut slots = self.slots.borrow_mut();
+                let Some(offset) = slots[index..].iter().position(|s| s.at_ms <= now_ms && s.waker.is_some())
+                else {
+                    return;
+                };
+                index += offset + 1;
+                slots[index - 1].waker.take()
+            };
+            if let Some(waker) = due {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// One slot; freed when dropped.
+pub struct Deadline {
+    table: Rc<Deadlines>,
+    index: u32,
+}
+
+impl Deadline {
+    /// Due `after` from now, replacing what was set. Never early: the clock of the table may lag by one tick.
+    pub fn set(&self, after: Duration) {
+        let at = self.table.now_ms.get().saturating_add((after + TICK).as_millis() as u64);
+        self.table.slots.borrow_mut()[self.index as usize].at_ms = at;
+    }
+
+    /// Due at once: wakes the waiting task.
+    pub fn ring(&self) {
+        let waker = {
+            let mut slots = self.table.slots.borrow_mut();
+            let slot = &mut slots[self.index as usize];
+            slot.at_ms = 0;
+            slot.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Never due until set again.
+    pub fn clear(&self) {
+        self.table.slots.borrow_mut()[self.index as usize].at_ms = UNSET;
+    }
+
+    /// Whether a time is set.
+    pub fn is_set(&self) -> bool {
+        self.table.slots.borrow()[self.index as usize].at_ms != UNSET
+    }
+
+    /// Whether the time has passed.
+    pub fn is_due(&self) -> bool {
+        self.table.slots.borrow()[self.index as usize].at_ms <= self.table.now_ms.get()
+    }
+
+    /// Ready once the time has passed; else the task is woken then.
+    pub fn poll_due(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = self.table.now_ms.get();
+        let mut slots = self.table.slots.borrow_mut();
+        let slot = &mut slots[self.index as usize];
+        if slot.at_ms <= now {
+            return Poll::Ready(());
+        }
+        match &mut slot.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            waker => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// `future`'s output, or `None` when the deadline passes first.
+    pub async fn race<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = std::pin::pin!(future);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            self.poll_due(cx).map(|()| None)
+        })
+        .await
+    }
+
+    /// Waits until the time has passed.
+    pub async fn due(&self) {
+        std::future::poll_fn(|cx| self.poll_due(cx)).await;
+    }
+
+    /// Sets the deadline and races `future` against it.
+    pub async fn within<F: Future>(&self, after: Duration, future: F) -> Option<F::Output> {
+        self.set(after);
+        let output = self.race(Pin::new(&mut std::pin::pin!(future))).await;
+        self.clear();
+        output
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        let waker = {
+            let mut slots = self.table.slots.borrow_mut();
+            let slot = &mut slots[self.index as usize];
+            slot.at_ms = UNSET;
+            slot.waker.take()
+        };
+        drop(waker);
+        self.table.free.borrow_mut().push(self.index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn fires_only_after_its_time_has_passed() {
+        let table = Deadlines::new();
+        let deadline = table.slot();
+        deadline.set(Duration::from_secs(1));
+        table.sweep(1_000);
+        assert!(!deadline.is_due(), "the clock may lag by a tick, so exactly one second is too early");
+        table.sweep(1_000 + TICK.as_millis() as u64);
+        assert!(deadline.is_due());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_cleared_deadline_never_fires() {
+        let table = Deadlines::new();
+        let deadline = table.slot();
+        deadline.set(Duration::from_secs(1));
+        deadline.clear();
+        table.sweep(u64::MAX - 1);
+        assert!(!deadline.is_due());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn wakes_the_waiting_task() {
+        let table = Deadlines::new();
+        let deadline = table.slot();
+        deadline.set(Duration::ZERO);
+        let waiting = async { deadline.race(std::future::pending::<()>()).await };
+        let sweeping = async { table.sweep(10_000) };
+        let (output, ()) = tokio::join!(waiting, sweeping);
+        assert!(output.is_none());
+    }
+
+    #[test]
+    fn a_dropped_slot_is_used_again() {
+        let table = Deadlines::new();
+        drop(table.slot());
+        let _again = table.slot();
+        assert_eq!(table.slots.borrow().len(), 1);
+    }
+}

@@ -1,0 +1,144 @@
+//! The first lines of the notebook: what is known when the head is whole.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::header::{CONTENT_TYPE, REFERER, USER_AGENT};
+use http::Request;
+use hyper::body::{Body as _, Incoming};
+
+use super::core::{Core, Counts};
+use crate::downstream::{Arrival, Refusal, Why};
+use crate::exchange::connection::Connection;
+use crate::exchange::{End, Exchange, Marks, Upstream};
+use crate::http::headers::request_line;
+use crate::plan::Plan;
+use crate::record::{self, EndAt, EndBy, Record};
+
+/// The exchange of a request that has just arrived.
+pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: &Arrival) -> Box<Exchange> {
+    let connection = &arrival.wire.connection;
+    let now = Instant::now();
+    let ts_us = core.clock.unix_us(arrival.first_byte);
+    let headers = request.headers();
+    let in_flight = core.counts.in_flight.load(std::sync::atomic::Ordering::Relaxed);
+    Counts::step32(&core.counts.in_flight, 1);
+    Counts::step64(&core.counts.requests);
+    Box::new(Exchange {
+        id: core.ids.next(ts_us),
+        connection: Rc::clone(connection),
+        number: connection.requests.get(),
+        ts_us,
+        marks: Marks {
+            first_byte: arrival.first_byte,
+            head: now,
+            policy: None,
+            picked: None,
+            connected: None,
+            sent: None,
+            answered: None,
+        },
+        idle_us: idle_us(connection, arrival.first_byte),
+        method: request.method().clone(),
+        uri: request.uri().clone(),
+        version: request.version(),
+        host: None,
+        client_ip: connection.sender_ip(),
+        client_port: Some(connection.sender.port()),
+        user_agent: headers.get(USER_AGENT).cloned(),
+        referer: headers.get(REFERER).cloned(),
+        request_type: headers.get(CONTENT_TYPE).cloned(),
+        response_type: None,
+        rid: None,
+        rid_in: None,
+        trace_id: None,
+        span_id: None,
+        parent_id: None,
+        trace_flags: None,
+        configuration: plan.configuration,
+        site: None,
+        route: None,
+        status: 0,
+        encoding: None,
+        head_bytes: arrival.head_bytes as u64,
+        body_in: (!request.body().is_end_stream()).then(Rc::default),
+        tx_before: connection.tx.get(),
+        body_out: 0,
+        limit: None,
+        limit_rule: None,
+        upstream: Upstream::default(),
+        in_flight_before: in_flight,
+        end: End::default(),
+    })
+}
+
+/// Silence before the first byte; unknown when requests overlap.
+fn idle_us(connection: &Connection, first_byte: Instant) -> Option<u64> {
+    if connection.in_flight.get() > 1 {
+        return None;
+    }
+    let idle = first_byte.checked_duration_since(connection.idle_since.get()).unwrap_or(Duration::ZERO);
+    Some(idle.as_micros() as u64)
+}
+
+/// The record of a connection that brought no request that could be walked.
+pub fn refused(core: &Core, plan: &Plan, refusal: &Refusal) {
+    Counts::step64(&core.counts.refused);
+    let connection = &refusal.wire.connection;
+    let (end_by, end_at, reason) = words(refusal.why);
+    let ts_us = core.clock.unix_us(connection.accepted);
+    let line = request_line(&refusal.head);
+    let part = |range: std::ops::Range<usize>| refusal.head.get(range);
+    let target = line.clone().and_then(|(_, target)| part(target));
+    let (path, query) = split_target(target);
+    let mut scratch = Vec::new();
+    let record = Record {
+        kind: record::Kind::Conn,
+        ts_us,
+        id: core.ids.next(ts_us),
+        cfg: plan.configuration,
+        conn: connection.serial,
+        conn_req: connection.requests.get(),
+        listener: &connection.listener,
+        client_ip: Some(connection.sender_ip()),
+        client_port: Some(connection.sender.port()),
+        method: line.and_then(|(method, _)| part(method)),
+        scheme: Some(connection.scheme()),
+        path,
+        query: query.map(|q| plan.redactor.query(q, &mut scratch)),
+        status: refusal.status.map_or(0, |s| s.as_u16()),
+        rx_head_b: refusal.head.len() as u64,
+        tx_head_b: connection.tx.get(),
+        dur_us: connection.accepted.elapsed().as_micros() as u64,
+        t_tls_us: connection.handshake_us,
+        end_by,
+        end_at,
+        reason: Some(reason),
+        err: (!refusal.detail.is_empty()).then_some(refusal.detail.as_bytes()),
+        tls: connection.tls.as_ref().map(|tls| tls.record()),
+        n_conn: Some(connection.neighbours),
+        ..Record::default()
+    };
+    core.log.log.write(&record);
+}
+
+fn split_target(target: Option<&[u8]>) -> (Option<&[u8]>, Option<&[u8]>) {
+    let Some(target) = target else { return (None, None) };
+    match memchr::memchr(b'?', target) {
+        Some(at) => (Some(&target[..at]), Some(&target[at + 1..])),
+        None => (Some(target), None),
+    }
+}
+
+fn words(why: Why) -> (EndBy, EndAt, &'static str) {
+    match why {
+        Why::Malformed => (EndBy::Proxy, EndAt::Head, "http_request_error"),
+        Why::HeadTimeout | Why::Silent => (EndBy::Client, EndAt::Head, "client_timeout"),
+        Why::Gone => (EndBy::Client, EndAt::Head, "client_abort"),
+        Why::Flood => (EndBy::Proxy, EndAt::Head, "http_request_error"),
+        Why::Handshake => (EndBy::Client, EndAt::Tls, "tls_protocol_error"),
+        Why::HandshakeTimeout => (EndBy::Client, EndAt::Tls, "client_timeout"),
+        Why::TooMany => (EndBy::Proxy, EndAt::Policy, "resource_exhausted"),
+    }
+}
+

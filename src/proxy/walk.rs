@@ -1,0 +1,254 @@
+//! The way of one request from its head to its answer's head.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::{Body as _, Incoming};
+
+use super::core::Core;
+use super::forward::{self, Inbound};
+use super::upgrade;
+use crate::access_log::follow::Live;
+use crate::downstream::body::Upload;
+use crate::downstream::head::Raw;
+use crate::exchange::failure::{Failure, Kind};
+use crate::files::Ask;
+use crate::filter::compress::Wanted;
+use crate::filter::rate_limit::{self, KeyInput};
+use crate::http::forwarded;
+use crate::http::headers;
+use crate::http::target::Canonical;
+use crate::http::Body;
+use crate::plan::{Action, PathChange, Plan, Proxying, Route};
+use crate::route::{Head, Outcome};
+use crate::upstream::body::RequestBody;
+use crate::upstream::send::{Reach, send};
+
+/// Why a request got no ordinary answer.
+pub enum Refused {
+    Failure(Box<Failure>),
+    /// Over a limit; its answer says when to come back.
+    Limit(Box<rate_limit::Refusal>),
+    /// The site is served over https.
+    ToHttps { location: String },
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(Box::new(failure))
+    }
+}
+
+impl From<headers::Refusal> for Refused {
+    fn from(refusal: headers::Refusal) -> Self {
+        Failure::from(refusal).into()
+    }
+}
+
+/// Walks `request`.
+///
+/// # Errors
+/// Everything that is answered by ourselves because something was wrong or over a limit.
+pub async fn walk(
+    core: &Core,
+    plan: &Plan,
+    request: Request<Incoming>,
+    raw: Option<Raw>,
+    live: &mut Live,
+) -> Result<Response<Body>, Refused> {
+    if let Some(Raw::Refused(refusal)) = raw {
+        return Err(refusal.into());
+    }
+    let (mut parts, incoming) = request.into_parts();
+    let framing = headers::check_request(&parts.headers, parts.version, &plan.head.settings)?;
+    if parts.version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
+    if matches!(raw, Some(Raw::Unknown)) && framing != headers::Framing::Empty {
+        return Err(Failure::refuse(Kind::BadRequest, "pipelined behind a chunked body").into());
+    }
+    let uri = parts.uri.clone();
+    let canonical = Canonical::of(&parts.method, &uri, parts.version, &parts.headers, plan.head.max_target)?;
+    let connection = std::rc::Rc::clone(&live.exchange.connection);
+    let client = forwarded::resolve(&parts.headers, connection.sender_ip(), &plan.trust)?;
+    live.exchange.host = Some(canonical.host.value().clone());
+    live.exchange.client_ip = client.ip;
+    if client.ip != connection.sender_ip() {
+        live.exchange.client_port = client.port;
+    }
+    if let Some(tls) = &connection.tls
+        && !(tls.covers)(canonical.host.name())
+    {
+        return Err(Failure::refuse(Kind::Misdirected, "the certificate of this connection is another site's").into());
+    }
+    if canonical.is_asterisk() {
+        return Ok(respond(StatusCode::NO_CONTENT, None, &bytes::Bytes::new()));
+    }
+    let wanted = Wanted::parse(&parts.headers);
+    let (route, rest) = find(plan, &canonical, &parts, live)?;
+    let route = Arc::clone(route);
+    canonical.permit(route.encoded_slash)?;
+    admit(&route, &parts, live)?;
+    live.exchange.marks.policy = Some(Instant::now());
+
+    let method = parts.method.clone();
+    let inbound = Inbound { canonical: &canonical, client: &client, rest: &rest, route: &route };
+    let response = match &route.action {
+        Action::Proxy(proxying) => {
+            let upgrade = headers::upgrade_wanted(&parts.method, &parts.headers, parts.version)?;
+            let body = upload(core, &route, incoming, live)?;
+            forward::request(plan, &mut parts, &inbound, proxying, live)?;
+            let expected = upgrade.and_then(|_| upgrade::prepare(&mut parts.headers));
+            proxy(core, proxying, parts, body, expected, live).await?
+        }
+        Action::Files(files) => {
+            let path = forward::file_path(&inbound);
+            let ask = Ask {
+                method: &parts.method,
+                path: &path,
+                public_path: &canonical.path,
+                query: canonical.query,
+                headers: &parts.headers,
+                wanted,
+                compress: route.compress.as_deref(),
+                open: &core.files,
+                queue: live.wire().send_queue(),
+            };
+            files.serve(ask).await?
+        }
+        Action::Redirect { target, carries_rest, status } => {
+            forward::redirect(target, *carries_rest, *status, &inbound)?
+        }
+        Action::Respond { status, content_type, text } => respond(*status, Some(content_type), text),
+    };
+    Ok(after(&route, wanted, &method, response, live))
+}
+
+/// Filters of the way back; they also see our own answers.
+fn after(
+    route: &Route,
+    wanted: Wanted,
+    method: &Method,
+    mut response: Response<Body>,
+    live: &mut Live,
+) -> Response<Body> {
+    for changes in &route.response_headers {
+        changes.apply(response.headers_mut());
+    }
+    let Some(compress) = &route.compress else { return response };
+    let (response, codec) = compress.apply(wanted, method, response);
+    live.exchange.encoding = codec.map(|c| c.token());
+    response
+}
+
+/// The route, and what its prefix leaves of the path.
+fn find<'p>(
+    plan: &'p Plan,
+    canonical: &Canonical<'_>,
+    parts: &http::request::Parts,
+    live: &mut Live,
+) -> Result<(&'p Arc<Route>, String), Refused> {
+    let head = Head { method: &parts.method, headers: &parts.headers, query: canonical.query };
+    let (site, found) = match plan.table.find(canonical.host.name(), &canonical.path, &head) {
+        Outcome::NoSite => return Err(Failure::refuse(Kind::NoRoute, "no site has this name").into()),
+        Outcome::NoRoute(site) => {
+            live.allowed = site.allowed_methods(&canonical.path, &head);
+            (&site.value, None)
+        }
+        Outcome::Found(found) => (&found.site.value, Some(found)),
+    };
+    live.exchange.site = Some(Arc::clone(&site.name));
+    if live.exchange.connection.tls.is_none()
+        && let Some(port) = site.redirect_to
+    {
+        return Err(Refused::ToHttps { location: forward::https_location(canonical, port) });
+    }
+    let Some(found) = found else {
+        if !live.allowed.is_empty() {
+            return Err(Failure::refuse(Kind::MethodNotAllowed, "no route of the site takes this method").into());
+        }
+        return Err(Failure::refuse(Kind::NoRoute, "no route of the site fits").into());
+    };
+    let route = &found.route.value;
+    live.exchange.route = Some(Arc::clone(&route.name));
+    // Only rewrites look at the rest: the usual route does not pay for it.
+    let rest = match route.path {
+        PathChange::Keep if !route.action.needs_rest() => String::new(),
+        _ => found.rest().to_owned(),
+    };
+    Ok((route, rest))
+}
+
+fn admit(route: &Route, parts: &http::request::Parts, live: &mut Live) -> Result<(), Refused> {
+    if route.limits.is_empty() {
+        return Ok(());
+    }
+    let input = KeyInput {
+        client_ip: live.exchange.client_ip,
+        headers: &parts.headers,
+        site: &route.site.name,
+        route: &route.name,
+    };
+    match rate_limit::check(&route.limits, &input) {
+        Ok(admission) => {
+            live.exchange.limit = Some(admission.verdict());
+            live.exchange.limit_rule.clone_from(&admission.dry_run);
+            live.standing = admission.standing;
+            live.permits = admission.permits;
+            Ok(())
+        }
+        Err(refusal) => Err(Refused::Limit(refusal)),
+    }
+}
+
+/// The request body under the limits of its route.
+fn upload(core: &Core, route: &Route, incoming: Incoming, live: &mut Live) -> Result<Body, Refused> {
+    if incoming.is_end_stream() {
+        return Ok(Body::Empty);
+    }
+    let settings = &route.body;
+    if incoming.size_hint().lower() > settings.max {
+        return Err(Failure::new(Kind::BodyTooLarge).because(&settings.max_cause).into());
+    }
+    let received = live.exchange.body_in.get_or_insert_default().clone();
+    let wire = std::rc::Rc::clone(live.wire());
+    let deadline = core.deadlines.slot();
+    Ok(Body::stream(Upload::new(incoming, Arc::clone(settings), wire, deadline, received)))
+}
+
+async fn proxy(
+    core: &Core,
+    proxying: &Proxying,
+    parts: http::request::Parts,
+    body: Body,
+    expected: Option<upgrade::Expected>,
+    live: &mut Live,
+) -> Result<Response<Body>, Refused> {
+    let (body, progress) = RequestBody::new(body);
+    let request = Request::from_parts(parts, body);
+    let reach = Reach { locals: &core.locals, deadlines: &core.deadlines };
+    let response =
+        send(&reach, &proxying.upstream, &proxying.timeouts, request, progress, &mut live.exchange).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(expected) = expected else {
+            return Err(Failure::refuse(Kind::UpgradeFailed, "101 without being asked").into());
+        };
+        return Ok(upgrade::accept(core, response, proxying, &expected, live)?);
+    }
+    let (mut parts, body) = response.into_parts();
+    headers::strip_response_hop_by_hop(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    parts.extensions = http::Extensions::new();
+    Ok(Response::from_parts(parts, Body::stream(body)))
+}
+
+fn respond(status: StatusCode, content_type: Option<&HeaderValue>, text: &bytes::Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(text.clone()));
+    *response.status_mut() = status;
+    if let Some(content_type) = content_type {
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
+    }
+    response
+}
+

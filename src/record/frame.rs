@@ -1,1 +1,0 @@
-//! The compact binary form of a record: what a core writes into its ring.

@@ -1,0 +1,275 @@
+//! Reading a frame back: trusts nothing, copies nothing.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{Cut, END_AT, END_BY, HEAD, KINDS, MAX_TRIES, PROTOS, TEXT_LENGTHS, TEXTS, VERDICTS};
+use crate::record::{Record, Tls, Try, VERSION};
+
+/// Room for the attempts of a decoded record.
+#[derive(Debug, Default)]
+pub struct Tries<'a>([Try<'a>; MAX_TRIES]);
+
+/// A record as it was read back.
+#[derive(Debug)]
+pub struct Decoded<'a> {
+    /// Position in the contiguous sequence of its core.
+    pub seq: u64,
+    pub cut: Cut,
+    pub record: Record<'a>,
+}
+
+/// Why bytes are not a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    #[error("the frame has version {0}, not {VERSION}")]
+    Version(u8),
+    #[error("the frame ends too early")]
+    Short,
+    #[error("bytes are left behind the frame")]
+    Rest,
+    #[error("a field of the frame has a value that does not exist")]
+    Value,
+    #[error("a text of the frame is not UTF-8")]
+    Utf8,
+}
+
+/// Reads one whole frame; the record borrows from `bytes` and `tries`.
+pub fn decode<'t, 'a: 't>(bytes: &'a [u8], tries: &'t mut Tries<'a>) -> Result<Decoded<'t>, FrameError> {
+    match bytes.first() {
+        Some(&VERSION) => {}
+        Some(&other) => return Err(FrameError::Version(other)),
+        None => return Err(FrameError::Short),
+    }
+    let (head, rest) = bytes.split_first_chunk::<HEAD>().ok_or(FrameError::Short)?;
+    let mut fields = Fields::of(head);
+    let seq = fields.u64();
+    let mut record = Record::default();
+    get_origin(&mut fields, &mut record)?;
+    get_sizes(&mut fields, &mut record);
+    get_timers(&mut fields, &mut record);
+    let count = get_outcome(&mut fields, &mut record)?;
+
+    let mut texts = Texts::of(head, rest);
+    get_request_texts(&mut texts, &mut record)?;
+    get_answer_texts(&mut texts, &mut record)?;
+    let cut = Cut(texts.cut);
+    let tries = tries.0.get_mut(..count).ok_or(FrameError::Value)?;
+    let rest = tries.iter_mut().try_fold(texts.rest, |rest, slot| get_try(rest, slot))?;
+    record.try_log = tries;
+    if rest.is_empty() { Ok(Decoded { seq, cut, record }) } else { Err(FrameError::Rest) }
+}
+
+fn get_origin(fields: &mut Fields<'_>, record: &mut Record<'_>) -> Result<(), FrameError> {
+    record.kind = named(&KINDS, fields.u8())?;
+    record.ts_us = i64::from_le_bytes(fields.get());
+    record.id = fields.get();
+    record.trace_id = fields.optional();
+    record.span_id = fields.optional();
+    record.parent_id = fields.optional();
+    record.trace_flags = fields.optional().map(u8::from_le_bytes);
+    record.cfg = fields.u64();
+    record.conn = fields.u64();
+    record.conn_req = u32::from_le_bytes(fields.get());
+    record.h2_stream = fields.optional_u32();
+    record.client_ip = fields.optional().map(address).transpose()?;
+    record.client_port = fields.optional().map(u16::from_le_bytes);
+    record.peer_ip = fields.optional().map(address).transpose()?;
+    record.proto = fields.optional().map(|[proto]| named(&PROTOS, proto)).transpose()?;
+    Ok(())
+}
+
+fn get_sizes(fields: &mut Fields<'_>, record: &mut Record<'_>) {
+    record.status = u16::from_le_bytes(fields.get());
+    record.up_status = fields.optional().map(u16::from_le_bytes);
+    record.rx_head_b = fields.u64();
+    record.rx_body_b = fields.u64();
+    record.tx_head_b = fields.u64();
+    record.tx_body_b = fields.u64();
+    record.up_tx_b = fields.optional_u64();
+    record.up_rx_b = fields.optional_u64();
+}
+
+fn get_timers(fields: &mut Fields<'_>, record: &mut Record<'_>) {
+    record.dur_us = fields.u64();
+    record.t_tls_us = fields.optional_u32();
+    record.t_idle_us = fields.optional_u64();
+    record.t_head_us = fields.optional_u32();
+    record.t_policy_us = fields.optional_u32();
+    record.t_queue_us = fields.optional_u64();
+    record.t_conn_us = fields.optional_u32();
+    record.t_send_us = fields.optional_u64();
+    record.t_wait_us = fields.optional_u64();
+    record.t_resp_us = fields.optional_u64();
+    record.t_self_us = fields.optional_u64();
+}
+
+/// Returns the number of attempts that follow the texts.
+fn get_outcome(fields: &mut Fields<'_>, record: &mut Record<'_>) -> Result<usize, FrameError> {
+    record.up_reused = fields.optional().map(|[reused]| reused != 0);
+    record.tries = fields.u8();
+    record.end_by = named(&END_BY, fields.u8())?;
+    record.end_at = named(&END_AT, fields.u8())?;
+    record.rl = fields.optional().map(|[verdict]| named(&VERDICTS, verdict)).transpose()?;
+    record.n_conn = fields.optional_u32();
+    record.n_req = fields.optional_u32();
+    record.up_req = fields.optional_u32();
+    record.missing = fields.optional_u64();
+    record.tls = fields.optional().map(|[resumed]| Tls { resumed: resumed != 0, ..Tls::default() });
+    Ok(usize::from(fields.u8()))
+}
+
+fn get_request_texts<'t, 'a: 't>(texts: &mut Texts<'a>, record: &mut Record<'t>) -> Result<(), FrameError> {
+    record.listener = texts.text()?.unwrap_or_default();
+    record.rid = texts.bytes()?;
+    record.rid_in = texts.bytes()?;
+    record.method = texts.bytes()?;
+    record.scheme = texts.text()?;
+    record.host = texts.bytes()?;
+    record.path = texts.bytes()?;
+    record.query = texts.bytes()?;
+    record.site = texts.text()?;
+    record.route = texts.text()?;
+    record.referer = texts.bytes()?;
+    record.ua = texts.bytes()?;
+    record.req_type = texts.bytes()?;
+    Ok(())
+}
+
+fn get_answer_texts<'t, 'a: 't>(texts: &mut Texts<'a>, record: &mut Record<'t>) -> Result<(), FrameError> {
+    record.resp_type = texts.bytes()?;
+    record.enc = texts.text()?;
+    record.upstream = texts.text()?;
+    record.up_addr = texts.text()?;
+    record.worker = texts.text()?;
+    record.pick = texts.text()?;
+    record.reason = texts.text()?;
+    record.cause = texts.text()?;
+    record.err = texts.bytes()?;
+    record.rl_rule = texts.text()?;
+    let mut unused = Tls::default();
+    let tls = record.tls.as_mut().unwrap_or(&mut unused);
+    tls.version = texts.text()?.unwrap_or_default();
+    tls.cipher = texts.text()?.unwrap_or_default();
+    tls.group = texts.text()?;
+    tls.alpn = texts.text()?;
+    tls.sni = texts.text()?;
+    Ok(())
+}
+
+fn get_try<'a>(bytes: &'a [u8], slot: &mut Try<'a>) -> Result<&'a [u8], FrameError> {
+    let ([present, addr, reason], bytes) = bytes.split_first_chunk().ok_or(FrameError::Short)?;
+    let (conn, bytes) = bytes.split_first_chunk().ok_or(FrameError::Short)?;
+    let (wait, bytes) = bytes.split_first_chunk().ok_or(FrameError::Short)?;
+    let (status, bytes) = bytes.split_first_chunk().ok_or(FrameError::Short)?;
+    let (addr, bytes) = bytes.split_at_checked(usize::from(*addr)).ok_or(FrameError::Short)?;
+    let (reason, bytes) = bytes.split_at_checked(usize::from(*reason)).ok_or(FrameError::Short)?;
+    *slot = Try {
+        addr: utf8(addr)?,
+        conn_us: (present & 1 != 0).then(|| u32::from_le_bytes(*conn)),
+        wait_us: (present & 2 != 0).then(|| u32::from_le_bytes(*wait)),
+        status: (present & 4 != 0).then(|| u16::from_le_bytes(*status)),
+        reason: utf8(reason)?,
+    };
+    Ok(bytes)
+}
+
+/// The part of constant size, read in the order in which it was written.
+struct Fields<'a> {
+    head: &'a [u8; HEAD],
+    at: usize,
+    present: u64,
+}
+
+const PRESENT_AT: usize = HEAD - 8 - TEXT_LENGTHS - 8;
+
+impl<'a> Fields<'a> {
+    fn of(head: &'a [u8; HEAD]) -> Self {
+        let mut fields = Self { head, at: PRESENT_AT, present: 0 };
+        fields.present = fields.u64();
+        // Behind the version.
+        fields.at = 1;
+        fields
+    }
+
+    #[inline(always)]
+    fn get<const N: usize>(&mut self) -> [u8; N] {
+        let mut value = [0; N];
+        value.copy_from_slice(&self.head[self.at..self.at + N]);
+        self.at += N;
+        value
+    }
+
+    #[inline(always)]
+    fn optional<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let is_present = self.present & 1 != 0;
+        self.present >>= 1;
+        let value = self.get();
+        is_present.then_some(value)
+    }
+
+    fn u8(&mut self) -> u8 {
+        u8::from_le_bytes(self.get())
+    }
+
+    fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.get())
+    }
+
+    fn optional_u32(&mut self) -> Option<u32> {
+        self.optional().map(u32::from_le_bytes)
+    }
+
+    fn optional_u64(&mut self) -> Option<u64> {
+        self.optional().map(u64::from_le_bytes)
+    }
+}
+
+struct Texts<'a> {
+    lengths: &'a [u8],
+    present: u32,
+    cut: u32,
+    rest: &'a [u8],
+}
+
+impl<'a> Texts<'a> {
+    fn of(head: &'a [u8; HEAD], rest: &'a [u8]) -> Self {
+        let mut fields = Fields { head, at: HEAD - 8, present: 0 };
+        let present = u32::from_le_bytes(fields.get());
+        let cut = u32::from_le_bytes(fields.get()) & ((2 << TEXTS) - 1);
+        Self { lengths: &head[HEAD - 8 - TEXT_LENGTHS..HEAD - 8], present, cut, rest }
+    }
+
+    fn bytes(&mut self) -> Result<Option<&'a [u8]>, FrameError> {
+        let (length, lengths) = self.lengths.split_first_chunk().ok_or(FrameError::Short)?;
+        self.lengths = lengths;
+        let is_present = self.present & 1 != 0;
+        self.present >>= 1;
+        if !is_present {
+            return Ok(None);
+        }
+        let length = usize::from(u16::from_le_bytes(*length));
+        let (text, rest) = self.rest.split_at_checked(length).ok_or(FrameError::Short)?;
+        self.rest = rest;
+        Ok(Some(text))
+    }
+
+    fn text(&mut self) -> Result<Option<&'a str>, FrameError> {
+        self.bytes()?.map(utf8).transpose()
+    }
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, FrameError> {
+    std::str::from_utf8(bytes).map_err(|_| FrameError::Utf8)
+}
+
+fn named<T: Copy>(names: &[T], value: u8) -> Result<T, FrameError> {
+    names.get(usize::from(value)).copied().ok_or(FrameError::Value)
+}
+
+fn address([family, bytes @ ..]: [u8; 17]) -> Result<IpAddr, FrameError> {
+    match (family, bytes) {
+        (4, [a, b, c, d, ..]) => Ok(IpAddr::V4(Ipv4Addr::new(a, b, c, d))),
+        (6, bytes) => Ok(IpAddr::from(bytes)),
+        _ => Err(FrameError::Value),
+    }
+}

@@ -1,1 +1,0 @@
-//! Sizes, durations, rates: parsed and printed with their units.

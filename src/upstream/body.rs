@@ -1,0 +1,210 @@
+//! The bodies of an upstream exchange: the request's, watched; the response's, which drives its connection and gives
+//! it back to the pool.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::Upstream;
+use super::connection::Connection;
+use super::endpoint::Endpoint;
+use super::local::Local;
+use crate::exchange::failure::{Cause, Failure, Kind};
+use crate::http::{Body, BodyError};
+use crate::process::deadline::Deadline;
+
+/// How far a request body has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub bytes: Cell<u64>,
+    pub last: Cell<Option<Instant>>,
+    pub is_done: Cell<bool>,
+    /// What broke the body, when the client (or a limit) did.
+    pub failure: RefCell<Option<Failure>>,
+}
+
+/// A request body on its way to an upstream.
+pub struct RequestBody {
+    inner: Body,
+    progress: Option<Rc<Progress>>,
+}
+
+impl RequestBody {
+    /// Wraps `inner`; the progress is watched only when there is something to watch.
+    pub fn new(inner: Body) -> (Self, Option<Rc<Progress>>) {
+        let progress = (!matches!(inner, Body::Empty)).then(Rc::<Progress>::default);
+        (Self { inner, progress: progress.clone() }, progress)
+    }
+
+    pub fn empty() -> Self {
+        Self { inner: Body::Empty, progress: None }
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let Some(progress) = &self.progress else { return Poll::Ready(polled) };
+        progress.last.set(Some(Instant::now()));
+        Poll::Ready(match polled {
+            Some(Ok(frame)) => {
+                let count = frame.data_ref().map_or(0, Bytes::len) as u64;
+                progress.bytes.set(progress.bytes.get() + count);
+                progress.is_done.set(self.inner.is_end_stream());
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => {
+                let failure = match error.downcast::<Failure>() {
+                    Ok(failure) => *failure,
+                    Err(error) => Failure::new(Kind::ClientAbort).from_source(error),
+                };
+                *progress.failure.borrow_mut() = Some(failure);
+                Some(Err("the request body broke".into()))
+            }
+            None => {
+                progress.is_done.set(true);
+                None
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// One request in flight at an endpoint, counted until dropped.
+pub struct Lease {
+    pub upstream: Arc<Upstream>,
+    pub endpoint: Arc<Endpoint>,
+}
+
+impl Lease {
+    pub fn new(upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        endpoint.requests.fetch_add(1, Ordering::Relaxed);
+        Self { upstream: Arc::clone(upstream), endpoint: Arc::clone(endpoint) }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A place among the requests in flight of an upstream, counted until dropped.
+pub struct Slot(pub Arc<Upstream>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.0.waiting.load(Ordering::Relaxed) > 0 {
+            self.0.changed.notify_waiters();
+        }
+    }
+}
+
+/// The body of an answer.
+pub struct ResponseBody {
+    pub(super) incoming: Incoming,
+    pub(super) connection: Option<Box<Connection>>,
+    pub(super) local: Rc<Local>,
+    pub(super) deadline: Deadline,
+    pub(super) idle: Duration,
+    pub(super) cause: Cause,
+    pub(super) _lease: Lease,
+    pub(super) _slot: Slot,
+}
+
+impl ResponseBody {
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        if let Some(connection) = &mut self.connection {
+            let _ = connection.drive(cx);
+        }
+        Pin::new(&mut self.incoming).poll_frame(cx)
+    }
+
+    /// The body is complete: the connection may serve again, if it is clean.
+    fn release(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.local.give_back(connection, &self._lease.upstream.settings.pool);
+        }
+    }
+
+    /// After a 101 answer: the connection itself.
+    pub fn into_connection(mut self) -> Option<(Box<Connection>, Lease, Slot)> {
+        let connection = self.connection.take()?;
+        let lease = Lease::new(&self._lease.upstream, &self._lease.endpoint);
+        let slot = Slot(Arc::clone(&self._slot.0));
+        slot.0.in_flight.fetch_add(1, Ordering::Relaxed);
+        Some((connection, lease, slot))
+    }
+}
+
+impl http_body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.poll_incoming(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.deadline.set(self.idle);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.connection = None;
+                Poll::Ready(Some(Err(Box::new(Failure::new(Kind::ResponseIncomplete).from_source(error)))))
+            }
+            Poll::Ready(None) => {
+                self.release();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                std::task::ready!(self.deadline.poll_due(cx));
+                self.connection = None;
+                Poll::Ready(Some(Err(Box::new(Failure::new(Kind::BodyTimeout).because(&self.cause)))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if self.incoming.is_end_stream() {
+            self.release();
+        }
+    }
+}

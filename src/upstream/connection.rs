@@ -1,0 +1,201 @@
+//! One HTTP/1.1 connection to an endpoint.
+//!
+//! The exchange that uses it also drives it: there is no task per connection, so an answer needs no wake-up across
+//! tasks, and dropping the exchange drops the connection. An idle one in the pool is polled when it is taken.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::body::RequestBody;
+use super::endpoint::{Address, Endpoint};
+use crate::exchange::Traffic;
+
+/// The largest response head.
+const MAX_BUFFER: usize = 128 * 1024;
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// The socket of a connection, counting.
+pub struct Stream {
+    socket: Socket,
+    traffic: Rc<Traffic>,
+}
+
+/// See the module.
+pub struct Connection {
+    sender: http1::SendRequest<RequestBody>,
+    driver: http1::Connection<TokioIo<Stream>, RequestBody>,
+    is_finished: bool,
+    pub traffic: Rc<Traffic>,
+    pub endpoint: Arc<Endpoint>,
+    pub born: Instant,
+    pub idle_since: Instant,
+}
+
+/// Why a request got no answer.
+pub enum SendError {
+    /// Not a byte of it was written: it may go elsewhere.
+    Unsent(Box<Request<RequestBody>>),
+    Broken(hyper::Error),
+}
+
+impl Connection {
+    /// Connects to `endpoint`.
+    ///
+    /// # Errors
+    /// What `connect(2)` says.
+    pub async fn open(endpoint: &Arc<Endpoint>) -> io::Result<Box<Self>> {
+        let socket = match &endpoint.address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Socket::Tcp(stream)
+            }
+            Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
+        };
+        let traffic = Rc::new(Traffic::default());
+        let io = TokioIo::new(Stream { socket, traffic: Rc::clone(&traffic) });
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(MAX_BUFFER)
+            .handshake(io)
+            .await
+            .map_err(io::Error::other)?;
+        let now = Instant::now();
+        let endpoint = Arc::clone(endpoint);
+        Ok(Box::new(Self {
+            sender,
+            driver,
+            is_finished: false,
+            traffic,
+            endpoint,
+            born: now,
+            idle_since: now,
+        }))
+    }
+
+    /// Moves bytes; ready when the connection is over.
+    pub fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_finished {
+            return Poll::Ready(());
+        }
+        let done = self.driver.poll_without_shutdown(cx);
+        self.is_finished = done.is_ready();
+        done.map(|_| ())
+    }
+
+    /// Whether another request may be sent on it now.
+    pub fn is_reusable(&self) -> bool {
+        !self.is_finished && self.sender.is_ready()
+    }
+
+    /// Sends `request` and waits for the head of the answer, driving the connection meanwhile.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        let mut answer = std::pin::pin!(self.sender.try_send_request(request));
+        let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(answer);
+            }
+            if !*is_finished {
+                *is_finished = driver.poll_without_shutdown(cx).is_ready();
+            }
+            answer.as_mut().poll(cx)
+        })
+        .await
+        .map_err(|mut error| match error.take_message() {
+            Some(request) => SendError::Unsent(Box::new(request)),
+            None => SendError::Broken(error.into_error()),
+        })
+    }
+
+    /// Takes the socket back after a 101 answer, with the bytes already read.
+    pub fn into_tunnel(self) -> (Stream, Bytes) {
+        let parts = self.driver.into_parts();
+        (parts.io.into_inner(), parts.read_buf)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let outcome = match &mut self.socket {
+            Socket::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Socket::Unix(s) => Pin::new(s).poll_read(cx, buf),
+        };
+        let count = (buf.filled().len() - before) as u64;
+        self.traffic.rx.set(self.traffic.rx.get() + count);
+        outcome
+    }
+}
+
+impl Stream {
+    fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = &outcome {
+            self.traffic.tx.set(self.traffic.tx.get() + *count as u64);
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = match &mut self.socket {
+            Socket::Tcp(s) => Pin::new(s).poll_write(cx, bytes),
+            Socket::Unix(s) => Pin::new(s).poll_write(cx, bytes),
+        };
+        self.wrote(outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = match &mut self.socket {
+            Socket::Tcp(s) => Pin::new(s).poll_write_vectored(cx, slices),
+            Socket::Unix(s) => Pin::new(s).poll_write_vectored(cx, slices),
+        };
+        self.wrote(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Tcp(s) => Pin::new(s).poll_flush(cx),
+            Socket::Unix(s) => Pin::new(s).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+            Socket::Unix(s) => Pin::new(s).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What one core keeps for the upstreams: idle connections and the turn of the balancer.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::balance::Turn;
+use super::connection::Connection;
+use super::endpoint::Endpoint;
+use super::{Pool, Upstream};
+
+/// All upstreams of one core.
+#[derive(Default)]
+pub struct Locals {
+    by_id: RefCell<HashMap<u64, Rc<Local>, foldhash::fast::FixedState>>,
+}
+
+impl Locals {
+    /// This core's part of `upstream`, made on first use.
+    pub fn of(&self, upstream: &Upstream) -> Rc<Local> {
+        let mut by_id = self.by_id.borrow_mut();
+        Rc::clone(by_id.entry(upstream.id).or_insert_with(|| Rc::new(Local::new(upstream))))
+    }
+
+    /// Drops what is too old or closed, and forgets upstreams that `is_known` no longer names.
+    pub fn sweep(&self, is_known: impl Fn(u64) -> bool) {
+        let mut by_id = self.by_id.borrow_mut();
+        by_id.retain(|id, _| is_known(*id));
+        for local in by_id.values() {
+            local.sweep();
+        }
+    }
+
+    /// Idle connections now.
+    pub fn idle(&self) -> usize {
+        self.by_id.borrow().values().map(|l| l.idle()).sum()
+    }
+}
+
+/// One upstream on one core.
+pub struct Local {
+    pub turn: Turn,
+    pool: Pool,
+    stacks: RefCell<Vec<Stack>>,
+}
+
+/// Idle connections of one endpoint; the last used is taken first, so that the rest can age out.
+struct Stack {
+    endpoint: Arc<Endpoint>,
+    idle: Vec<Box<Connection>>,
+}
+
+impl Local {
+    fn new(upstream: &Upstream) -> Self {
+        let seed = upstream.id.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(std::process::id());
+        Self { turn: Turn::new(seed), pool: upstream.settings.pool.clone(), stacks: RefCell::default() }
+    }
+
+    /// An idle connection to `endpoint` that is still good.
+    pub fn take(&self, cx: &mut Context<'_>, endpoint: &Arc<Endpoint>) -> Option<Box<Connection>> {
+        let mut stacks = self.stacks.borrow_mut();
+        let stack = stacks.iter_mut().find(|s| Arc::ptr_eq(&s.endpoint, endpoint))?;
+        while let Some(mut connection) = stack.idle.pop() {
+            // Polling shows a close by the other side that came since it was given back.
+            if connection.drive(cx).is_pending() && connection.is_reusable() && !is_stale(&connection, &self.pool)
+            {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps `connection` for the next request, if it is clean and there is room.
+    pub fn give_back(&self, mut connection: Box<Connection>, pool: &Pool) {
+        // One more poll settles the state of the finished exchange.
+        let mut cx = Context::from_waker(Waker::noop());
+        if connection.drive(&mut cx).is_ready() || !connection.is_reusable() {
+            return;
+        }
+        connection.idle_since = Instant::now();
+        let mut stacks = self.stacks.borrow_mut();
+        let index = stacks.iter().position(|s| Arc::ptr_eq(&s.endpoint, &connection.endpoint));
+        let index = index.unwrap_or_else(|| {
+            let endpoint = Arc::clone(&connection.endpoint);
+            stacks.push(Stack { endpoint, idle: Vec::new() });
+            stacks.len() - 1
+        });
+        let idle = &mut stacks[index].idle;
+        if idle.len() < pool.idle {
+            idle.push(connection);
+        }
+    }
+
+    fn sweep(&self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut stacks = self.stacks.borrow_mut();
+        for stack in &mut *stacks {
+            stack.idle.retain_mut(|c| matches!(c.drive(&mut cx), Poll::Pending) && !is_stale(c, &self.pool));
+        }
+        stacks.retain(|s| !s.idle.is_empty());
+    }
+
+    fn idle(&self) -> usize {
+        self.stacks.borrow().iter().map(|s| s.idle.len()).sum()
+    }
+}
+
+fn is_stale(connection: &Connection, pool: &Pool) -> bool {
+    connection.idle_since.elapsed() > pool.idle_timeout || connection.born.elapsed() > pool.max_age
+}

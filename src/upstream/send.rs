@@ -1,0 +1,363 @@
+//! One request to one upstream: wait for a place, choose an endpoint, borrow or open a connection, send, and try
+//! again where that is safe.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::header::HOST;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+
+use super::Upstream;
+use super::body::{Lease, Progress, RequestBody, ResponseBody, Slot};
+use super::connection::{Connection, SendError};
+use super::eject::{Outcome, observe};
+use super::endpoint::Endpoint;
+use super::local::{Local, Locals};
+use crate::exchange::failure::{Cause, Failure, Kind};
+use crate::exchange::{Attempt, Exchange};
+use crate::process::clock::process_ms;
+use crate::process::deadline::{Deadline, Deadlines};
+
+/// A limit in time, and the configuration key that set it.
+#[derive(Clone, Debug)]
+pub struct Timeout {
+    pub after: Duration,
+    pub cause: Cause,
+}
+
+/// The deadlines of an upstream exchange, each its own.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    pub connect: Timeout,
+    /// From the last byte of the request to the head of the answer.
+    pub response: Timeout,
+    /// Between two pieces of the answer's body.
+    pub body: Timeout,
+}
+
+/// A connection that was idle for longer may have been closed just now: its request is kept for a second try.
+const DOUBTFUL: Duration = Duration::from_millis(250);
+
+/// What a core brings along to send.
+pub struct Reach<'a> {
+    pub locals: &'a Locals,
+    pub deadlines: &'a Rc<Deadlines>,
+}
+
+/// Sends `request` to `upstream` and returns its answer.
+///
+/// # Errors
+/// What failed last, when no attempt gave an answer.
+pub async fn send(
+    reach: &Reach<'_>,
+    upstream: &Arc<Upstream>,
+    timeouts: &Timeouts,
+    request: Request<RequestBody>,
+    progress: Option<Rc<Progress>>,
+    exchange: &mut Exchange,
+) -> Result<Response<ResponseBody>, Failure> {
+    let deadline = reach.deadlines.slot();
+    exchange.upstream.name = Some(Arc::clone(&upstream.settings.name));
+    let slot = enter(upstream, &deadline).await?;
+    let local = reach.locals.of(upstream);
+    let mut sending = Sending { upstream, timeouts, progress, deadline, local, exchange };
+    let (response, connection, lease) = sending.attempts(request).await?;
+    let Sending { deadline, local, .. } = sending;
+    deadline.set(timeouts.body.after);
+    Ok(response.map(|incoming| ResponseBody {
+        incoming,
+        connection: Some(connection),
+        local,
+        deadline,
+        idle: timeouts.body.after,
+        cause: Arc::clone(&timeouts.body.cause),
+        _lease: lease,
+        _slot: slot,
+    }))
+}
+
+/// Takes a place among the requests in flight, waiting in the bounded queue when there is none.
+async fn enter(upstream: &Arc<Upstream>, deadline: &Deadline) -> Result<Slot, Failure> {
+    let Some(limit) = upstream.settings.max_in_flight else {
+        upstream.in_flight.fetch_add(1, Ordering::Relaxed);
+        return Ok(Slot(Arc::clone(upstream)));
+    };
+    let take = || {
+        let add = |now| (now < limit).then_some(now + 1);
+        upstream.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()
+    };
+    wait_for(upstream, deadline, || take().map(|_| Slot(Arc::clone(upstream))))
+        .await
+        .ok_or_else(|| Failure::refuse(Kind::QueueFull, "no place in flight at the upstream"))
+}
+
+/// Waits until `ready` gives something: at most `queue` requests wait, for at most `queue_timeout`.
+async fn wait_for<T>(upstream: &Upstream, deadline: &Deadline, ready: impl Fn() -> Option<T>) -> Option<T> {
+    if let Some(found) = ready() {
+        return Some(found);
+    }
+    let _place = Waiting::enter(upstream)?;
+    deadline.set(upstream.settings.queue_timeout);
+    loop {
+        let changed = upstream.changed.notified();
+        if let Some(found) = ready() {
+            return Some(found);
+        }
+        deadline.race(changed).await?;
+    }
+}
+
+/// One waiting request, counted.
+struct Waiting<'a>(&'a Upstream);
+
+impl<'a> Waiting<'a> {
+    fn enter(upstream: &'a Upstream) -> Option<Self> {
+        let add = |now| (now < upstream.settings.queue).then_some(now + 1);
+        upstream.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).ok().map(|_| Self(upstream))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+type Answer = (Response<Incoming>, Box<Connection>, Lease);
+
+struct Sending<'a> {
+    upstream: &'a Arc<Upstream>,
+    timeouts: &'a Timeouts,
+    progress: Option<Rc<Progress>>,
+    deadline: Deadline,
+    local: Rc<Local>,
+    exchange: &'a mut Exchange,
+}
+
+/// A failed attempt; the request, when it may be sent again.
+struct Failed {
+    failure: Failure,
+    request: Option<Request<RequestBody>>,
+    /// The connection came from the pool and had been closed meanwhile: not the endpoint's fault.
+    was_stale: bool,
+}
+
+impl Sending<'_> {
+    async fn attempts(&mut self, mut request: Request<RequestBody>) -> Result<Answer, Failure> {
+        let mut tried: Vec<Arc<Endpoint>> = Vec::new();
+        let mut permit = None;
+        let mut is_fresh_wanted = false;
+        loop {
+            let lease = self.pick(&tried).await?;
+            let failed = match self.attempt(&lease.endpoint, request, is_fresh_wanted).await {
+                Ok((response, connection)) => return Ok((response, connection, lease)),
+                Err(failed) => failed,
+            };
+            self.note(&lease.endpoint, &failed);
+            let Some(again) = failed.request else { return Err(failed.failure) };
+            let settings = &self.upstream.settings.retry;
+            if failed.was_stale && !is_fresh_wanted {
+                is_fresh_wanted = true;
+            } else {
+                let in_flight = self.upstream.in_flight.load(Ordering::Relaxed);
+                permit = permit.or_else(|| self.upstream.budget.take(in_flight));
+                if self.exchange.upstream.tries >= settings.tries || permit.is_none() {
+                    return Err(failed.failure);
+                }
+                tried.push(Arc::clone(&lease.endpoint));
+            }
+            request = again;
+        }
+    }
+
+    async fn pick(&mut self, tried: &[Arc<Endpoint>]) -> Result<Lease, Failure> {
+        let upstream = self.upstream;
+        let choose = || {
+            let endpoints = upstream.endpoints();
+            self.local.turn.pick(upstream.settings.balance, &endpoints, tried, process_ms())
+        };
+        let pick = wait_for(upstream, &self.deadline, choose).await;
+        let pick = pick.ok_or_else(|| Failure::refuse(Kind::NoEndpoint, "no endpoint is up"))?;
+        let notes = &mut self.exchange.upstream;
+        notes.address = Some(Arc::clone(&pick.endpoint.name));
+        notes.worker.clone_from(&pick.endpoint.worker);
+        notes.pick = Some(pick.why);
+        notes.load = Some(pick.endpoint.in_flight.load(Ordering::Relaxed));
+        self.exchange.marks.picked = Some(Instant::now());
+        Ok(Lease::new(upstream, &pick.endpoint))
+    }
+
+    async fn attempt(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        mut request: Request<RequestBody>,
+        is_fresh_wanted: bool,
+    ) -> Result<(Response<Incoming>, Box<Connection>), Failed> {
+        if self.upstream.settings.host_is_endpoint
+            && let Ok(host) = HeaderValue::from_str(&endpoint.name)
+        {
+            request.headers_mut().insert(HOST, host);
+        }
+        self.exchange.upstream.tries = self.exchange.upstream.tries.saturating_add(1);
+        let pooled = match is_fresh_wanted {
+            true => None,
+            false => std::future::poll_fn(|cx| Poll::Ready(self.local.take(cx, endpoint))).await,
+        };
+        self.exchange.upstream.is_reused = Some(pooled.is_some());
+        let (mut connection, spare) = match pooled {
+            Some(connection) => {
+                let spare = spare(&connection, &request);
+                (connection, spare)
+            }
+            None => match self.open(endpoint).await {
+                Ok(connection) => (connection, None),
+                Err(failure) => {
+                    return Err(Failed { failure, request: Some(request), was_stale: false });
+                }
+            },
+        };
+        self.exchange.marks.connected = Some(Instant::now());
+        self.watch_traffic(&connection);
+        let answer = self.exchange_on(&mut connection, request).await;
+        self.judge(endpoint, answer, spare).map(|response| (response, connection))
+    }
+
+    async fn open(&mut self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, Failure> {
+        let timeout = &self.timeouts.connect;
+        match self.deadline.within(timeout.after, Connection::open(endpoint)).await {
+            Some(Ok(connection)) => Ok(connection),
+            Some(Err(error)) => Err(Failure::new(Kind::ConnectRefused).from_source(error).retryable()),
+            None => Err(Failure::new(Kind::ConnectTimeout).because(&timeout.cause).retryable()),
+        }
+    }
+
+    fn watch_traffic(&mut self, connection: &Connection) {
+        let traffic = Rc::clone(&connection.traffic);
+        let (rx, tx) = (traffic.rx.get(), traffic.tx.get());
+        self.exchange.upstream.traffic = Some((traffic, rx, tx));
+    }
+
+    /// Sends and waits for the head of the answer. `None`: it did not come in time.
+    async fn exchange_on(
+        &mut self,
+        connection: &mut Connection,
+        request: Request<RequestBody>,
+    ) -> Option<Result<Response<Incoming>, SendError>> {
+        let after = self.timeouts.response.after;
+        self.deadline.set(after);
+        let mut answer = std::pin::pin!(connection.send(request));
+        loop {
+            match self.deadline.race(answer.as_mut()).await {
+                Some(answer) => {
+                    self.deadline.clear();
+                    return Some(answer);
+                }
+                // The time counts from the end of the request: an upload that moves is not a slow answer.
+                None => match self.upload_rest(after) {
+                    Some(rest) => self.deadline.set(rest),
+                    None => return None,
+                },
+            }
+        }
+    }
+
+    /// How long to go on waiting because the request body still moves, or moved lately.
+    fn upload_rest(&self, after: Duration) -> Option<Duration> {
+        let last = self.progress.as_ref()?.last.get()?;
+        after.checked_sub(last.elapsed()).filter(|rest| !rest.is_zero())
+    }
+
+    fn judge(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        answer: Option<Result<Response<Incoming>, SendError>>,
+        spare: Option<Request<RequestBody>>,
+    ) -> Result<Response<Incoming>, Failed> {
+        let is_pooled = self.exchange.upstream.is_reused == Some(true);
+        let sent_at = self.progress.as_ref().and_then(|p| p.last.get());
+        self.exchange.marks.sent = sent_at.or(self.exchange.marks.connected);
+        match answer {
+            Some(Ok(response)) => {
+                self.exchange.marks.answered = Some(Instant::now());
+                self.exchange.upstream.status = Some(response.status().as_u16());
+                let is_bad = response.status().is_server_error();
+                self.observe(endpoint, if is_bad { Outcome::Bad } else { Outcome::Good });
+                Ok(response)
+            }
+            Some(Err(SendError::Unsent(request))) => Err(Failed {
+                failure: Failure::new(Kind::UpstreamClosed).retryable(),
+                request: Some(*request),
+                was_stale: is_pooled,
+            }),
+            Some(Err(SendError::Broken(error))) => match self.client_failure() {
+                Some(failure) => Err(Failed { failure, request: None, was_stale: false }),
+                None => Err(Failed {
+                    failure: broken(error),
+                    was_stale: is_pooled && spare.is_some(),
+                    request: spare,
+                }),
+            },
+            None => {
+                let failure = Failure::new(Kind::ResponseTimeout).because(&self.timeouts.response.cause);
+                Err(Failed { failure, request: None, was_stale: false })
+            }
+        }
+    }
+
+    /// The request body broke, not the upstream.
+    fn client_failure(&self) -> Option<Failure> {
+        self.progress.as_ref().and_then(|p| p.failure.borrow_mut().take())
+    }
+
+    fn note(&mut self, endpoint: &Arc<Endpoint>, failed: &Failed) {
+        use crate::exchange::failure::Side;
+        if !failed.was_stale && failed.failure.kind.side() == Side::Upstream {
+            self.observe(endpoint, Outcome::Bad);
+        }
+        if failed.request.is_none() {
+            return;
+        }
+        let micros = |from: Option<Instant>| from.map(|at| at.elapsed().as_micros() as u32);
+        let marks = &self.exchange.marks;
+        self.exchange.upstream.failed.push(Attempt {
+            address: Arc::clone(&endpoint.name),
+            connect_us: micros(marks.picked),
+            wait_us: micros(marks.connected),
+            status: None,
+            reason: failed.failure.kind.row().reason,
+        });
+    }
+
+    fn observe(&self, endpoint: &Endpoint, outcome: Outcome) {
+        if let Some(settings) = &self.upstream.settings.eject {
+            observe(settings, endpoint, &self.upstream.endpoints(), outcome, process_ms());
+        }
+    }
+}
+
+/// A copy of `request`, when its connection may turn out to be closed and sending twice is harmless
+/// (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
+fn spare(connection: &Connection, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    use http_body::Body;
+    let is_doubtful = connection.idle_since.elapsed() > DOUBTFUL;
+    if !is_doubtful || !request.method().is_idempotent() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+fn broken(error: hyper::Error) -> Failure {
+    let kind = match error.is_parse() || error.is_parse_too_large() {
+        true => Kind::ResponseInvalid,
+        false => Kind::UpstreamClosed,
+    };
+    Failure::new(kind).from_source(error)
+}

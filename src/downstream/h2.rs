@@ -14,12 +14,20 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::tap::{Socket, Tap};
-use super::wire::{Phase, Wire};
+use super::wire::{Malformed, Phase, Wire};
 use super::{Arrival, Handler, Refusal, Why};
 use crate::process::executor::Local;
 
 /// After GOAWAY the client has this long to finish; longer streams are covered by their own deadlines.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Streams of one connection that may break the protocol, over its whole life: malformed heads are metered by time
+/// (`meter`), this is for window updates and the like.
+const LOCAL_RESETS: usize = 500;
+
+/// Bounds of a connection's window (RFC 9113 section 6.9).
+const LEAST_WINDOW: u32 = 65_535;
+const MOST_WINDOW: u32 = (1 << 31) - 1;
 
 /// Serves `socket` until it ends. `prefix` was read before.
 pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wire>, handler: Rc<H>) {
@@ -33,7 +41,9 @@ pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wir
     let mut is_leaving = false;
     let outcome = std::future::poll_fn(|cx| {
         loop {
-            if let Poll::Ready(done) = http.as_mut().poll(cx) {
+            let polled = http.as_mut().poll(cx);
+            tell_malformed(&wire, &*handler);
+            if let Poll::Ready(done) = polled {
                 return Poll::Ready(Some(done));
             }
             match poll_deadlines(cx, &wire, is_leaving) {
@@ -51,6 +61,7 @@ pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wir
     if let Some(Err(error)) = outcome {
         tell_if_hostile(&wire, &*handler, &error);
     }
+    tell_unhandled(&wire, &*handler);
     wire.flush_endings(false);
 }
 
@@ -79,15 +90,17 @@ fn poll_deadlines(cx: &mut Context<'_>, wire: &Wire, is_leaving: bool) -> Poll<V
 }
 
 fn builder(wire: &Wire) -> http2::Builder<Local> {
+    let limits = &wire.limits.h2;
     let mut builder = http2::Builder::new(Local);
     builder
-        .max_concurrent_streams(wire.limits.max_streams)
+        .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(wire.limits.max_header_size as u32)
+        .max_frame_size(limits.max_frame)
         .max_send_buf_size(64 * 1024)
-        .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
+        .initial_stream_window_size(limits.window)
+        .initial_connection_window_size(limits.window.saturating_mul(4).clamp(LEAST_WINDOW, MOST_WINDOW))
         .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(100);
+        .max_local_error_reset_streams(LOCAL_RESETS);
     builder
 }
 
@@ -99,6 +112,37 @@ async fn answer<H: Handler>(
     wire.begin();
     let arrival = Arrival { wire, first_byte: Instant::now(), head_bytes: 0, raw: None };
     Ok(handler.handle(request, arrival).await)
+}
+
+/// One record for each request that the inspector refused.
+fn tell_malformed<H: Handler>(wire: &Rc<Wire>, handler: &H) {
+    if wire.malformed.borrow().is_empty() {
+        return;
+    }
+    for Malformed { stream, why } in wire.malformed.take() {
+        handler.refused(Refusal {
+            wire: Rc::clone(wire),
+            why: Why::Malformed,
+            status: None,
+            head: Bytes::new(),
+            detail: format!("HTTP/2 stream {stream}: {why}"),
+        });
+    }
+}
+
+/// One record for the requests that looked sound and that the library refused: it tells nobody which.
+fn tell_unhandled<H: Handler>(wire: &Rc<Wire>, handler: &H) {
+    let unhandled = wire.heads.get().saturating_sub(u64::from(wire.connection.requests.get()));
+    if unhandled == 0 {
+        return;
+    }
+    handler.refused(Refusal {
+        wire: Rc::clone(wire),
+        why: Why::Malformed,
+        status: None,
+        head: Bytes::new(),
+        detail: format!("{unhandled} HTTP/2 requests ended before they were handled"),
+    });
 }
 
 fn tell_if_hostile<H: Handler>(wire: &Rc<Wire>, handler: &H, error: &hyper::Error) {

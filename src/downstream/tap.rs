@@ -1,15 +1,17 @@
 //! [`Tap`]: the I/O wrapper under each downstream connection. It counts bytes, stamps first bytes, keeps raw heads,
-//! meters HTTP/2 frames and notices blocked writes; it changes nothing that passes.
+//! lets the [`Inspector`] judge HTTP/2 frames and notices blocked writes. Of HTTP/1 it changes nothing that passes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::Inspector;
 use super::wire::{Phase, Wire};
 
 /// A transport that can tell when it becomes readable without reading: what a parked connection waits for.
@@ -35,6 +37,9 @@ impl<S: Socket> Socket for Box<tokio_rustls::server::TlsStream<S>> {
     }
 }
 
+/// Bytes read at once while a header block is held back; a rare case.
+const SIDE: usize = 4 * 1024;
+
 /// See the module.
 pub struct Tap<S> {
     socket: S,
@@ -43,27 +48,23 @@ pub struct Tap<S> {
     prefix: Bytes,
     /// The last write took all it was given: a frame boundary, when HTTP/2 writes whole buffers.
     is_write_whole: bool,
+    /// HTTP/2 only.
+    inspector: Option<Box<Inspector>>,
 }
 
 impl<S: Socket> Tap<S> {
     pub fn new(socket: S, wire: Rc<Wire>, prefix: Bytes) -> Self {
-        Self { socket, wire, prefix, is_write_whole: true }
+        let is_h2 = wire.connection.is_h2;
+        let inspector = is_h2.then(|| Box::new(Inspector::new(Arc::clone(&wire.limits))));
+        Self { socket, wire, prefix, is_write_whole: true, inspector }
     }
 
     pub fn into_socket(self) -> S {
         self.socket
     }
 
-    fn on_read(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+    fn on_read(&mut self, bytes: &[u8]) {
         let wire = &self.wire;
-        wire.connection.rx.set(wire.connection.rx.get() + bytes.len() as u64);
-        if wire.connection.is_h2 {
-            let flood = wire.frames.borrow_mut().on_read(bytes, Instant::now());
-            return match flood {
-                Some(name) => self.refuse_flood(cx, name),
-                None => Ok(()),
-            };
-        }
         if wire.head.borrow_mut().on_read(bytes) && wire.first_byte.get().is_none() {
             wire.first_byte.set(Some(Instant::now()));
             if wire.phase.get() == Phase::Idle {
@@ -71,13 +72,86 @@ impl<S: Socket> Tap<S> {
                 wire.deadline.set(wire.limits.header);
             }
         }
-        Ok(())
+    }
+
+    /// Reads once from what was read before or from the socket, and counts.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let before = buf.filled().len();
+        if self.prefix.is_empty() {
+            let room = buf.remaining();
+            ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+            if buf.filled().len() == before && room > 0 {
+                self.wire.closed_by_peer.set(true);
+            }
+        } else {
+            let count = self.prefix.len().min(buf.remaining());
+            buf.put_slice(&self.prefix[..count]);
+            self.prefix.advance(count);
+        }
+        let count = buf.filled().len() - before;
+        self.wire.connection.rx.set(self.wire.connection.rx.get() + count as u64);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Reads what the inspector lets pass.
+    fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let Some(inspector) = &mut self.inspector else { return Poll::Ready(Ok(())) };
+            let ready = inspector.ready();
+            if !ready.is_empty() {
+                let count = ready.len().min(buf.remaining());
+                buf.put_slice(&ready[..count]);
+                ready.advance(count);
+                return Poll::Ready(Ok(()));
+            }
+            let judged = if inspector.is_holding() {
+                let mut side = [0; SIDE];
+                let mut side = ReadBuf::new(&mut side);
+                match ready!(self.poll_bytes(cx, &mut side))? {
+                    0 => self.judge(|inspector| {
+                        inspector.on_close();
+                        Ok(0)
+                    }),
+                    _ => self.judge(|inspector| inspector.on_more(side.filled()).map(|()| 0)),
+                }
+            } else {
+                let before = buf.filled().len();
+                if ready!(self.poll_bytes(cx, buf))? == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                let judged = self.judge(|inspector| inspector.on_read(&buf.filled()[before..]));
+                buf.set_filled(before + judged.unwrap_or(0));
+                judged
+            };
+            match judged {
+                Ok(0) => {}
+                Ok(_) => return Poll::Ready(Ok(())),
+                Err(flood) => return Poll::Ready(self.refuse_flood(cx, flood)),
+            }
+        }
+    }
+
+    /// Lets the inspector judge, and tells the connection what it found.
+    fn judge(
+        &mut self,
+        on_bytes: impl FnOnce(&mut Inspector) -> Result<usize, &'static str>,
+    ) -> Result<usize, &'static str> {
+        let Some(inspector) = &mut self.inspector else { return Ok(0) };
+        inspector.on_progress(self.wire.progress.get());
+        let judged = on_bytes(inspector);
+        self.wire.heads.set(inspector.heads());
+        if inspector.is_anything_malformed() {
+            self.wire.malformed.borrow_mut().extend(inspector.take_malformed());
+        }
+        judged
     }
 
     /// Tells a flooding client why (GOAWAY, best effort) and breaks the connection.
     fn refuse_flood(&mut self, cx: &mut Context<'_>, name: &'static str) -> io::Result<()> {
-        if self.is_write_whole {
-            let goaway = self.wire.frames.borrow().goaway();
+        if self.is_write_whole
+            && let Some(inspector) = &self.inspector
+        {
+            let goaway = inspector.goaway();
             let _ = Pin::new(&mut self.socket).poll_write(cx, &goaway);
             let _ = Pin::new(&mut self.socket).poll_flush(cx);
         }
@@ -107,20 +181,13 @@ impl<S: Socket> AsyncRead for Tap<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        if self.prefix.is_empty() {
-            let room = buf.remaining();
-            ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
-            if buf.filled().len() == before && room > 0 {
-                self.wire.closed_by_peer.set(true);
-                return Poll::Ready(Ok(()));
-            }
-        } else {
-            let count = self.prefix.len().min(buf.remaining());
-            buf.put_slice(&self.prefix[..count]);
-            self.prefix.advance(count);
+        if self.inspector.is_some() {
+            return self.poll_frames(cx, buf);
         }
-        self.on_read(cx, &buf.filled()[before..])?;
+        let before = buf.filled().len();
+        if ready!(self.poll_bytes(cx, buf))? > 0 {
+            self.on_read(&buf.filled()[before..]);
+        }
         Poll::Ready(Ok(()))
     }
 }

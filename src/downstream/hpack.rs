@@ -1,0 +1,471 @@
+//! [`Follower`]: reads HPACK field blocks (RFC 7541) beside the HTTP/2 library, only to know what it would choke on.
+//!
+//! The library ends the whole connection for a field name or value that is no name or value, because it checks while
+//! it decodes. So each block is looked at first: a sound one passes untouched, a malformed one gets its unsound
+//! literals replaced by harmless ones of the same size, and the library's dynamic table stays in step with the
+//! client's.
+//!
+//! The follower keeps no table of its own, only the class of each inserted entry: an index counts back from the newest
+//! entry, whatever was evicted meanwhile. Huffman-coded text is decoded only when it may hold something unsound, see
+//! [`has_run`].
+
+use std::ops::Range;
+
+use bytes::{BufMut, BytesMut};
+use httlib_huffman::DecoderSpeed;
+
+/// Entries of 32 bytes and more that fit in the default dynamic table of 4,096 bytes (RFC 7541 section 4.1).
+const ENTRIES: usize = 128;
+const STATIC: usize = 61;
+/// Bytes of the decoding buffer that an idle connection keeps.
+const KEPT: usize = 512;
+
+/// A field that makes the library refuse its stream, and nothing but its stream.
+const POISON: &[u8] = b"\x00\x02te\x01x";
+
+/// Which block is read: trailers know no pseudo fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Head,
+    Trailers,
+}
+
+/// What a field is, as far as it matters here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Class {
+    #[default]
+    Field,
+    Te,
+    /// `content-length`.
+    Length,
+    /// A connection-specific field (RFC 9113 section 8.2.2).
+    Hop,
+    Method,
+    Scheme,
+    Path,
+    Authority,
+    Protocol,
+    Status,
+    /// The entry of the library is a stand-in: its name was unsound.
+    Broken,
+}
+
+/// A field name as an index can give it again, and whether the value with it was sound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Entry {
+    class: Class,
+    is_sound: bool,
+}
+
+/// A literal that the library must not see.
+#[derive(Debug)]
+struct Repair {
+    at: Range<usize>,
+    stand_in: Option<StandIn>,
+}
+
+/// Keeps the dynamic table in step: an entry of the same size.
+#[derive(Debug)]
+struct StandIn {
+    /// The representation of a sound name is kept; else its length in bytes.
+    name: Result<Range<usize>, usize>,
+    value: usize,
+}
+
+/// The block does not follow RFC 7541; the library says so to the client.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Follower {
+    entries: [Entry; ENTRIES],
+    newest: usize,
+    repairs: Vec<Repair>,
+    scratch: Vec<u8>,
+}
+
+impl Default for Follower {
+    fn default() -> Self {
+        Self { entries: [Entry::default(); ENTRIES], newest: 0, repairs: Vec::new(), scratch: Vec::new() }
+    }
+}
+
+impl Follower {
+    /// Reads one whole block; gives the reason when the message is malformed (RFC 9113 sections 8.1.1 to 8.3).
+    ///
+    /// # Errors
+    /// The block cannot be read: from here on the follower knows nothing about the connection.
+    pub fn read(&mut self, block: &[u8], part: Part) -> Result<Option<&'static str>, Unreadable> {
+        self.repairs.clear();
+        let mut walk = Walk::new(part);
+        let mut cursor = Cursor { block, at: 0 };
+        while cursor.at < block.len() {
+            self.representation(&mut cursor, &mut walk).ok_or(Unreadable)?;
+        }
+        if self.scratch.capacity() > KEPT {
+            self.scratch = Vec::new();
+        }
+        Ok(walk.verdict())
+    }
+
+    /// Writes the block that was just read without its unsound fields, and so that the library refuses its message.
+    pub fn mend(&mut self, block: &[u8], out: &mut BytesMut) {
+        let mut from = 0;
+        for repair in self.repairs.drain(..) {
+            out.put_slice(&block[from..repair.at.start]);
+            from = repair.at.end;
+            if let Some(stand_in) = repair.stand_in {
+                stand_in.write(block, out);
+            }
+        }
+        out.put_slice(&block[from..]);
+        out.put_slice(POISON);
+    }
+
+    fn representation(&mut self, cursor: &mut Cursor<'_>, walk: &mut Walk) -> Option<()> {
+        let first = *cursor.block.get(cursor.at)?;
+        match first {
+            0x80.. => {
+                let index = cursor.integer(7)?;
+                walk.see(self.entry(index)?);
+                walk.is_connect_possible &= index != 2 && index != 3;
+                Some(())
+            }
+            0x40.. => self.literal(cursor, walk, 6),
+            0x20.. => cursor.integer(5).map(drop),
+            _ => self.literal(cursor, walk, 4),
+        }
+    }
+
+    fn entry(&self, index: usize) -> Option<Entry> {
+        match index.checked_sub(1)? {
+            position @ 0..STATIC => Some(Entry { class: STATIC_CLASSES[position], is_sound: true }),
+            position if position < STATIC + ENTRIES => {
+                Some(self.entries[(self.newest + ENTRIES - (position - STATIC)) % ENTRIES])
+            }
+            _ => None,
+        }
+    }
+
+    fn literal(&mut self, cursor: &mut Cursor<'_>, walk: &mut Walk, bits: u8) -> Option<()> {
+        let start = cursor.at;
+        let index = cursor.integer(bits)?;
+        let (class, name_len) = match index {
+            0 => {
+                let name = cursor.text()?.plain(&mut self.scratch)?;
+                (class_of(name), name.len())
+            }
+            index => {
+                let class = self.entry(index)?.class;
+                (class, class.name_len())
+            }
+        };
+        let name_end = cursor.at;
+        let text = cursor.text()?;
+        let fault = class.fault(&text, &mut self.scratch)?;
+        if class == Class::Method {
+            walk.is_connect_possible = text.plain(&mut self.scratch)? == b"CONNECT";
+        }
+        let is_inserted = bits == 6;
+        // The library's entry for a broken name is sound by itself: only a broken new name needs repair.
+        let is_name_broken = class == Class::Broken && index == 0;
+        if is_name_broken || fault == Fault::Fatal {
+            let keeps_name = !is_name_broken && !matches!(class, Class::Method | Class::Status);
+            let value = text.plain(&mut self.scratch)?.len();
+            let name = if keeps_name { Ok(start..name_end) } else { Err(name_len) };
+            let stand_in = is_inserted.then_some(StandIn { name, value });
+            self.repairs.push(Repair { at: start..cursor.at, stand_in });
+        }
+        let entry = Entry { class, is_sound: fault == Fault::None };
+        walk.see(entry);
+        if is_inserted {
+            self.newest = (self.newest + 1) % ENTRIES;
+            self.entries[self.newest] = entry;
+        }
+        Some(())
+    }
+}
+
+impl StandIn {
+    fn write(self, block: &[u8], out: &mut BytesMut) {
+        const FILLER: u8 = b'x';
+        match self.name {
+            Ok(kept) => out.put_slice(&block[kept]),
+            Err(len) => {
+                out.put_u8(0x40);
+                // An empty name has no sound stand-in; one byte more is evicted one entry earlier at worst.
+                put_length(out, len.max(1));
+                out.put_bytes(FILLER, len.max(1));
+            }
+        }
+        put_length(out, self.value);
+        out.put_bytes(FILLER, self.value);
+    }
+}
+
+/// A string length with the prefix of 7 bits, no Huffman code (RFC 7541 sections 5.1 and 5.2).
+fn put_length(out: &mut BytesMut, length: usize) {
+    const PREFIX: usize = 0x7f;
+    if length < PREFIX {
+        return out.put_u8(length as u8);
+    }
+    out.put_u8(PREFIX as u8);
+    let mut rest = length - PREFIX;
+    while rest >= 0x80 {
+        out.put_u8(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.put_u8(rest as u8);
+}
+
+/// What was seen of one message.
+struct Walk {
+    part: Part,
+    pseudo: u8,
+    is_field_seen: bool,
+    /// The method was written out, so it may be CONNECT, which has neither scheme nor path.
+    is_connect_possible: bool,
+    malformed: Option<&'static str>,
+}
+
+impl Walk {
+    const METHOD: u8 = 1 << (Class::Method as u8 - Class::Method as u8);
+    const SCHEME: u8 = 1 << (Class::Scheme as u8 - Class::Method as u8);
+    const PATH: u8 = 1 << (Class::Path as u8 - Class::Method as u8);
+
+    fn new(part: Part) -> Self {
+        Self { part, pseudo: 0, is_field_seen: false, is_connect_possible: true, malformed: None }
+    }
+
+    fn see(&mut self, entry: Entry) {
+        if !entry.is_sound {
+            self.malformed.get_or_insert("invalid field value");
+        }
+        match entry.class {
+            Class::Field | Class::Te | Class::Length => self.is_field_seen = true,
+            Class::Method | Class::Scheme | Class::Path | Class::Authority => self.see_pseudo(entry.class),
+            Class::Hop => self.refuse("connection field in HTTP/2"),
+            Class::Protocol => self.refuse("extended CONNECT is not served"),
+            Class::Status => self.refuse(":status in a request"),
+            Class::Broken => self.refuse("invalid field name"),
+        }
+    }
+
+    fn see_pseudo(&mut self, class: Class) {
+        let bit = 1 << (class as u8 - Class::Method as u8);
+        if self.part == Part::Trailers {
+            self.refuse("pseudo field in trailers");
+        } else if self.is_field_seen {
+            self.refuse("pseudo field after a field");
+        } else if self.pseudo & bit != 0 {
+            self.refuse("pseudo field twice");
+        }
+        self.pseudo |= bit;
+    }
+
+    fn refuse(&mut self, why: &'static str) {
+        self.malformed.get_or_insert(why);
+    }
+
+    fn verdict(mut self) -> Option<&'static str> {
+        let needed = if self.is_connect_possible { Self::METHOD } else { Self::METHOD | Self::SCHEME | Self::PATH };
+        if self.part == Part::Head && self.pseudo & needed != needed {
+            self.refuse("pseudo field missing");
+        }
+        self.malformed
+    }
+}
+
+/// What is wrong with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// The message is malformed, and the library sees that by itself.
+    Malformed,
+    /// The library would end the connection.
+    Fatal,
+}
+
+impl Class {
+    /// Of the classes whose name must be replaced with their value: filler is no status.
+    fn name_len(self) -> usize {
+        match self {
+            Self::Method | Self::Status => 7,
+            _ => 0,
+        }
+    }
+
+    /// Checks a value; `None` when its Huffman code is invalid.
+    fn fault(self, text: &Text<'_>, scratch: &mut Vec<u8>) -> Option<Fault> {
+        let may_skip = !matches!(self, Self::Method | Self::Status | Self::Te | Self::Length | Self::Authority);
+        let ones = if self == Self::Path { NUMBER_SIGN } else { CONTROLS };
+        if may_skip && text.is_huffman && !has_run(text.bytes, ones) {
+            let is_empty_path = self == Self::Path && text.bytes.is_empty();
+            return Some(if is_empty_path { Fault::Malformed } else { Fault::None });
+        }
+        let value = text.plain(scratch)?;
+        Some(match self {
+            Self::Field | Self::Hop | Self::Broken if !is_value(value) => Fault::Fatal,
+            Self::Field | Self::Hop | Self::Broken => Fault::None,
+            Self::Te | Self::Length if !is_value(value) => Fault::Fatal,
+            Self::Te => malformed_unless(value == b"trailers"),
+            Self::Length => malformed_unless(!value.is_empty() && value.iter().all(u8::is_ascii_digit)),
+            Self::Method if http::Method::from_bytes(value).is_err() => Fault::Fatal,
+            Self::Status if http::StatusCode::from_bytes(value).is_err() => Fault::Fatal,
+            Self::Method | Self::Status => Fault::None,
+            Self::Path | Self::Authority | Self::Scheme | Self::Protocol if std::str::from_utf8(value).is_err() => {
+                Fault::Fatal
+            }
+            Self::Path => {
+                // The URI type would drop a fragment in silence.
+                let is_sound = value.iter().all(|b| !matches!(b, 0..=b' ' | b'#' | 0x7f));
+                malformed_unless(is_sound && !value.is_empty())
+            }
+            Self::Authority => malformed_unless(value.iter().all(|b| matches!(b, b'!'..=b'~'))),
+            Self::Scheme | Self::Protocol => malformed_unless(value.iter().all(|b| matches!(b, b'!'..=b'~'))),
+        })
+    }
+}
+
+fn malformed_unless(is_sound: bool) -> Fault {
+    if is_sound { Fault::None } else { Fault::Malformed }
+}
+
+/// What the library takes as a field value: any bytes but controls.
+fn is_value(value: &[u8]) -> bool {
+    // Without an early exit it becomes vector code.
+    value.iter().fold(true, |sound, b| sound & (*b >= b' ' || *b == b'\t') & (*b != 0x7f))
+}
+
+/// Lower-case token characters (RFC 9113 section 8.2.1).
+fn is_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.iter().all(|b| {
+            matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'^' | b'`' | b'|' | b'~')
+        })
+}
+
+fn class_of(name: &[u8]) -> Class {
+    match name {
+        b"te" => Class::Te,
+        b"content-length" => Class::Length,
+        b"connection" | b"transfer-encoding" | b"upgrade" | b"keep-alive" | b"proxy-connection" => Class::Hop,
+        b":method" => Class::Method,
+        b":scheme" => Class::Scheme,
+        b":path" => Class::Path,
+        b":authority" => Class::Authority,
+        b":protocol" => Class::Protocol,
+        b":status" => Class::Status,
+        name if is_name(name) => Class::Field,
+        _ => Class::Broken,
+    }
+}
+
+/// The classes of the static table (RFC 7541 appendix A), from index 1 on.
+const STATIC_CLASSES: [Class; STATIC] = {
+    let mut classes = [Class::Field; STATIC];
+    classes[0] = Class::Authority;
+    classes[1] = Class::Method;
+    classes[2] = Class::Method;
+    classes[3] = Class::Path;
+    classes[4] = Class::Path;
+    classes[5] = Class::Scheme;
+    classes[6] = Class::Scheme;
+    let mut index = 7;
+    while index < 14 {
+        classes[index] = Class::Status;
+        index += 1;
+    }
+    classes[27] = Class::Length;
+    classes[56] = Class::Hop;
+    classes
+};
+
+/// A string literal as it stands in the block.
+struct Text<'b> {
+    bytes: &'b [u8],
+    is_huffman: bool,
+}
+
+impl<'b> Text<'b> {
+    /// The text decoded; `None` when its Huffman code is invalid.
+    fn plain<'s>(&self, scratch: &'s mut Vec<u8>) -> Option<&'s [u8]>
+    where
+        'b: 's,
+    {
+        if !self.is_huffman {
+            return Some(self.bytes);
+        }
+        scratch.clear();
+        httlib_huffman::decode(self.bytes, scratch, DecoderSpeed::FiveBits).ok()?;
+        Some(scratch)
+    }
+}
+
+/// Ones at the start of the code of every control character, DEL and byte beyond ASCII (RFC 7541 appendix B); few others
+/// have as many.
+const CONTROLS: u32 = 10;
+/// The code of `#` begins with one less.
+const NUMBER_SIGN: u32 = 9;
+
+/// Whether Huffman-coded text holds a run of so many ones (8 to 10). Without one it holds none of the characters above,
+/// and need not be decoded to know that. A run may also come about between two harmless codes.
+fn has_run(text: &[u8], ones: u32) -> bool {
+    // Windows of 64 bits that overlap by 16.
+    for start in (0..text.len()).step_by(6) {
+        let mut window = [0; 8];
+        let part = &text[start..text.len().min(start + 8)];
+        window[..part.len()].copy_from_slice(part);
+        let one = u64::from_be_bytes(window);
+        let two = one & one << 1;
+        let four = two & two << 2;
+        let eight = four & four << 4;
+        if eight & four << (ones - 4) != 0 {
+            return true;
+        }
+    }
+    false
+}
+
+struct Cursor<'b> {
+    block: &'b [u8],
+    at: usize,
+}
+
+impl<'b> Cursor<'b> {
+    /// An integer with a prefix of `bits` (RFC 7541 section 5.1), of five bytes at most, as the library takes it.
+    fn integer(&mut self, bits: u8) -> Option<usize> {
+        let mask = (1 << bits) - 1;
+        let mut value = usize::from(self.byte()?) & mask;
+        if value < mask {
+            return Some(value);
+        }
+        for shift in [0, 7, 14, 21] {
+            let byte = self.byte()?;
+            value += usize::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn text(&mut self) -> Option<Text<'b>> {
+        let is_huffman = self.block.get(self.at)? & 0x80 != 0;
+        let len = self.integer(7)?;
+        let bytes = self.block.get(self.at..self.at.checked_add(len)?)?;
+        self.at += len;
+        Some(Text { bytes, is_huffman })
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let byte = *self.block.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+}
+
+#[cfg(test)]
+#[path = "hpack_tests.rs"]
+mod tests;

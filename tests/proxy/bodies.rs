@@ -37,18 +37,20 @@ fn pattern() -> Vec<u8> {
 /// Reads `size` bytes of a body that repeats the pattern; false when one differs.
 fn reads_pattern(connection: &mut Http1, size: u64) -> bool {
     let pattern = pattern();
+    let mut left = size;
     let mut at = 0;
-    while at < size {
+    while left > 0 {
         if connection.reader.buffer.is_empty() && !connection.reader.fill().unwrap_or(false) {
             return false;
         }
-        let have = (connection.reader.buffer.len() as u64).min(size - at);
-        for byte in connection.reader.buffer.drain(..usize::try_from(have).unwrap()) {
-            if byte != pattern[usize::try_from(at % MIB).unwrap()] {
-                return false;
-            }
-            at += 1;
+        let buffer = &mut connection.reader.buffer;
+        let have = buffer.len().min(pattern.len() - at).min(usize::try_from(left).unwrap());
+        if buffer[..have] != pattern[at..at + have] {
+            return false;
         }
+        buffer.drain(..have);
+        at = (at + have) % pattern.len();
+        left -= have as u64;
     }
     true
 }

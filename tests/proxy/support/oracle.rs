@@ -28,13 +28,15 @@ enum Framing {
     Tunnel,
 }
 
+const BARE_LF: &str = "a line that ends with a bare LF";
+
 fn check_head(head: &[u8]) -> Result<Framing, &'static str> {
-    let mut lines = head[..head.len() - 2].split_inclusive(|byte| *byte == b'\n');
+    let mut lines = head.split_inclusive(|byte| *byte == b'\n');
     let line = lines.next().ok_or("no request line")?;
-    check_request_line(line.strip_suffix(b"\r\n").unwrap_or(line))?;
+    check_request_line(line.strip_suffix(b"\r\n").ok_or(BARE_LF)?)?;
     let mut seen = Names::default();
     for line in lines {
-        check_field(line.strip_suffix(b"\r\n").unwrap_or(line), &mut seen)?;
+        check_field(line.strip_suffix(b"\r\n").ok_or(BARE_LF)?, &mut seen)?;
     }
     seen.framing()
 }

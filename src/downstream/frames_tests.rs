@@ -26,18 +26,23 @@ fn pass(inspector: &mut Inspector, bytes: &[u8], size: usize) -> Result<Vec<u8>,
     Ok(out)
 }
 
-fn sound() -> Vec<u8> {
+/// Three sound requests on streams from `stream` on.
+fn sound_from(stream: u32) -> Vec<u8> {
     let priority = [&[0, 0, 0, 0, 9], &GET[..]].concat();
     let padded = [&[2], &GET[..], &[0, 0]].concat();
     [
         frame(4, 0, 0, &[]),
-        frame(HEADERS, END_HEADERS, 1, &GET),
-        frame(0, END_STREAM, 1, b"a body, longer than a frame header"),
-        frame(HEADERS, END_HEADERS | END_STREAM | PRIORITY, 3, &priority),
-        frame(HEADERS, END_HEADERS | END_STREAM | PADDED, 5, &padded),
+        frame(HEADERS, END_HEADERS, stream, &GET),
+        frame(0, END_STREAM, stream, b"a body, longer than a frame header"),
+        frame(HEADERS, END_HEADERS | END_STREAM | PRIORITY, stream + 2, &priority),
+        frame(HEADERS, END_HEADERS | END_STREAM | PADDED, stream + 4, &padded),
         frame(8, 0, 0, &[0, 0, 0, 1]),
     ]
     .concat()
+}
+
+fn sound() -> Vec<u8> {
+    sound_from(1)
 }
 
 #[test]
@@ -65,11 +70,11 @@ fn upper_case(stream: u32, flags: u8) -> Vec<u8> {
 
 #[test]
 fn a_malformed_head_is_mended_and_told_and_the_next_passes() {
-    let bytes = [upper_case(1, END_HEADERS | END_STREAM), sound()].concat();
+    let bytes = [upper_case(1, END_HEADERS | END_STREAM), sound_from(3)].concat();
     for size in [1, 11, 4096] {
         let mut inspector = inspector();
         let poisoned = [&GET[..], b"\x00\x02te\x01x"].concat();
-        let expected = [frame(HEADERS, END_HEADERS | END_STREAM, 1, &poisoned), sound()].concat();
+        let expected = [frame(HEADERS, END_HEADERS | END_STREAM, 1, &poisoned), sound_from(3)].concat();
         assert_eq!(pass(&mut inspector, &bytes, size).unwrap(), expected, "{size}");
         let told = inspector.take_malformed();
         assert_eq!(told, [Malformed { stream: 1, why: "invalid field name" }]);
@@ -92,11 +97,11 @@ fn a_block_in_pieces_is_judged_whole() {
         frame(HEADERS, END_STREAM, 1, first),
         frame(CONTINUATION, 0, 1, &[]),
         frame(CONTINUATION, END_HEADERS, 1, second),
-        sound(),
+        sound_from(3),
     ]
     .concat();
     for size in [1, 20, 4096] {
-        let expected = [frame(HEADERS, END_STREAM | END_HEADERS, 1, &GET), sound()].concat();
+        let expected = [frame(HEADERS, END_STREAM | END_HEADERS, 1, &GET), sound_from(3)].concat();
         assert_eq!(pass(&mut inspector(), &bytes, size).unwrap(), expected, "{size}");
     }
 }

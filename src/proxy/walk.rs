@@ -220,11 +220,12 @@ fn upload(core: &Core, route: &Route, incoming: Incoming, live: &mut Live) -> Re
 async fn proxy(
     core: &Core,
     proxying: &Proxying,
-    parts: http::request::Parts,
+    mut parts: http::request::Parts,
     body: Body,
     expected: Option<upgrade::Expected>,
     live: &mut Live,
 ) -> Result<Response<Body>, Refused> {
+    frame_body(&mut parts, &body);
     let (body, progress) = RequestBody::new(body);
     let request = Request::from_parts(parts, body);
     let reach = Reach { locals: &core.locals, deadlines: &core.deadlines };
@@ -240,6 +241,14 @@ async fn proxy(
     headers::strip_response_hop_by_hop(&mut parts.headers);
     parts.version = Version::HTTP_11;
     Ok(Response::from_parts(parts, Body::stream(body)))
+}
+
+/// The client library sends no body of unknown length with GET and HEAD unless it is told to.
+fn frame_body(parts: &mut http::request::Parts, body: &Body) {
+    let is_rare = parts.method == Method::GET || parts.method == Method::HEAD;
+    if is_rare && !body.is_end_stream() && body.size_hint().exact().is_none() {
+        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }
 
 fn respond(status: StatusCode, content_type: Option<&HeaderValue>, text: &bytes::Bytes) -> Response<Body> {

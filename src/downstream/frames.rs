@@ -1,9 +1,12 @@
 //! [`Inspector`]: walks the frames of an HTTP/2 client before the library sees them (RFC 9113 section 4.1).
 //!
 //! It counts them for the [`FrameMeter`], and lets the [`Follower`] read every header block. Whatever is sound passes
-//! in place; a header block is held back until it is whole, and handed on rewritten when it is malformed. When the
-//! bytes follow no protocol any more the inspector steps aside: the library refuses them better.
+//! in place; a header block is held back until it is whole, and handed on rewritten when it is malformed. Where the
+//! library has the wrong code for a broken connection, it is ended here; for what else follows no protocol the
+//! inspector steps aside.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +19,10 @@ use super::wire::{Limits, Malformed};
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
 
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 1;
@@ -33,6 +39,12 @@ pub struct Inspector {
     preface_left: usize,
     payload_left: usize,
     last_stream: u32,
+    /// Streams whose request has not ended; the oldest are forgotten when they are too many.
+    open: VecDeque<u32>,
+    /// Streams that the client jumped over once: they were never open.
+    gap: Range<u32>,
+    /// What is neither open nor in the gap is known to have ended.
+    is_sure: bool,
     /// Request heads that went on to the library unchanged.
     heads: u64,
     meter: FrameMeter,
@@ -48,6 +60,31 @@ pub struct Inspector {
     /// Header blocks are no longer followed.
     is_aside: bool,
     malformed: Vec<Malformed>,
+}
+
+/// Why a connection is ended, with the code for GOAWAY (RFC 9113 section 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub code: Code,
+    pub why: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    FlowControl = 3,
+    StreamClosed = 5,
+    FrameSize = 6,
+    Compression = 9,
+    EnhanceYourCalm = 0xb,
+}
+
+/// RFC 9113 section 5.1, half-closed (remote) and closed.
+const ENDED: Cut = Cut { code: Code::StreamClosed, why: "frame on a stream that its sender had ended" };
+
+impl Cut {
+    fn flood(why: &'static str) -> Self {
+        Self { code: Code::EnhanceYourCalm, why }
+    }
 }
 
 enum Step {
@@ -92,6 +129,9 @@ impl Inspector {
             preface_left: PREFACE,
             payload_left: 0,
             last_stream: 0,
+            open: VecDeque::new(),
+            gap: 0..0,
+            is_sure: true,
             heads: 0,
             meter: FrameMeter::default(),
             follower: Follower::default(),
@@ -107,8 +147,8 @@ impl Inspector {
     /// Judges bytes that came while nothing was held; gives how many may go on in place. The others were taken.
     ///
     /// # Errors
-    /// Names the flood that ends the connection.
-    pub fn on_read(&mut self, bytes: &[u8]) -> Result<usize, &'static str> {
+    /// The client floods or breaks the framing: the connection must end.
+    pub fn on_read(&mut self, bytes: &[u8]) -> Result<usize, Cut> {
         let mut at = self.skip(bytes.len());
         while at < bytes.len() {
             match self.step(&bytes[at..])? {
@@ -129,8 +169,8 @@ impl Inspector {
     /// Judges further bytes while something is held or ready.
     ///
     /// # Errors
-    /// Names the flood that ends the connection.
-    pub fn on_more(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
+    /// The client floods or breaks the framing: the connection must end.
+    pub fn on_more(&mut self, bytes: &[u8]) -> Result<(), Cut> {
         let mut pending = std::mem::take(&mut self.pending);
         pending.extend_from_slice(bytes);
         loop {
@@ -190,10 +230,10 @@ impl Inspector {
         self.meter.on_progress(progress);
     }
 
-    /// A GOAWAY frame with ENHANCE_YOUR_CALM (RFC 9113 sections 6.8 and 7) for the last stream seen.
-    pub fn goaway(&self) -> [u8; 17] {
+    /// A GOAWAY frame for the last stream seen (RFC 9113 section 6.8).
+    pub fn goaway(&self, code: Code) -> [u8; 17] {
         let [a, b, c, d] = self.last_stream.to_be_bytes();
-        [0, 0, 8, 7, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, 0x0b]
+        [0, 0, 8, 7, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, code as u8]
     }
 
     /// Passes the rest of the preface or of a payload.
@@ -206,10 +246,21 @@ impl Inspector {
     }
 
     /// Judges the frame (for a header block: the frames) at the start of `bytes`.
-    fn step(&mut self, bytes: &[u8]) -> Result<Step, &'static str> {
+    fn step(&mut self, bytes: &[u8]) -> Result<Step, Cut> {
         let Some(head) = Head::of(bytes) else { return Ok(Step::Hold) };
         if head.kind == HEADERS && !self.is_aside {
             return self.block(bytes);
+        }
+        check_size(head)?;
+        if head.kind == SETTINGS && !self.is_aside && head.length <= self.limits.h2.max_frame as usize {
+            let Some(payload) = bytes.get(HEADER..HEADER + head.length) else { return Ok(Step::Hold) };
+            check_settings(payload)?;
+        }
+        match head.kind {
+            DATA if self.has_ended(head.stream) => return Err(ENDED),
+            DATA if head.flags & END_STREAM != 0 => self.close(head.stream),
+            RST_STREAM => self.close(head.stream),
+            _ => {}
         }
         if let Some(kind) = Kind::of(head.kind, head.flags, head.length as u32) {
             self.count(kind)?;
@@ -223,12 +274,12 @@ impl Inspector {
         Step::Pass(passed)
     }
 
-    fn count(&mut self, kind: Kind) -> Result<(), &'static str> {
-        self.meter.count(kind, &self.limits.h2, Instant::now())
+    fn count(&mut self, kind: Kind) -> Result<(), Cut> {
+        self.meter.count(kind, &self.limits.h2, Instant::now()).map_err(Cut::flood)
     }
 
     /// Judges HEADERS with its CONTINUATIONs (RFC 9113 section 6.10).
-    fn block(&mut self, bytes: &[u8]) -> Result<Step, &'static str> {
+    fn block(&mut self, bytes: &[u8]) -> Result<Step, Cut> {
         let Some(first) = Head::of(bytes) else { return Ok(Step::Hold) };
         loop {
             let Some(head) = Head::of(&bytes[self.walked..]) else { return Ok(Step::Hold) };
@@ -239,7 +290,7 @@ impl Inspector {
             }
             let end = self.walked + HEADER + head.length;
             if end > self.max_block() {
-                return Err("header block too large");
+                return Err(Cut::flood("header block too large"));
             }
             if bytes.len() < end {
                 return Ok(Step::Hold);
@@ -251,7 +302,7 @@ impl Inspector {
                 return self.whole(&bytes[..end], first);
             }
             if self.continuations > self.limits.h2.max_continuations {
-                return Err("CONTINUATION flood");
+                return Err(Cut::flood("CONTINUATION flood"));
             }
         }
     }
@@ -261,7 +312,7 @@ impl Inspector {
         self.limits.max_header_size.saturating_mul(4).max(4 * SMALLEST_MAX_FRAME)
     }
 
-    fn whole(&mut self, frames: &[u8], first: Head) -> Result<Step, &'static str> {
+    fn whole(&mut self, frames: &[u8], first: Head) -> Result<Step, Cut> {
         let Some(opening) = Opening::of(&frames[HEADER..HEADER + first.length], first) else {
             return Ok(self.step_aside(frames));
         };
@@ -274,9 +325,12 @@ impl Inspector {
             joined = opening.fragment.iter().copied().chain(rest).collect();
             &joined
         };
-        let part = if first.stream > self.last_stream { Part::Head } else { Part::Trailers };
-        self.last_stream = self.last_stream.max(first.stream);
-        let Ok(found) = self.follower.read(block, part) else { return Ok(self.step_aside(frames)) };
+        if self.has_ended(first.stream) {
+            return Err(ENDED);
+        }
+        let part = self.part(first);
+        let unreadable = |_| Cut { code: Code::Compression, why: "header block cannot be decoded" };
+        let found = self.follower.read(block, part).map_err(unreadable)?;
         let why = found.or(opening.is_own_parent.then_some("stream depends on itself"));
         let Some(why) = why else {
             self.heads += u64::from(part == Part::Head);
@@ -287,9 +341,58 @@ impl Inspector {
             self.malformed.push(Malformed { stream: first.stream, why });
         }
         let mut mended = BytesMut::with_capacity(block.len() + 32);
-        self.follower.mend(block, &mut mended);
+        self.follower.mend(block, part, &mut mended);
         put_block(first, &mended, &mut self.ready);
         Ok(Step::Replaced(frames.len()))
+    }
+
+    /// What a block is, and what its END_STREAM does to its stream.
+    fn part(&mut self, first: Head) -> Part {
+        let is_end = first.flags & END_STREAM != 0;
+        if first.stream > self.last_stream {
+            self.see_gap(first.stream);
+            self.last_stream = first.stream;
+            if !is_end {
+                self.open(first.stream);
+            }
+            return Part::Head;
+        }
+        if !self.open.contains(&first.stream) {
+            return Part::Stray;
+        }
+        if is_end {
+            self.close(first.stream);
+        }
+        Part::Trailers
+    }
+
+    fn see_gap(&mut self, stream: u32) {
+        let next = (self.last_stream + 1) | 1;
+        if stream > next {
+            self.is_sure &= self.gap.is_empty();
+            self.gap = next..stream;
+        }
+    }
+
+    /// The client has ended this stream itself, and must know.
+    fn has_ended(&self, stream: u32) -> bool {
+        let was_open = stream % 2 == 1 && stream <= self.last_stream && !self.gap.contains(&stream);
+        was_open && self.is_sure && !self.is_aside && !self.open.contains(&stream)
+    }
+
+    fn open(&mut self, stream: u32) {
+        if self.open.len() >= 2 * self.limits.h2.max_streams as usize {
+            // Streams that we have reset stay in the list when the client lets them rest.
+            self.open.pop_front();
+            self.is_sure = false;
+        }
+        self.open.push_back(stream);
+    }
+
+    fn close(&mut self, stream: u32) {
+        if let Some(at) = self.open.iter().position(|open| *open == stream) {
+            self.open.remove(at);
+        }
     }
 
     /// The library allows few CONTINUATIONs: a block in many pieces goes on in whole ones.
@@ -307,6 +410,28 @@ impl Inspector {
         let size = Head::of(bytes).map_or(bytes.len(), |head| HEADER + head.length);
         self.pass(bytes, size)
     }
+}
+
+/// The sizes that frames of a kind always have (RFC 9113 section 6).
+fn check_size(head: Head) -> Result<(), Cut> {
+    const ACK: u8 = 1;
+    let is_right = match head.kind {
+        2 => head.length == 5,
+        RST_STREAM | 8 => head.length == 4,
+        SETTINGS if head.flags & ACK != 0 => head.length == 0,
+        SETTINGS => head.length.is_multiple_of(6),
+        6 => head.length == 8,
+        _ => true,
+    };
+    let wrong = Cut { code: Code::FrameSize, why: "frame of a wrong size" };
+    if is_right { Ok(()) } else { Err(wrong) }
+}
+
+/// SETTINGS_INITIAL_WINDOW_SIZE has a code of its own for what is too large (RFC 9113 section 6.5.2).
+fn check_settings(payload: &[u8]) -> Result<(), Cut> {
+    let is_window_too_large = |setting: &[u8]| setting.starts_with(&[0, 4]) && setting[2] & 0x80 != 0;
+    let wrong = Cut { code: Code::FlowControl, why: "initial window too large" };
+    if payload.chunks_exact(6).any(is_window_too_large) { Err(wrong) } else { Ok(()) }
 }
 
 /// Writes a header block as frames of the size that everybody takes, without padding and priority.

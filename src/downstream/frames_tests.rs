@@ -14,7 +14,7 @@ fn inspector() -> Inspector {
 }
 
 /// Everything that goes on to the library when `bytes` come in pieces of `size`.
-fn pass(inspector: &mut Inspector, bytes: &[u8], size: usize) -> Result<Vec<u8>, &'static str> {
+fn pass(inspector: &mut Inspector, bytes: &[u8], size: usize) -> Result<Vec<u8>, Cut> {
     let mut out = Vec::new();
     for piece in bytes.chunks(size) {
         match inspector.is_holding() {
@@ -113,7 +113,7 @@ fn too_many_pieces_are_a_flood() {
         bytes.extend(frame(CONTINUATION, 0, 1, &[]));
     }
     for size in [1, 4096] {
-        assert_eq!(pass(&mut inspector(), &bytes, size), Err("CONTINUATION flood"));
+        assert_eq!(pass(&mut inspector(), &bytes, size), Err(Cut::flood("CONTINUATION flood")));
     }
 }
 
@@ -121,22 +121,21 @@ fn too_many_pieces_are_a_flood() {
 fn a_block_without_end_is_a_flood() {
     let piece = frame(CONTINUATION, 0, 1, &[0x90; SMALLEST_MAX_FRAME]);
     let bytes = [frame(HEADERS, 0, 1, &GET), piece.repeat(12)].concat();
-    assert_eq!(pass(&mut inspector(), &bytes, 4096), Err("header block too large"));
+    assert_eq!(pass(&mut inspector(), &bytes, 4096), Err(Cut::flood("header block too large")));
 }
 
 #[test]
 fn malformed_requests_without_end_are_a_flood() {
     let bytes: Vec<u8> = (0..200).flat_map(|n| upper_case(2 * n + 1, END_HEADERS | END_STREAM)).collect();
-    assert_eq!(pass(&mut inspector(), &bytes, 4096), Err("flood of malformed requests"));
+    assert_eq!(pass(&mut inspector(), &bytes, 4096), Err(Cut::flood("flood of malformed requests")));
 }
 
 #[test]
 fn steps_aside_from_what_is_no_protocol() {
-    let broken: [Vec<u8>; 5] = [
+    let broken: [Vec<u8>; 4] = [
         [frame(HEADERS, 0, 1, &GET), frame(0, 0, 1, b"data")].concat(),
         [frame(HEADERS, 0, 1, &GET), frame(CONTINUATION, END_HEADERS, 3, &[])].concat(),
         frame(HEADERS, END_HEADERS | PADDED, 1, &[200, 0x82]),
-        frame(HEADERS, END_HEADERS, 1, &[0x80]),
         frame(HEADERS, END_HEADERS, 1, &[0; SMALLEST_MAX_FRAME + 1]),
     ];
     for bytes in broken {
@@ -146,6 +145,60 @@ fn steps_aside_from_what_is_no_protocol() {
             assert_eq!(pass(&mut inspector, &upper_case(7, END_HEADERS), size).unwrap(), upper_case(7, END_HEADERS));
         }
     }
+}
+
+#[test]
+fn ends_the_connection_with_the_right_code() {
+    let wrong = [
+        (frame(HEADERS, END_HEADERS, 1, &[0x80]), Code::Compression),
+        (frame(2, 0, 1, &[0; 4]), Code::FrameSize),
+        (frame(RST_STREAM, 0, 1, &[0; 5]), Code::FrameSize),
+        (frame(SETTINGS, 0, 0, &[0; 7]), Code::FrameSize),
+        (frame(SETTINGS, 1, 0, &[0; 6]), Code::FrameSize),
+        (frame(6, 0, 0, &[0; 7]), Code::FrameSize),
+        (frame(8, 0, 0, &[0; 3]), Code::FrameSize),
+        (frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0, 0, 4, 0x80, 0, 0, 0]), Code::FlowControl),
+    ];
+    for (bytes, code) in wrong {
+        for size in [1, 4096] {
+            let cut = pass(&mut inspector(), &bytes, size).map_err(|cut| cut.code);
+            assert_eq!(cut, Err(code), "{bytes:?}");
+        }
+    }
+}
+
+#[test]
+fn trailers_belong_to_a_stream_that_is_open() {
+    let head = frame(HEADERS, END_HEADERS, 1, &GET);
+    let trailers = frame(HEADERS, END_HEADERS | END_STREAM, 1, &GET);
+    let mut open = inspector();
+    pass(&mut open, &head, 4096).unwrap();
+    assert_ne!(pass(&mut open, &trailers, 4096).unwrap(), trailers, "they hold pseudo fields");
+    for end in [frame(DATA, END_STREAM, 1, b""), frame(RST_STREAM, 0, 1, &[0; 4])] {
+        for late in [&trailers, &frame(DATA, 0, 1, b"late")] {
+            let bytes = [&head[..], &end, late].concat();
+            assert_eq!(pass(&mut inspector(), &bytes, 4096), Err(ENDED));
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_was_never_open_has_not_ended() {
+    let late = frame(HEADERS, END_HEADERS | END_STREAM, 3, &GET);
+    let bytes = [sound_from(5), late].concat();
+    assert_eq!(pass(&mut inspector(), &bytes, 4096).unwrap(), bytes, "the library refuses it");
+}
+
+#[test]
+fn streams_that_were_forgotten_are_left_to_the_library() {
+    let mut inspector = inspector();
+    for n in 0..1_000 {
+        let bytes = frame(HEADERS, END_HEADERS, 2 * n + 1, &GET);
+        assert_eq!(pass(&mut inspector, &bytes, 4096).unwrap(), bytes);
+    }
+    assert!(inspector.open.len() < 1_000);
+    let late = frame(DATA, 0, 1, b"late");
+    assert_eq!(pass(&mut inspector, &late, 4096).unwrap(), late);
 }
 
 #[test]

@@ -148,8 +148,8 @@ fn tell_unhandled<H: Handler>(wire: &Rc<Wire>, handler: &H) {
 fn tell_if_hostile<H: Handler>(wire: &Rc<Wire>, handler: &H, error: &hyper::Error) {
     use std::error::Error;
     let source = error.source().map(ToString::to_string).unwrap_or_default();
-    let is_flood = source.contains("flood") || source.contains("ENHANCE_YOUR_CALM");
-    if is_flood || wire.connection.requests.get() == 0 {
+    let is_cut = wire.cut.get().is_some() || source.contains("ENHANCE_YOUR_CALM");
+    if is_cut || wire.connection.requests.get() == 0 {
         handler.refused(Refusal {
             wire: Rc::clone(wire),
             why: Why::Flood,

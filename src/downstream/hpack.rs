@@ -23,11 +23,14 @@ const KEPT: usize = 512;
 /// A field that makes the library refuse its stream, and nothing but its stream.
 const POISON: &[u8] = b"\x00\x02te\x01x";
 
-/// Which block is read: trailers know no pseudo fields.
+/// Which block is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     Head,
+    /// They know no pseudo fields.
     Trailers,
+    /// For a stream that takes none: the library refuses it whatever it holds.
+    Stray,
 }
 
 /// What a field is, as far as it matters here.
@@ -106,11 +109,12 @@ impl Follower {
         if self.scratch.capacity() > KEPT {
             self.scratch = Vec::new();
         }
-        Ok(walk.verdict())
+        let verdict = walk.verdict();
+        Ok(if part == Part::Stray && self.repairs.is_empty() { None } else { verdict })
     }
 
     /// Writes the block that was just read without its unsound fields, and so that the library refuses its message.
-    pub fn mend(&mut self, block: &[u8], out: &mut BytesMut) {
+    pub fn mend(&mut self, block: &[u8], part: Part, out: &mut BytesMut) {
         let mut from = 0;
         for repair in self.repairs.drain(..) {
             out.put_slice(&block[from..repair.at.start]);
@@ -120,7 +124,9 @@ impl Follower {
             }
         }
         out.put_slice(&block[from..]);
-        out.put_slice(POISON);
+        if part != Part::Stray {
+            out.put_slice(POISON);
+        }
     }
 
     fn representation(&mut self, cursor: &mut Cursor<'_>, walk: &mut Walk) -> Option<()> {
@@ -129,7 +135,9 @@ impl Follower {
             0x80.. => {
                 let index = cursor.integer(7)?;
                 walk.see(self.entry(index)?);
-                walk.is_connect_possible &= index != 2 && index != 3;
+                if index == 2 || index == 3 {
+                    walk.method = Method::Ordinary;
+                }
                 Some(())
             }
             0x40.. => self.literal(cursor, walk, 6),
@@ -165,7 +173,7 @@ impl Follower {
         let text = cursor.text()?;
         let fault = class.fault(&text, &mut self.scratch)?;
         if class == Class::Method {
-            walk.is_connect_possible = text.plain(&mut self.scratch)? == b"CONNECT";
+            walk.method = Method::of(text.plain(&mut self.scratch)?);
         }
         let is_inserted = bits == 6;
         // The library's entry for a broken name is sound by itself: only a broken new name needs repair.
@@ -219,13 +227,35 @@ fn put_length(out: &mut BytesMut, length: usize) {
     out.put_u8(rest as u8);
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    Connect,
+    Ordinary,
+    Unknown,
+}
+
+impl Method {
+    fn of(text: &[u8]) -> Self {
+        if text == b"CONNECT" { Self::Connect } else { Self::Ordinary }
+    }
+
+    /// Pseudo fields without which a message of this method is malformed (RFC 9113 sections 8.3.1 and 8.5).
+    fn needs(self) -> u8 {
+        match self {
+            Self::Connect => Walk::METHOD | Walk::AUTHORITY,
+            Self::Ordinary => Walk::METHOD | Walk::SCHEME | Walk::PATH,
+            Self::Unknown => Walk::METHOD,
+        }
+    }
+}
+
 /// What was seen of one message.
 struct Walk {
     part: Part,
     pseudo: u8,
     is_field_seen: bool,
-    /// The method was written out, so it may be CONNECT, which has neither scheme nor path.
-    is_connect_possible: bool,
+    /// What an index stands for is known of GET and POST only.
+    method: Method,
     malformed: Option<&'static str>,
 }
 
@@ -233,9 +263,10 @@ impl Walk {
     const METHOD: u8 = 1 << (Class::Method as u8 - Class::Method as u8);
     const SCHEME: u8 = 1 << (Class::Scheme as u8 - Class::Method as u8);
     const PATH: u8 = 1 << (Class::Path as u8 - Class::Method as u8);
+    const AUTHORITY: u8 = 1 << (Class::Authority as u8 - Class::Method as u8);
 
     fn new(part: Part) -> Self {
-        Self { part, pseudo: 0, is_field_seen: false, is_connect_possible: true, malformed: None }
+        Self { part, pseudo: 0, is_field_seen: false, method: Method::Unknown, malformed: None }
     }
 
     fn see(&mut self, entry: Entry) {
@@ -269,9 +300,12 @@ impl Walk {
     }
 
     fn verdict(mut self) -> Option<&'static str> {
-        let needed = if self.is_connect_possible { Self::METHOD } else { Self::METHOD | Self::SCHEME | Self::PATH };
+        let needed = self.method.needs();
         if self.part == Part::Head && self.pseudo & needed != needed {
             self.refuse("pseudo field missing");
+        }
+        if self.method == Method::Connect && self.pseudo != needed {
+            self.refuse("CONNECT with scheme or path");
         }
         self.malformed
     }
@@ -300,14 +334,14 @@ impl Class {
     fn fault(self, text: &Text<'_>, scratch: &mut Vec<u8>) -> Option<Fault> {
         let may_skip = !matches!(self, Self::Method | Self::Status | Self::Te | Self::Length | Self::Authority);
         let ones = if self == Self::Path { NUMBER_SIGN } else { CONTROLS };
-        if may_skip && text.is_huffman && !has_run(text.bytes, ones) {
+        if may_skip && text.is_huffman && !has_run(text.bytes, ones) && !has_outer_space(text.bytes) {
             let is_empty_path = self == Self::Path && text.bytes.is_empty();
             return Some(if is_empty_path { Fault::Malformed } else { Fault::None });
         }
         let value = text.plain(scratch)?;
         Some(match self {
             Self::Field | Self::Hop | Self::Broken if !is_value(value) => Fault::Fatal,
-            Self::Field | Self::Hop | Self::Broken => Fault::None,
+            Self::Field | Self::Hop | Self::Broken => malformed_unless(!is_padded(value)),
             Self::Te | Self::Length if !is_value(value) => Fault::Fatal,
             Self::Te => malformed_unless(value == b"trailers"),
             Self::Length => malformed_unless(!value.is_empty() && value.iter().all(u8::is_ascii_digit)),
@@ -336,6 +370,11 @@ fn malformed_unless(is_sound: bool) -> Fault {
 fn is_value(value: &[u8]) -> bool {
     // Without an early exit it becomes vector code.
     value.iter().fold(true, |sound, b| sound & (*b >= b' ' || *b == b'\t') & (*b != 0x7f))
+}
+
+/// White space around a value (RFC 9113 section 8.2.1).
+fn is_padded(value: &[u8]) -> bool {
+    matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
 }
 
 /// Lower-case token characters (RFC 9113 section 8.2.1).
@@ -426,6 +465,16 @@ fn has_run(text: &[u8], ones: u32) -> bool {
         }
     }
     false
+}
+
+/// Whether Huffman-coded text may begin or end with a space; a tab has a long code.
+fn has_outer_space(text: &[u8]) -> bool {
+    const SPACE: u32 = 0b01_0100;
+    let Some(first) = text.first() else { return false };
+    let end = text.iter().rev().take(2).rev().fold(0, |end, b| end << 8 | u32::from(*b));
+    // The code of a space ends with a zero, so every one behind it is padding.
+    let is_last = (end >> end.trailing_ones()) & 0x3f == SPACE;
+    is_last || u32::from(first >> 2) == SPACE
 }
 
 struct Cursor<'b> {

@@ -48,7 +48,8 @@ fn names_and_values_are_judged_as_the_library_judges_them() {
     for byte in 0..=u8::MAX {
         for is_huffman in [false, true] {
             let name = [b'a', byte, b'a'];
-            let taken = library_takes((&name, b"v"));
+            // A quotation mark is no token character (RFC 9110 section 5.6.2).
+            let taken = library_takes((&name, b"v")) && byte != b'"';
             assert_eq!(head(&with((&name, b"v"), is_huffman)), Ok((!taken).then_some("invalid field name")));
             let value = [b'a', byte, b'a'];
             let taken = library_takes((b"x", &value));
@@ -69,6 +70,18 @@ fn undecoded_text_hides_nothing_unsound() {
     let mut coded = Vec::new();
     encode(b"/api/v1/things?id=17&name=a-b_c.d~e", &mut coded).unwrap();
     assert!(!has_run(&coded[..8], CONTROLS), "plain text is not even decoded");
+}
+
+#[test]
+fn white_space_around_a_value_is_refused() {
+    for is_huffman in [false, true] {
+        for value in [" a", "a ", "\ta", "a\t", " ", "aaaaaaa ", "8 ", "a, b, c "] {
+            let found = head(&with((b"x", value.as_bytes()), is_huffman));
+            assert_eq!(found, Ok(Some("invalid field value")), "{value:?}");
+        }
+        assert_eq!(head(&with((b"x", b"a b"), is_huffman)), Ok(None));
+        assert_eq!(head(&with((b"x", b""), is_huffman)), Ok(None));
+    }
 }
 
 #[test]
@@ -98,6 +111,8 @@ fn pseudo_fields_come_once_and_first() {
     assert_eq!(head(&[0x82, 0x84, 0x86, 0x88]), Ok(Some(":status in a request")));
     let connect = [literal(0, (b":method", b"CONNECT"), false), literal(0, (b":authority", b"a:1"), true)].concat();
     assert_eq!(head(&connect), Ok(None));
+    assert_eq!(head(&connect[..17]), Ok(Some("pseudo field missing")));
+    assert_eq!(head(&[&connect[..], &[0x86]].concat()), Ok(Some("CONNECT with scheme or path")));
 }
 
 #[test]
@@ -156,7 +171,7 @@ fn a_mended_block_is_sound_but_for_its_poison_and_keeps_the_sizes() {
     .concat();
     assert!(matches!(follower.read(&block, Part::Head), Ok(Some(_))));
     let mut mended = BytesMut::new();
-    follower.mend(&block, &mut mended);
+    follower.mend(&block, Part::Head, &mut mended);
     let expected = [
         GET.to_vec(),
         literal(0x40, (b"xxxxxxx", b"xxx"), false),
@@ -183,7 +198,7 @@ proptest! {
         let mut follower = Follower::default();
         if let Ok(Some(_)) = follower.read(&block, Part::Head) {
             let mut mended = BytesMut::new();
-            follower.mend(&block, &mut mended);
+            follower.mend(&block, Part::Head, &mut mended);
             // What was mended once needs no second repair.
             let mut again = Follower::default();
             prop_assert!(again.read(&mended, Part::Head).is_ok());

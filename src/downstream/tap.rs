@@ -11,7 +11,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::Inspector;
+use super::frames::{Code, Cut, Inspector};
 use super::wire::{Phase, Wire};
 
 /// A transport that can tell when it becomes readable without reading: what a parked connection waits for.
@@ -126,7 +126,7 @@ impl<S: Socket> Tap<S> {
             match judged {
                 Ok(0) => {}
                 Ok(_) => return Poll::Ready(Ok(())),
-                Err(flood) => return Poll::Ready(self.refuse_flood(cx, flood)),
+                Err(cut) => return Poll::Ready(self.cut(cx, cut)),
             }
         }
     }
@@ -134,8 +134,8 @@ impl<S: Socket> Tap<S> {
     /// Lets the inspector judge, and tells the connection what it found.
     fn judge(
         &mut self,
-        on_bytes: impl FnOnce(&mut Inspector) -> Result<usize, &'static str>,
-    ) -> Result<usize, &'static str> {
+        on_bytes: impl FnOnce(&mut Inspector) -> Result<usize, Cut>,
+    ) -> Result<usize, Cut> {
         let Some(inspector) = &mut self.inspector else { return Ok(0) };
         inspector.on_progress(self.wire.progress.get());
         let judged = on_bytes(inspector);
@@ -146,16 +146,19 @@ impl<S: Socket> Tap<S> {
         judged
     }
 
-    /// Tells a flooding client why (GOAWAY, best effort) and breaks the connection.
-    fn refuse_flood(&mut self, cx: &mut Context<'_>, name: &'static str) -> io::Result<()> {
+    /// Tells the client why (GOAWAY, best effort) and breaks the connection.
+    fn cut(&mut self, cx: &mut Context<'_>, cut: Cut) -> io::Result<()> {
         if self.is_write_whole
             && let Some(inspector) = &self.inspector
         {
-            let goaway = inspector.goaway();
+            let goaway = inspector.goaway(cut.code);
             let _ = Pin::new(&mut self.socket).poll_write(cx, &goaway);
             let _ = Pin::new(&mut self.socket).poll_flush(cx);
         }
-        Err(io::Error::new(io::ErrorKind::QuotaExceeded, name))
+        self.wire.cut.set(Some(cut.why));
+        let is_flood = cut.code == Code::EnhanceYourCalm;
+        let kind = if is_flood { io::ErrorKind::QuotaExceeded } else { io::ErrorKind::InvalidData };
+        Err(io::Error::new(kind, cut.why))
     }
 
     fn on_write(&mut self, written: Poll<io::Result<usize>>, given: usize) -> Poll<io::Result<usize>> {

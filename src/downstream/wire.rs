@@ -118,6 +118,8 @@ pub struct Wire {
     pub head: RefCell<HeadTracker>,
     /// HTTP/2 requests that were refused and not yet told.
     pub malformed: RefCell<Vec<Malformed>>,
+    /// Why the HTTP/2 connection was ended below the library.
+    pub cut: Cell<Option<&'static str>>,
     /// HTTP/2 request heads that went to the library, so far.
     pub heads: Cell<u64>,
     /// Answers that are complete but not yet flushed (HTTP/1).
@@ -153,6 +155,7 @@ impl Wire {
             first_byte: Cell::new(None),
             head: RefCell::default(),
             malformed: RefCell::default(),
+            cut: Cell::new(None),
             heads: Cell::new(0),
             endings: RefCell::default(),
             tunnel: RefCell::default(),

@@ -7,7 +7,7 @@
 //!
 //! The follower keeps no table of its own, only the class of each inserted entry: an index counts back from the newest
 //! entry, whatever was evicted meanwhile. Huffman-coded text is decoded only when it may hold something unsound, see
-//! [`has_run`].
+//! [`has_suspicious_bits`].
 
 use std::ops::Range;
 
@@ -17,6 +17,8 @@ use httlib_huffman::DecoderSpeed;
 /// Entries of 32 bytes and more that fit in the default dynamic table of 4,096 bytes (RFC 7541 section 4.1).
 const ENTRIES: usize = 128;
 const STATIC: usize = 61;
+/// The first bit of an indexed field (RFC 7541 section 6.1).
+const INDEXED: u8 = 0x80;
 /// Bytes of the decoding buffer that an idle connection keeps.
 const KEPT: usize = 512;
 
@@ -103,8 +105,16 @@ impl Follower {
         self.repairs.clear();
         let mut walk = Walk::new(part);
         let mut cursor = Cursor { block, at: 0 };
-        while cursor.at < block.len() {
-            self.representation(&mut cursor, &mut walk).ok_or(Unreadable)?;
+        while let Some(&first) = block.get(cursor.at) {
+            // Nearly every field of nearly every request: an index of one byte.
+            if (INDEXED | 1..0xff).contains(&first)
+                && let Some(entry) = self.entry(usize::from(first ^ INDEXED))
+            {
+                cursor.at += 1;
+                walk.see_indexed(usize::from(first ^ INDEXED), entry);
+                continue;
+            }
+            self.representation(first, &mut cursor, &mut walk).ok_or(Unreadable)?;
         }
         if self.scratch.capacity() > KEPT {
             self.scratch = Vec::new();
@@ -129,15 +139,11 @@ impl Follower {
         }
     }
 
-    fn representation(&mut self, cursor: &mut Cursor<'_>, walk: &mut Walk) -> Option<()> {
-        let first = *cursor.block.get(cursor.at)?;
+    fn representation(&mut self, first: u8, cursor: &mut Cursor<'_>, walk: &mut Walk) -> Option<()> {
         match first {
-            0x80.. => {
+            INDEXED.. => {
                 let index = cursor.integer(7)?;
-                walk.see(self.entry(index)?);
-                if index == 2 || index == 3 {
-                    walk.method = Method::Ordinary;
-                }
+                walk.see_indexed(index, self.entry(index)?);
                 Some(())
             }
             0x40.. => self.literal(cursor, walk, 6),
@@ -146,6 +152,7 @@ impl Follower {
         }
     }
 
+    #[inline]
     fn entry(&self, index: usize) -> Option<Entry> {
         match index.checked_sub(1)? {
             position @ 0..STATIC => Some(Entry { class: STATIC_CLASSES[position], is_sound: true }),
@@ -269,7 +276,23 @@ impl Walk {
         Self { part, pseudo: 0, is_field_seen: false, method: Method::Unknown, malformed: None }
     }
 
+    #[inline]
+    fn see_indexed(&mut self, index: usize, entry: Entry) {
+        if index == 2 || index == 3 {
+            self.method = Method::Ordinary;
+        }
+        self.see(entry);
+    }
+
+    #[inline]
     fn see(&mut self, entry: Entry) {
+        match entry {
+            Entry { class: Class::Field, is_sound: true } => self.is_field_seen = true,
+            special => self.see_special(special),
+        }
+    }
+
+    fn see_special(&mut self, entry: Entry) {
         if !entry.is_sound {
             self.malformed.get_or_insert("invalid field value");
         }
@@ -333,8 +356,7 @@ impl Class {
     /// Checks a value; `None` when its Huffman code is invalid.
     fn fault(self, text: &Text<'_>, scratch: &mut Vec<u8>) -> Option<Fault> {
         let may_skip = !matches!(self, Self::Method | Self::Status | Self::Te | Self::Length | Self::Authority);
-        let ones = if self == Self::Path { NUMBER_SIGN } else { CONTROLS };
-        if may_skip && text.is_huffman && !has_run(text.bytes, ones) && !has_outer_space(text.bytes) {
+        if may_skip && text.is_huffman && text.is_coded_plain(self == Self::Path) {
             let is_empty_path = self == Self::Path && text.bytes.is_empty();
             return Some(if is_empty_path { Fault::Malformed } else { Fault::None });
         }
@@ -440,41 +462,91 @@ impl<'b> Text<'b> {
         httlib_huffman::decode(self.bytes, scratch, DecoderSpeed::FiveBits).ok()?;
         Some(scratch)
     }
+
+    /// Coded text that holds nothing but printable ASCII and no space at either end, found without decoding it; for a
+    /// path, no `#` either. Some such text is not recognised.
+    fn is_coded_plain(&self, is_path: bool) -> bool {
+        let is_clear = !has_suspicious_bits(self.bytes, is_path) && !has_outer_space(self.bytes);
+        is_clear || has_plain_codes(self.bytes, is_path)
+    }
 }
 
-/// Ones at the start of the code of every control character, DEL and byte beyond ASCII (RFC 7541 appendix B); few others
-/// have as many.
-const CONTROLS: u32 = 10;
-/// The code of `#` begins with one less.
-const NUMBER_SIGN: u32 = 9;
+/// The code of a space.
+const SPACE: u32 = 0b01_0100;
 
-/// Whether Huffman-coded text holds a run of so many ones (8 to 10). Without one it holds none of the characters above,
-/// and need not be decoded to know that. A run may also come about between two harmless codes.
-fn has_run(text: &[u8], ones: u32) -> bool {
-    // Windows of 64 bits that overlap by 16.
-    for start in (0..text.len()).step_by(6) {
-        let mut window = [0; 8];
-        let part = &text[start..text.len().min(start + 8)];
-        window[..part.len()].copy_from_slice(part);
-        let one = u64::from_be_bytes(window);
+/// Whether Huffman-coded text may hold a control character, DEL or a byte beyond ASCII; for a path, `#` too.
+///
+/// By their codes (RFC 7541 appendix B): NUL is ten ones and three zeros, `#` nine ones and 010, the others begin with
+/// 15 ones or more, and of the printable characters only `\` does. Such bits may also come about between two codes.
+fn has_suspicious_bits(text: &[u8], is_path: bool) -> bool {
+    let is_in = |one: u64| {
+        // Each bit tells whether a run of so many begins there.
         let two = one & one << 1;
         let four = two & two << 2;
         let eight = four & four << 4;
-        if eight & four << (ones - 4) != 0 {
+        let zero = !one;
+        let nul = eight & two << 8 & zero << 10 & zero << 11 & zero << 12;
+        let number_sign = eight & one << 8 & zero << 9 & one << 10 & zero << 11;
+        let fifteen = eight & eight << 7;
+        let found = if is_path { nul | fifteen | number_sign } else { nul | fifteen };
+        found != 0
+    };
+    // Windows of 64 bits that overlap by 16.
+    let mut rest = text;
+    while let Some(window) = rest.first_chunk() {
+        if is_in(u64::from_be_bytes(*window)) {
             return true;
         }
+        rest = &rest[6..];
     }
-    false
+    is_in(rest.iter().fold(0, |window, byte| window << 8 | u64::from(*byte)))
 }
 
 /// Whether Huffman-coded text may begin or end with a space; a tab has a long code.
 fn has_outer_space(text: &[u8]) -> bool {
-    const SPACE: u32 = 0b01_0100;
     let Some(first) = text.first() else { return false };
     let end = text.iter().rev().take(2).rev().fold(0, |end, b| end << 8 | u32::from(*b));
     // The code of a space ends with a zero, so every one behind it is padding.
     let is_last = (end >> end.trailing_ones()) & 0x3f == SPACE;
     is_last || u32::from(first >> 2) == SPACE
+}
+
+/// Exactly what the two checks above guess: walks the codes by their lengths, which grow with their values.
+fn has_plain_codes(text: &[u8], is_path: bool) -> bool {
+    let mut bytes = text.iter();
+    let (mut window, mut have) = (0_u32, 0_u32);
+    let (mut is_first, mut was_space) = (true, false);
+    loop {
+        // The longest code that is taken has twelve bits.
+        while have < 12
+            && let Some(byte) = bytes.next()
+        {
+            window |= u32::from(*byte) << (24 - have);
+            have += 8;
+        }
+        if have < 8 && window.leading_ones() == have {
+            // Padding.
+            return !was_space;
+        }
+        let length = match window {
+            0..0x5000_0000 => 5,
+            0x5000_0000..0xb800_0000 => 6,
+            0xb800_0000..0xf800_0000 => 7,
+            0xf800_0000..0xfe00_0000 => 8,
+            0xfe00_0000..0xff40_0000 => 10,
+            0xff40_0000..0xffa0_0000 => 11,
+            0xffa0_0000..0xffb0_0000 if is_path => return false,
+            0xffa0_0000..0xffc0_0000 => 12,
+            _ => return false,
+        };
+        was_space = length == 6 && window >> 26 == SPACE;
+        if length > have || (is_first && was_space) {
+            return false;
+        }
+        is_first = false;
+        window <<= length;
+        have -= length;
+    }
 }
 
 struct Cursor<'b> {

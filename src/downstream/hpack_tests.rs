@@ -63,13 +63,27 @@ fn undecoded_text_hides_nothing_unsound() {
     for byte in 0..=u8::MAX {
         let mut coded = Vec::new();
         encode(&[b'a', byte, b'0'], &mut coded).unwrap();
+        let text = Text { bytes: &coded, is_huffman: true };
         let is_harmless = matches!(byte, b' '..=b'~');
-        assert!(is_harmless || has_run(&coded, CONTROLS), "{byte:#x}");
-        assert!((is_harmless && byte != b'#') || has_run(&coded, NUMBER_SIGN), "{byte:#x}");
+        assert!(is_harmless || !text.is_coded_plain(false), "{byte:#x}");
+        assert!((is_harmless && byte != b'#') || !text.is_coded_plain(true), "{byte:#x}");
     }
-    let mut coded = Vec::new();
-    encode(b"/api/v1/things?id=17&name=a-b_c.d~e", &mut coded).unwrap();
-    assert!(!has_run(&coded[..8], CONTROLS), "plain text is not even decoded");
+}
+
+#[test]
+fn everyday_text_is_not_decoded() {
+    let everyday = [
+        "/foo?x=1",
+        "/api/v1/things/4711/parts?page=2&sort=name&filter=open",
+        "session=abcdef0123456789; theme=dark; consent=yes",
+        "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+        "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    ];
+    for text in everyday {
+        let mut coded = Vec::new();
+        encode(text.as_bytes(), &mut coded).unwrap();
+        assert!(Text { bytes: &coded, is_huffman: true }.is_coded_plain(true), "{text}");
+    }
 }
 
 #[test]
@@ -204,6 +218,21 @@ proptest! {
             prop_assert!(again.read(&mended, Part::Head).is_ok());
             prop_assert!(again.repairs.is_empty());
         }
+    }
+
+    #[test]
+    fn undecoded_text_is_plain(value in "[ -~\t\r\u{80}]{0,20}") {
+        let mut coded = Vec::new();
+        encode(value.as_bytes(), &mut coded).unwrap();
+        let text = Text { bytes: &coded, is_huffman: true };
+        let is_plain = value.bytes().all(|b| matches!(b, b' '..=b'~')) && !is_padded(value.as_bytes());
+        prop_assert!(is_plain || !text.is_coded_plain(false));
+        prop_assert!((is_plain && !value.contains('#')) || !text.is_coded_plain(true));
+    }
+
+    #[test]
+    fn any_bytes_are_walked_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..30)) {
+        has_plain_codes(&bytes, true);
     }
 
     #[test]

@@ -21,9 +21,9 @@ use crate::process::executor::Local;
 /// After GOAWAY the client has this long to finish; longer streams are covered by their own deadlines.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Streams of one connection that may break the protocol, over its whole life: malformed heads are metered by time
-/// (`meter`), this is for window updates and the like.
-const LOCAL_RESETS: usize = 500;
+/// Streams of one connection that the library may reset over its whole life, malformed heads among them (which `meter`
+/// counts by time too). Each may have cost an upstream connection: a thousand were 10 MB and more.
+const LOCAL_RESETS: usize = 120;
 
 /// Bounds of a connection's window (RFC 9113 section 6.9).
 const LEAST_WINDOW: u32 = 65_535;

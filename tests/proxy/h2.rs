@@ -243,8 +243,8 @@ fn a_malformed_request_leaves_the_header_table_in_step() {
         h2.frame(HEADERS, END_HEADERS | END_STREAM, second, &fields);
         findings.check(&format!("{case}, then"), equal(&h2.ending(second), &Ending::Answer(200, b"ok".to_vec())));
         let got = origin.requests().pop();
-        let seen = got.map(|got| (got.all("x-before"), got.all("x-after")));
-        let wanted = Some((vec!["before".to_owned()], vec!["after".to_owned()]));
+        let seen = got.as_ref().map(|got| (got.all("x-before"), got.all("x-after")));
+        let wanted = Some((vec!["before"], vec!["after"]));
         findings.check(&format!("{case}, its table"), equal(&seen, &wanted));
         let third = h2.open();
         let fields = [block(&base()), vec![0x80 | 63]].concat();

@@ -6,7 +6,7 @@ use crate::support::{Findings, Setup, Tollgate, equal, get, get_with};
 
 fn gate(route: &str) -> Tollgate {
     let setup = Setup::new(format!(
-        "[site.\"*\"]\nroutes = [{{ path = \"/*\", files = \"DIR/www\"{route} }}, {{ path = \"/assets/*\", files = \"DIR/www\", strip_prefix = true }}]\n"
+        "[site.\"*\"]\nroutes = [{{ path = \"/*\", files = \"DIR/www\"{route} }}, {{ path = \"/assets/*\", files = \"DIR/www\" }}]\n"
     ));
     fill(setup.dir());
     setup.start()

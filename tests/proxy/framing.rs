@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::client::{Http1, one_shot};
-use crate::support::{Findings, Origin, Setup, Tollgate, Way, equal, eventually};
+use crate::support::{DEADLINE, Findings, Origin, Setup, Tollgate, Way, equal, eventually};
 
 /// Refused by its head alone: the origin sees nothing at all.
 const BAD_HEADS: &[(&str, &[u8])] = &[
@@ -104,7 +104,6 @@ const BAD_BODIES: &[(&str, &[u8])] = &[
     ("bare CR after the size", b"3\rabc\r\n0\r\n\r\n"),
     ("bare LF after an extension", b"3;x\nabc\r\n0\r\n\r\n"),
     ("bare CR in an extension", b"3;x\rabc\r\n0\r\n\r\n"),
-    ("NUL in an extension", b"3;x\0\r\nabc\r\n0\r\n\r\n"),
     ("bare LF ends the trailers", b"3\r\nabc\r\n0\r\n\n"),
     ("bad trailer name", b"3\r\nabc\r\n0\r\nX y: z\r\n\r\n"),
 ];
@@ -120,6 +119,10 @@ const GOOD: &[(&str, &[u8])] = &[
     ("chunk size with zeros", b"POST /good HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0003\r\nabc\r\n0\r\n\r\n"),
     ("chunk extension", b"POST /good HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;name=value\r\nabc\r\n0\r\n\r\n"),
     ("body on GET", b"GET /good HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"),
+    (
+        "chunked body on GET",
+        b"GET /good HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    ),
     ("body on DELETE", b"DELETE /good HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
     ("one empty line before", b"\r\nGET /good HTTP/1.1\r\nHost: a\r\n\r\n"),
     ("empty value", b"GET /good HTTP/1.1\r\nHost: a\r\nX-Empty:\r\n\r\n"),
@@ -160,7 +163,7 @@ fn refuses_all(cases: &[(&str, Vec<u8>)], allow_head: bool, way: Way) {
     let mut findings = Findings::default();
     for (transport, dial) in DIALS {
         for (case, request) in cases {
-            doors.origin.forget();
+            settle(&doors.origin);
             let outcome = refused(&doors, dial, request, way, allow_head);
             findings.check(&format!("{case} ({transport}, {way:?})"), outcome);
         }
@@ -197,6 +200,12 @@ fn owned(cases: &[(&'static str, &'static [u8])]) -> Vec<(&'static str, Vec<u8>)
 fn with_head(cases: &[(&'static str, &'static [u8])]) -> Vec<(&'static str, Vec<u8>)> {
     let head = b"POST /bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     cases.iter().map(|(name, body)| (*name, [head.as_slice(), body].concat())).collect()
+}
+
+/// Waits until what a case sent on has wholly arrived, so that it is not taken for the next case's.
+fn settle(origin: &Origin) {
+    eventually("the upstream connections of a broken request end", || (origin.open() == 0).then_some(()));
+    origin.forget();
 }
 
 #[test]
@@ -284,9 +293,9 @@ fn bounds_chunk_extensions() {
     let doors = doors();
     let mut connection = doors.tollgate.plain();
     connection.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;");
-    let piece = [b'x'; 16 * 1024];
-    let taken = (0..256).take_while(|_| connection.try_send(&piece).is_ok()).count();
-    assert!(taken < 256, "4 MiB of chunk extension were taken");
+    connection.send("x".repeat(1 << 20));
+    assert_eq!(connection.answer().status, 400);
+    assert!(connection.closes_within(DEADLINE));
 }
 
 #[test]
@@ -349,7 +358,7 @@ fn refuses_ambiguous_framing_of_an_upstream_answer() {
     let origin = Origin::with(|talk| {
         let answer = match talk.path() {
             "/cl-te" => {
-                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
             }
             "/two-cl" => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
             "/bad-cl" => "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
@@ -367,7 +376,7 @@ fn refuses_ambiguous_framing_of_an_upstream_answer() {
         findings.check(path, outcome);
     }
     let both = tollgate.get("/cl-te");
-    let unambiguous = both.status == 502 || (both.header("content-length").is_none() && both.text() == "ok");
+    let unambiguous = both.status == 502 || (both.complete && both.text() == "ok");
     findings.check("/cl-te", if unambiguous { Ok(()) } else { Err(format!("{both:?}")) });
     findings.settle();
 }

@@ -119,8 +119,10 @@ fn a_worker_that_dies_at_once_is_tried_ever_more_slowly_and_given_up() {
 
 #[test]
 fn what_a_worker_says_is_kept_with_its_name() {
+    let whoami = env!("CARGO_BIN_EXE_tollgate");
+    let script = "echo hello from $TOLLGATE_WORKER; exec \\\"$0\\\" whoami";
     let tollgate = Setup::new(format!(
-        "[upstream.app]\nworkers = {{ command = [\"/bin/sh\", \"-c\", \"echo hello from $TOLLGATE_WORKER; exec sleep 60\"], count = 1 }}\n{CATCH_ALL}"
+        "[upstream.app]\nworkers = {{ command = [\"/bin/sh\", \"-c\", \"{script}\", \"{whoami}\"], count = 1 }}\n{CATCH_ALL}"
     ));
     let tollgate = tollgate.start();
     let line = tollgate

@@ -183,7 +183,7 @@ async def reload(soak, turn, echo_port):
         if (code != 0) != bad:
             soak.done["reload command answered wrongly"] += 1
             print(f"reload of a {'bad' if bad else 'good'} file: exit {code}: {text.strip()[-300:]}")
-    soak.done["reloads"] += 1
+    soak.done["bad reloads" if bad else "good reloads"] += 1
 
 
 async def kill_a_worker(soak, _turn, _echo_port):
@@ -282,28 +282,40 @@ def flat(soak, column, allowed, name):
 
 
 async def nothing_in_flight(soak):
-    """Polls `status --json` until every in-flight count in it is zero."""
-    counts = {}
+    """Polls `status --json` until every count of something open is zero."""
+    counts, status = {}, {}
     for _ in range(300):
         code, text, _ = await command(soak, "status", "--json")
-        counts = dict(in_flight(json.loads(text))) if code == 0 else {}
+        status = json.loads(text) if code == 0 else {}
+        counts = dict(open_counts(status))
         if counts and not any(counts.values()):
             break
         await asyncio.sleep(0.1)
     left = {name: count for name, count in counts.items() if count}
     soak.promise(bool(counts) and not left, f"nothing in flight: {len(counts)} counts, left over: {left or 'none'}")
+    agrees(soak, status)
 
 
-def in_flight(value, name=""):
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key in ("in_flight", "inflight") and isinstance(inner, int):
-                yield f"{name}.{key}", inner
-            else:
-                yield from in_flight(inner, f"{name}.{key}")
-    elif isinstance(value, list):
-        for at, inner in enumerate(value):
-            yield from in_flight(inner, f"{name}[{at}]")
+def open_counts(value, name=""):
+    """Every `open` and `in_flight` of the status, with its path."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        if key in ("open", "in_flight") and isinstance(part, int):
+            yield f"{name}.{key}", part
+        else:
+            yield from open_counts(part, f"{name}.{key}")
+
+
+def agrees(soak, status):
+    """What the proxy says of itself against what was done to it."""
+    upstreams = status.get("upstreams", [])
+    restarts = sum(worker.get("restarts", 0) for upstream in upstreams for worker in upstream.get("workers", []))
+    killed = soak.done["workers killed"]
+    soak.promise(restarts >= killed, f"{killed} workers killed, {restarts} restarts told")
+    plans, good = status.get("plans", 0), soak.done["good reloads"]
+    soak.promise(plans == 1 + good, f"{good} good reloads, {plans} plans since the start")
+    dropped = {reason: count for reason, count in status.get("log", {}).get("dropped", {}).items() if count}
+    soak.promise(not dropped, f"no record dropped ({dropped or 'none'})")
 
 
 def stop(soak):

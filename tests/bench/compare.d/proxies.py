@@ -16,6 +16,12 @@ import process
 SMALL = "/small"
 LARGE = "/1m.bin"
 JSON = "/gzip/data.json"
+# The `[log]` table of each way to run tollgate; `tollgate` is the one that meets the others.
+TOLLGATE_LOGS = {
+    "tollgate": 'service = "none"\nfile = "{folder}/access.log"',
+    "tollgate no log": 'service = "none"',
+    "tollgate log service": 'service = "embedded"\ndata = "{folder}/logs"',
+}
 
 
 class Proxy:
@@ -52,6 +58,12 @@ class Proxy:
     def url(self, path, tls):
         return f"https://localhost:{self.https}{path}" if tls else f"http://localhost:{self.http}{path}"
 
+    def forget_log(self):
+        """Empties the log of a program that does not rotate it: ten minutes of records are many gigabytes."""
+        for path in (os.path.join(self.folder, "access.log"), self.process.stdout_path):
+            if self.kind != "tollgate" and os.path.exists(path):
+                os.truncate(path, 0)
+
     def stop(self):
         self.process.stop()
 
@@ -71,18 +83,9 @@ def present(bench):
     if shutil.which("haproxy"):
         contenders["haproxy"] = lambda: Proxy("haproxy", "haproxy", haproxy_argv, haproxy, bench)
     if bench.tollgate:
-        for name, log in tollgate_logs().items():
+        for name, log in TOLLGATE_LOGS.items():
             contenders[name] = lambda name=name, log=log: tollgate_with(name, log, bench)
     return contenders
-
-
-def tollgate_logs():
-    """The `[log]` table of each way to run tollgate; `tollgate` is the one that meets the others."""
-    return {
-        "tollgate": 'service = "none"\nfile = "access.log"',
-        "tollgate no log": 'service = "none"',
-        "tollgate log service": 'service = "embedded"\ndata = "logs"',
-    }
 
 
 def tollgate_with(name, log, bench):
@@ -99,7 +102,7 @@ admin = "unix:{proxy.folder}/control.sock"
 cores = {bench.cores}
 
 [log]
-{log.replace('"access.log"', f'"{proxy.folder}/access.log"').replace('"logs"', f'"{proxy.folder}/logs"')}
+{log.format(folder=proxy.folder)}
 
 [upstream.origin]
 servers = ["127.0.0.1:{bench.origin_port}"]
@@ -108,7 +111,7 @@ servers = ["127.0.0.1:{bench.origin_port}"]
 tls           = {{ cert = "{bench.folder}/cert.pem", key = "{bench.folder}/key.pem" }}
 redirect_http = false
 routes = [
-  {{ path = "/files/*", files = "{bench.folder}/files", strip_prefix = true }},
+  {{ path = "/files/*", files = "{bench.folder}/files" }},
   {{ path = "/gzip/*",  proxy = "origin", compress = ["gzip"] }},
   {{ path = "/*",       proxy = "origin" }},
 ]

@@ -60,6 +60,7 @@ def measure(row, proxy, bench):
     before = process.cpu(proxy.process.pid)
     load = row.load(proxy, bench)
     used = process.used_between(before, process.cpu(proxy.process.pid))
+    proxy.forget_log()
     if load.requests == 0:
         raise process.Failed(f"{proxy.name}: no request of `{row.title}` was answered")
     return {

@@ -235,6 +235,57 @@ fn refuses_broken_chunks_sent_byte_by_byte() {
     refuses_all(&with_head(BAD_BODIES), true, Way::ByteByByte);
 }
 
+/// Where a head begins is hardest to know behind a chunked body, in one read with it.
+#[test]
+fn refuses_ambiguous_heads_behind_a_chunked_body() {
+    let doors = doors();
+    let first = b"POST /first HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let mut findings = Findings::default();
+    for (case, request) in BAD_HEADS {
+        doors.origin.forget();
+        let mut connection = doors.tollgate.plain();
+        connection.send([first.as_slice(), request].concat());
+        let answers = [connection.reader.answer(false), connection.reader.answer(false)];
+        let statuses = answers.map(|answer| answer.map_or(0, |answer| answer.status));
+        let mut targets: Vec<String> = doors.origin.requests().into_iter().map(|got| got.target).collect();
+        targets.retain(|target| target != "/first");
+        findings.check(case, equal(&(statuses[0], targets), &(200, Vec::new())));
+        findings.check(
+            case,
+            if statuses[1] < 400 && statuses[1] != 0 { Err(format!("then {}", statuses[1])) } else { Ok(()) },
+        );
+        findings.check(case, equal(&doors.origin.dirt(), &Vec::new()));
+    }
+    findings.settle();
+}
+
+/// The same behind a body of known length, and behind no body.
+#[test]
+fn refuses_ambiguous_heads_behind_other_requests() {
+    let doors = doors();
+    let firsts: [&[u8]; 2] = [
+        b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n",
+    ];
+    let mut findings = Findings::default();
+    for first in firsts {
+        for (case, request) in BAD_HEADS {
+            doors.origin.forget();
+            let mut connection = doors.tollgate.plain();
+            connection.send([first, request].concat());
+            let answers = [connection.reader.answer(false), connection.reader.answer(false)];
+            let statuses = answers.map(|answer| answer.map_or(0, |answer| answer.status));
+            let mut targets: Vec<String> =
+                doors.origin.requests().into_iter().map(|got| got.target).collect();
+            targets.retain(|target| target != "/first");
+            findings.check(case, equal(&(statuses[0], targets), &(200, Vec::new())));
+            findings.check(case, equal(&(400..600).contains(&statuses[1]), &true));
+            findings.check(case, equal(&doors.origin.dirt(), &Vec::new()));
+        }
+    }
+    findings.settle();
+}
+
 #[test]
 fn never_completes_a_broken_body_at_the_origin() {
     let doors = doors();

@@ -45,8 +45,14 @@ fn restarts(status: &Value) -> u64 {
     }
 }
 
+/// Kills a process and waits until it is dead: what is sent after that can no longer have reached it.
 fn kill(process: i32) {
     kill_process(Pid::from_raw(process).unwrap(), Signal::KILL).unwrap();
+    eventually("the process is dead", || {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().unwrap_or_default();
+        (stat.is_empty() || state.starts_with(['Z', 'X'])).then_some(())
+    });
 }
 
 #[test]

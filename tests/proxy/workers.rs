@@ -86,6 +86,33 @@ fn a_killed_worker_costs_nothing_but_its_own_requests_and_comes_back() {
 }
 
 #[test]
+fn a_kill_under_load_fails_only_what_was_being_answered() {
+    const CLIENTS: usize = 4;
+    let tollgate = gate("");
+    let victim = *wait_for_both(&tollgate).values().next().unwrap();
+    let failed = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (failed, tollgate) = (&failed, &tollgate);
+            scope.spawn(move || {
+                let mut connection = tollgate.plain();
+                for n in 0..150 {
+                    let answer = connection.ask(crate::support::get(&format!("/delay/2?n={client}-{n}")));
+                    if answer.status != 200 {
+                        failed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+        crate::support::pause(std::time::Duration::from_millis(200));
+        kill(victim);
+    });
+    let failed = failed.into_inner();
+    assert!(failed <= CLIENTS, "{failed} requests failed; {CLIENTS} were in flight");
+    wait_for_both(&tollgate);
+}
+
+#[test]
 fn with_one_worker_requests_wait_for_its_return() {
     let whoami = env!("CARGO_BIN_EXE_tollgate");
     let tollgate = Setup::new(format!(

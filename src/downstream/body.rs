@@ -130,6 +130,7 @@ impl http_body::Body for Upload {
 impl Upload {
     fn end(&mut self) {
         self.is_over = true;
+        self.wire.unread.set(false);
         self.wire.head.borrow_mut().body_done();
     }
 }
@@ -139,9 +140,8 @@ impl Drop for Upload {
         if self.is_over {
             return;
         }
-        match self.incoming.is_end_stream() {
-            true => self.end(),
-            false => self.wire.unread.set(true),
+        if self.incoming.is_end_stream() {
+            self.end();
         }
     }
 }

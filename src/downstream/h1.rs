@@ -192,9 +192,11 @@ async fn answer<H: Handler>(
     let (raw, head_bytes) = wire.head.borrow_mut().take_head(length);
     let first_byte = wire.first_byte.take().unwrap_or_else(Instant::now);
     wire.begin();
+    wire.unread.set(length != Length::Exact(0));
     let arrival = Arrival { wire: Rc::clone(wire), first_byte, head_bytes, raw: Some(raw) };
     let mut response = Rc::clone(handler).handle(request, arrival).await;
-    if wire.draining.get() || wire.head.borrow().is_in_chunked() {
+    let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if !is_tunnel && (wire.draining.get() || wire.head.borrow().is_in_chunked()) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)

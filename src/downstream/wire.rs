@@ -89,7 +89,7 @@ pub struct Wire {
     pub files: SendQueue,
     /// The socket takes `sendfile(2)`: plain text, HTTP/1.
     pub takes_files: Cell<bool>,
-    /// The request body was left unread: closing must linger.
+    /// The request body was not read to its end: closing must linger.
     pub unread: Cell<bool>,
     /// Response chunks handed to HTTP/2 whose successor was not asked for yet, and when one last was.
     pub unsent: Cell<u32>,
@@ -177,7 +177,8 @@ impl Wire {
 
     /// Finish what is open, take nothing new.
     pub fn drain(&self) {
-        self.draining.set(true);
-        self.deadline.ring();
+        if !self.draining.replace(true) {
+            self.deadline.ring();
+        }
     }
 }

@@ -239,7 +239,6 @@ async fn proxy(
     let (mut parts, body) = response.into_parts();
     headers::strip_response_hop_by_hop(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    parts.extensions = http::Extensions::new();
     Ok(Response::from_parts(parts, Body::stream(body)))
 }
 

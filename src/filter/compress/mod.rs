@@ -59,7 +59,8 @@ pub struct Levels {
     pub zstd: i32,
     /// 0 to 11.
     pub brotli: i32,
-    /// 1 to 9. Level 2 of zlib-rs makes smaller output than level 1 of zlib, in about half the time.
+    /// 1 to 9. Level 2 of zlib-rs makes smaller output than level 1 of zlib in about half the time; level 3 makes
+    /// about the output of level 4 of zlib, also in half the time (JSON of 110 kB).
     pub gzip: i32,
 }
 

@@ -55,24 +55,22 @@ with ground.Tollgate(ground.proxy_to(origin.port)) as tollgate:
         count[family, "sent"] += 1
         statuses[reply.status] += 1
         try:
-            requests_there = sum(ground.judge(part)[0] for _, part in got)
+            for _, part in got:
+                ground.judge(part)
             count[family, "forwarded" if got else "held"] += 1
-            if requests_there > 1:
-                odd.append((name, f"{requests_there} requests at the origin", raw))
         except ground.Dirty as why:
             count[family, "dirty"] += 1
             dirty.append((name, str(why), raw))
         if reply.status and reply.status >= 500 and reply.status not in (501, 505):
             odd.append((name, f"answered {reply.status}", raw))
-    records = None
 
 for name, why, raw in dirty:
     print(f"DIRTY {name}: {why}: {raw!r}")
 for name, why, raw in odd[:60]:
-    print(f"look at {name}: {why}: {raw[-160:]!r}")
+    print(f"odd {name}: {why}: {raw[-160:]!r}")
 for (family, what), number in sorted(count.items()):
     print(f"{family:12} {what:10} {number}")
 print("statuses:", dict(statuses.most_common()))
 forwarded = sum(number for (_, what), number in count.items() if what == "forwarded")
-print(f"forwards: {len(dirty)} dirty, {forwarded} forwarded of {sum(statuses.values())}, {len(odd)} to look at")
+print(f"forwards: {len(dirty)} dirty, {forwarded} forwarded of {sum(statuses.values())}, {len(odd)} odd")
 sys.exit(bool(dirty) or forwarded < 100)

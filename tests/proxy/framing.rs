@@ -241,6 +241,21 @@ fn answers_pipelined_requests_in_their_order() {
 }
 
 #[test]
+fn goes_on_behind_a_chunked_body_with_trailers() {
+    let origin = Origin::start();
+    let tollgate = Setup::proxy(origin.address).start();
+    let mut connection = tollgate.plain();
+    let chunked = "POST /1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nX-End: 1\r\n\r\n";
+    connection.send(format!("{chunked}{chunked}GET /2 HTTP/1.1\r\nHost: a\r\n\r\n"));
+    let answers: Vec<u16> = (0..3).map(|_| connection.answer().status).collect();
+    assert_eq!(answers, [200, 200, 200]);
+    // Behind a chunked body too, a head is judged by its raw bytes.
+    connection.send(format!("{chunked}GET /3 HTTP/1.1\nHost: a\r\n\r\n"));
+    assert_eq!((connection.answer().status, connection.answer().status), (200, 400));
+    assert_eq!(origin.dirt(), Vec::<String>::new());
+}
+
+#[test]
 fn frames_the_body_by_its_headers_whatever_the_method() {
     let doors = doors();
     let mut connection = doors.tollgate.plain();

@@ -202,6 +202,16 @@ fn refuses_odd_websocket_handshakes() {
 }
 
 #[test]
+fn names_the_websocket_version_that_it_speaks() {
+    let origin = websocket();
+    let tollgate = Setup::proxy(origin.address).start();
+    let answer = tollgate.plain().ask(hello("/ws").replace("Version: 13", "Version: 99"));
+    let fields = ["sec-websocket-version", "upgrade"].map(|name| answer.header(name));
+    assert_eq!((answer.status, fields), (426, [Some("13"), Some("websocket")]));
+    assert_eq!(origin.count(), 0);
+}
+
+#[test]
 fn ends_a_tunnel_in_which_nothing_moves() {
     let origin = websocket();
     let tollgate = Setup::proxy(origin.address).server("timeouts = { tunnel = \"1s\" }").start();

@@ -13,8 +13,10 @@ use super::reload::{Control, Loaded};
 use super::serve::{self, Seat, Stage};
 use super::workers::{self, Workers};
 use super::{admin, ground, log_child, status};
-use crate::access_log::{self, CoreLog, FileSettings, ServiceEndpoint, ServiceSettings, SinkSettings, StdoutSettings};
-use crate::config::log::LogService;
+use crate::access_log::{
+    self, CoreLog, FileSettings, Form, ServiceEndpoint, ServiceSettings, SinkSettings, StdoutSettings,
+};
+use crate::config::log::{LogService, StdoutForm};
 use crate::config::read::OneOrMany;
 use crate::config::server::{Cores, Server};
 use crate::config::words::Listen;
@@ -199,8 +201,8 @@ fn data_dir(config: &Config) -> PathBuf {
 fn log_settings(config: &Config) -> access_log::Settings {
     let log = &config.log;
     let mut sinks = Vec::new();
-    if *log.stdout {
-        sinks.push(SinkSettings::Stdout(StdoutSettings::default()));
+    if let Some(form) = log.stdout.form() {
+        sinks.push(SinkSettings::Stdout(StdoutSettings { form: line_form(form), ..StdoutSettings::default() }));
     }
     if let Some(file) = &log.file {
         sinks.push(SinkSettings::File(FileSettings {
@@ -225,6 +227,16 @@ fn log_settings(config: &Config) -> access_log::Settings {
         })
     }));
     access_log::Settings::new(host_name(), sinks)
+}
+
+/// Colours are for terminals.
+fn line_form(form: StdoutForm) -> Form {
+    let is_terminal = io::IsTerminal::is_terminal(&io::stdout());
+    match form {
+        StdoutForm::Json => Form::Json,
+        StdoutForm::Combined => Form::Combined,
+        StdoutForm::Line => Form::Line { colours: is_terminal && std::env::var_os("NO_COLOR").is_none() },
+    }
 }
 
 /// The name of this proxy in its records: the machine's.

@@ -89,7 +89,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let intended = workers.intend(&config, cores)?;
     let mut ground = ground::gather(&config, ground::Purpose::Run)?;
     ground.tickets = Tickets::new().ok();
-    ground.workers = intended.endpoints();
+    ground.workers = intended.endpoints(None);
     let (plan, found) = compile(&config, &ground).map_err(|found| RunError::Config(Box::new(found)))?;
     warn(&found);
     let bound = bind_all(&config.server, cores)?;
@@ -114,7 +114,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
 
     let started = started(&config, &listeners);
     let control = Arc::new(Control::new(
-        Loaded { config, tickets: ground.tickets, workers },
+        Loaded { config, tickets: ground.tickets, workers, names: ground.names, local: ground.local },
         loader,
         Arc::clone(&plan),
         lines,
@@ -122,6 +122,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
         cores,
     ));
     control.start_checks();
+    let following = tokio::spawn(Arc::clone(&control).follow());
     let view = status::View { control: Arc::clone(&control), counts, gate, listeners, metrics: running_log.metrics() };
     let admin = tokio::spawn(admin.serve(actions(&control, view, &stage, log.clone())));
     on_start(&started);
@@ -129,6 +130,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
 
     let drain = wait_for_end(&mut signals, &control, &stage, &log).await;
     finish_cores(threads, &mut signals, &stage, drain).await;
+    following.abort();
     control.stop_workers().await;
     log.event(Kind::Stop, plan.load().configuration, None);
     let report = running_log.stop(LOG_GRACE).await;

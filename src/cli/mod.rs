@@ -96,7 +96,12 @@ fn schema() -> Exit {
 }
 
 fn completions(shell: clap_complete::Shell) -> Exit {
-    clap_complete::generate(shell, &mut Arguments::command(), "tollgate", &mut std::io::stdout());
+    let all = Arguments::command();
+    // What is hidden in the help would be offered all the same.
+    let mut shown = clap::Command::new("tollgate")
+        .args(all.get_arguments().cloned())
+        .subcommands(all.get_subcommands().filter(|command| !command.is_hide_set()).cloned());
+    clap_complete::generate(shell, &mut shown, "tollgate", &mut std::io::stdout());
     Exit::Done
 }
 

@@ -85,7 +85,7 @@ fn start(loader: Loader, on_start: impl FnOnce(&Started)) -> Exit {
     }
 }
 
-fn bad(found: &Diagnostics) -> Exit {
+pub(super) fn bad(found: &Diagnostics) -> Exit {
     eprint!("{}", found.render(io::stderr().is_terminal()));
     eprintln!("{}", found.summary());
     Exit::BadConfig

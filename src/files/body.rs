@@ -337,9 +337,13 @@ mod tests {
             let mut all = Vec::new();
             io::copy(&mut { theirs }, &mut all).map(|_| all)
         });
-        while !queue.is_empty() {
-            queue.send(ours.as_fd(), MAX_PLACEHOLDER).unwrap();
+        for place in (0..stand_ins.len()).step_by(MAX_PLACEHOLDER) {
+            let mut left = MAX_PLACEHOLDER.min(stand_ins.len() - place);
+            while left > 0 {
+                left -= queue.send(ours.as_fd(), left).unwrap();
+            }
         }
+        assert!(queue.is_empty());
         drop(ours);
         let sent = reader.join().unwrap().unwrap();
         assert_eq!(sent.len(), stand_ins.len());

@@ -95,15 +95,15 @@ impl Live {
     fn follow_tunnel(mut self, tunnel: Tunnel, response: Response<Body>) -> Response<Followed> {
         self.state = State::Tunnel;
         self.exchange.status = response.status().as_u16();
-        self.write(RecordKind::Open);
+        self.write(RecordKind::Open, Instant::now());
         let wire = Rc::clone(&self.wire);
         let live = Box::new(self);
         *wire.tunnel.borrow_mut() = Some(Box::new(move |downstream| tunnel(live, downstream)));
         response.map(|body| Followed { body, live: None, has_no_body: true, is_handed: false })
     }
 
-    fn write(&self, kind: RecordKind) {
-        compose::write(kind, &self.exchange, &self.redactor, &self.wire, &self.writer.log);
+    fn write(&self, kind: RecordKind, now: Instant) {
+        compose::write(kind, now, &self.exchange, &self.redactor, &self.wire, &self.writer.log);
     }
 
     /// The answer did not leave whole: the client went away, unless something else was noted before.
@@ -146,8 +146,9 @@ impl Drop for Live {
             State::Complete => RecordKind::Request,
             State::Tunnel => RecordKind::Close,
         };
-        self.write(kind);
-        self.wire.finish();
+        let now = Instant::now();
+        self.write(kind, now);
+        self.wire.finish(now);
         (self.writer.on_end)();
     }
 }
@@ -175,12 +176,14 @@ pub struct Followed {
 
 impl Followed {
     fn taken(&mut self) {
-        let Some(live) = &self.live else { return };
-        let wire = &live.wire;
-        if std::mem::take(&mut self.is_handed) {
-            wire.unsent.set(wire.unsent.get().saturating_sub(1));
+        if !std::mem::take(&mut self.is_handed) {
+            return;
         }
-        wire.progress.set(Instant::now());
+        if let Some(live) = &self.live {
+            let wire = &live.wire;
+            wire.unsent.set(wire.unsent.get().saturating_sub(1));
+            wire.moved();
+        }
     }
 
     fn handed(&mut self, bytes: usize) {
@@ -188,6 +191,7 @@ impl Followed {
         live.exchange.body_out += bytes as u64;
         if live.exchange.connection.is_h2 {
             live.wire.unsent.set(live.wire.unsent.get() + 1);
+            live.wire.moved();
             self.is_handed = true;
         }
     }

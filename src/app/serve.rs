@@ -142,7 +142,7 @@ async fn keep_house(proxy: Rc<Proxy>) {
         tick.tick().await;
         let core = &proxy.core;
         let plan = proxy.plan.load();
-        core.locals.sweep(|id| plan.upstreams.iter().any(|u| u.id == id));
+        core.locals.sweep(core.deadlines.now_ms(), |id| plan.upstreams.iter().any(|u| u.id == id));
         core.files.sweep();
         core.clock.follow();
         core.counts.idle_upstream.store(core.locals.idle() as u32, Ordering::Relaxed);

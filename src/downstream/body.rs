@@ -70,7 +70,7 @@ impl Upload {
         if let Some(from) = self.waiting_since.take() {
             self.waited += from.elapsed();
         }
-        self.wire.progress.set(Instant::now());
+        self.wire.moved();
         let count = frame.data_ref().map_or(0, Bytes::len) as u64;
         let received = self.received.get() + count;
         self.received.set(received);

@@ -48,10 +48,11 @@ impl FileSink {
     fn append(&mut self, chunks: &[Bytes]) -> io::Result<()> {
         let length: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         self.turn_over(length);
+        // Opening sets the size, so it comes first: a file that was just begun is empty.
+        self.file()?;
         let (before, is_torn) = (self.size, self.is_torn);
-        let file = self.file()?;
         let mut written = 0;
-        let result = write_all(file, is_torn, chunks, &mut written);
+        let result = write_all(self.file()?, is_torn, chunks, &mut written);
         if result.is_ok() {
             self.size = before + written;
             self.is_torn = false;

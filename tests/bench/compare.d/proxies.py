@@ -100,6 +100,7 @@ http  = "127.0.0.1:{proxy.http}"
 https = "127.0.0.1:{proxy.https}"
 admin = "unix:{proxy.folder}/control.sock"
 cores = {bench.cores}
+max_connections_per_ip = 20000          # all of them come from this machine
 
 [log]
 {log.format(folder=proxy.folder)}

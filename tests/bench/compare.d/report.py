@@ -32,16 +32,15 @@ def facts_lines(machine, mark):
 
 
 def bar(row):
-    verdict = met(row)
-    if verdict is None:
+    if row["bar"] is None:
         return ""
-    return f" (bar {row['bar']:.2f} to {row['best_other']}: {'met' if verdict else 'MISSED'})"
+    wanted = row["bar"]
+    return f" (bar {wanted['allowed']:.2f} to {wanted['to']}: {wanted['ours']:.2f}, {'met' if met(row) else 'MISSED'})"
 
 
 def met(row):
     """Whether tollgate keeps the bar of the row; None where there is nothing to compare."""
-    ours = row["results"].get("tollgate", {}).get("to_best_other")
-    return None if ours is None or row["bar"] is None else ours <= row["bar"]
+    return None if row["bar"] is None else row["bar"]["ours"] <= row["bar"]["allowed"]
 
 
 def cells(row):

@@ -19,8 +19,9 @@ class Row:
     title: str
     load: typing.Callable
     contenders: tuple = ALL
-    # Highest allowed ratio of tollgate's CPU per request to that of the best other contender.
+    # Highest allowed ratio of tollgate's CPU per request to that of `bar_to`, or of the best other contender.
     bar: float = None
+    bar_to: str = None
     # What is asked for once, to report its size on the wire.
     size_of: str = None
 
@@ -47,6 +48,9 @@ ROWS = (
         "gzip",
         "gzip of 112 KB JSON, 16 connections",
         over(proxies.JSON, 16, headers=("Accept-Encoding: gzip",)),
+        # HAProxy packs faster and worse; what counts is the program that packs as well.
+        bar=0.60,
+        bar_to="nginx",
         size_of=proxies.JSON,
     ),
     Row("file_1k", "static file of 1 kB, 64 connections", over("/files/1k.bin", 64), FILE_SERVERS, bar=1.0),
@@ -85,7 +89,10 @@ def summed_up(row, rounds, sizes):
         result["to_nginx"] = ratio(rounds, name, "nginx")
         result["to_best_other"] = ratio(rounds, name, best) if name == "tollgate" else None
         result["spread"] = spread(rounds[name])
-    return {"key": row.key, "title": row.title, "bar": row.bar, "best_other": best, "results": results}
+    base = row.bar_to or best
+    ours = ratio(rounds, "tollgate", base) if "tollgate" in rounds else None
+    bar = {"allowed": row.bar, "to": base, "ours": ours} if row.bar and ours else None
+    return {"key": row.key, "title": row.title, "bar": bar, "best_other": best, "results": results}
 
 
 def medians(measured):

@@ -30,7 +30,8 @@ pub struct Writer {
     pub on_end: Box<dyn Fn()>,
 }
 
-/// An exchange under way. Dropped before its answer was complete, it records that the client went away.
+/// An exchange under way. Dropped before its answer was complete, it records why: the client went away, or the wire
+/// was cut.
 pub struct Live {
     pub exchange: Box<Exchange>,
     /// Places under concurrency limits, held to the end.
@@ -117,8 +118,9 @@ impl Live {
 
 impl Ending for Live {
     fn end(mut self: Box<Self>, flushed: bool) {
-        if !flushed {
-            self.exchange.fail(&Failure::new(Kind::ClientAbort));
+        if !flushed && self.exchange.end.reason.is_none() {
+            self.exchange.fail(&self.wire.failure());
+            self.exchange.end.at = EndAt::Resp;
         }
     }
 }
@@ -128,7 +130,7 @@ impl Drop for Live {
         let kind = match self.state {
             State::Open => {
                 if self.exchange.end.reason.is_none() {
-                    self.exchange.fail(&Failure::new(Kind::ClientAbort));
+                    self.exchange.fail(&self.wire.failure());
                     self.exchange.end.at = phase(&self.exchange);
                 }
                 RecordKind::Request

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::head::HeadTracker;
 use super::meter::FrameMeter;
 use crate::exchange::connection::Connection;
+use crate::exchange::failure::{Cause, Failure, Kind};
 use crate::http::sendfile::SendQueue;
 use crate::process::deadline::Deadline;
 
@@ -39,6 +40,13 @@ pub enum Phase {
     Exchange,
 }
 
+/// Why we cut a connection while its exchanges were open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The client took nothing of an answer for too long.
+    Stalled,
+}
+
 /// Deadlines and bounds of one downstream connection.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -51,21 +59,13 @@ pub struct Limits {
     pub max_streams: u32,
     /// Idle HTTP/1 connections give their buffers back after this.
     pub park_after: Duration,
+    pub causes: Causes,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            handshake: Duration::from_secs(10),
-            header: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
-            write: Duration::from_secs(30),
-            max_headers: 100,
-            max_header_size: 32 * 1024,
-            max_streams: 128,
-            park_after: Duration::from_secs(1),
-        }
-    }
+/// The configuration keys behind the limits, for records.
+#[derive(Clone, Debug)]
+pub struct Causes {
+    pub write: Cause,
 }
 
 /// Shared state of one connection; stays on its core.
@@ -79,6 +79,8 @@ pub struct Wire {
     pub write_deadline: Deadline,
     pub draining: Cell<bool>,
     pub closed_by_peer: Cell<bool>,
+    /// Set before the connection is cut: what its open exchanges end by.
+    pub cut: Cell<Option<Cut>>,
     pub first_byte: Cell<Option<Instant>>,
     pub head: RefCell<HeadTracker>,
     pub frames: RefCell<FrameMeter>,
@@ -112,6 +114,7 @@ impl Wire {
             write_deadline,
             draining: Cell::new(false),
             closed_by_peer: Cell::new(false),
+            cut: Cell::new(None),
             first_byte: Cell::new(None),
             head: RefCell::default(),
             frames: RefCell::default(),
@@ -163,6 +166,14 @@ impl Wire {
     /// Where file bodies queue their segments, if the socket can send files by itself.
     pub fn send_queue(&self) -> Option<&SendQueue> {
         self.takes_files.get().then_some(&self.files)
+    }
+
+    /// Why an exchange that was not complete has ended: we cut the connection, or else the client left.
+    pub fn failure(&self) -> Failure {
+        match self.cut.get() {
+            Some(Cut::Stalled) => Failure::new(Kind::ClientTimeout).because(&self.limits.causes.write),
+            None => Failure::new(Kind::ClientAbort),
+        }
     }
 
     /// Keeps an ended answer until its bytes are flushed.

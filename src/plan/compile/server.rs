@@ -103,5 +103,6 @@ pub(super) fn downstream(server: &Server) -> wire::Limits {
         max_header_size: server.max_header_size.to_usize(),
         max_streams: server.h2.max_streams.get(),
         park_after: Duration::from_secs(1),
+        causes: wire::Causes { write: timeouts.write.cause("timeouts.write") },
     }
 }

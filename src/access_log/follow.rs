@@ -136,7 +136,14 @@ impl Drop for Live {
                 RecordKind::Request
             }
             State::Complete => RecordKind::Request,
-            State::Tunnel => RecordKind::Close,
+            State::Tunnel => {
+                // A tunnel that ended by itself has said how; one that is dropped was cut with its wire.
+                if self.exchange.end.reason.is_none() && self.wire.cut.get().is_some() {
+                    self.exchange.fail(&self.wire.failure());
+                    self.exchange.end.at = EndAt::Tunnel;
+                }
+                RecordKind::Close
+            }
         };
         let now = Instant::now();
         self.write(kind, now);

@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use crate::access_log::CoreLog;
 use crate::access_log::follow::Writer;
 use crate::downstream::tap::Socket;
-use crate::downstream::wire::Wire;
+use crate::downstream::wire::{Cut, Wire};
 use crate::downstream::{Handler, Refusal, Why, h1, h2, sniff};
 use crate::exchange::connection::{Connection, TlsFacts};
 use crate::files::OpenFiles;
@@ -101,7 +101,7 @@ async fn serve(seat: Seat) -> io::Result<()> {
     station.drain();
     tokio::select! {
         () = station.emptied() => {}
-        _ = stage.wait_for(|s| *s >= Stage::Stopping) => {}
+        _ = stage.wait_for(|s| *s >= Stage::Stopping) => station.cut(),
     }
     Ok(())
 }
@@ -343,10 +343,20 @@ impl Station {
 
     /// Tells every connection to finish.
     fn drain(&self) {
-        let wires: Vec<_> = self.wires.borrow().values().filter_map(Weak::upgrade).collect();
-        for wire in wires {
+        for wire in self.open_wires() {
             wire.drain();
         }
+    }
+
+    /// What is open now ends with the runtime: its records shall say why.
+    fn cut(&self) {
+        for wire in self.open_wires() {
+            wire.cut.set(Some(Cut::Drained));
+        }
+    }
+
+    fn open_wires(&self) -> Vec<Rc<Wire>> {
+        self.wires.borrow().values().filter_map(Weak::upgrade).collect()
     }
 
     async fn emptied(&self) {

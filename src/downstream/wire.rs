@@ -45,6 +45,8 @@ pub enum Phase {
 pub enum Cut {
     /// The client took nothing of an answer for too long.
     Stalled,
+    /// The program stops and waits no longer.
+    Drained,
 }
 
 /// Deadlines and bounds of one downstream connection.
@@ -172,6 +174,7 @@ impl Wire {
     pub fn failure(&self) -> Failure {
         match self.cut.get() {
             Some(Cut::Stalled) => Failure::new(Kind::ClientTimeout).because(&self.limits.causes.write),
+            Some(Cut::Drained) => Failure::new(Kind::Draining),
             None => Failure::new(Kind::ClientAbort),
         }
     }

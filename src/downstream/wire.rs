@@ -67,7 +67,10 @@ pub struct Limits {
 /// The configuration keys behind the limits, for records.
 #[derive(Clone, Debug)]
 pub struct Causes {
+    pub handshake: Cause,
+    pub header: Cause,
     pub write: Cause,
+    pub max_connections_per_ip: Cause,
 }
 
 /// Shared state of one connection; stays on its core.

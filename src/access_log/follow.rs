@@ -131,7 +131,7 @@ impl Drop for Live {
             State::Open => {
                 if self.exchange.end.reason.is_none() {
                     self.exchange.fail(&self.wire.failure());
-                    self.exchange.end.at = phase(&self.exchange);
+                    self.exchange.end.at = self.exchange.phase();
                 }
                 RecordKind::Request
             }
@@ -149,18 +149,6 @@ impl Drop for Live {
         self.write(kind, now);
         self.wire.finish(now);
         (self.writer.on_end)();
-    }
-}
-
-/// The phase that the exchange is in.
-fn phase(exchange: &Exchange) -> EndAt {
-    let marks = &exchange.marks;
-    match () {
-        () if marks.answered.is_some() || exchange.status != 0 => EndAt::Resp,
-        () if marks.connected.is_some() => EndAt::Wait,
-        () if marks.picked.is_some() => EndAt::Connect,
-        () if exchange.upstream.name.is_some() => EndAt::Queue,
-        () => EndAt::Policy,
     }
 }
 

@@ -39,6 +39,7 @@ pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: 
             connected: None,
             sent: None,
             answered: None,
+            failed: None,
         },
         idle_us: idle_us(connection, arrival.first_byte),
         method: request.method().clone(),

@@ -107,6 +107,14 @@ impl Live {
         compose::write(kind, now, &self.exchange, &self.redactor, &self.wire, &self.writer.log);
     }
 
+    /// The answer did not leave whole: why, unless something else was noted before.
+    fn fail_unsent(&mut self, at: EndAt) {
+        if self.exchange.end.reason.is_none() {
+            self.exchange.fail(&self.wire.failure());
+            self.exchange.end.at = at;
+        }
+    }
+
     fn complete(mut self) {
         self.state = State::Complete;
         match self.exchange.connection.is_h2 {
@@ -118,9 +126,8 @@ impl Live {
 
 impl Ending for Live {
     fn end(mut self: Box<Self>, flushed: bool) {
-        if !flushed && self.exchange.end.reason.is_none() {
-            self.exchange.fail(&self.wire.failure());
-            self.exchange.end.at = EndAt::Resp;
+        if !flushed {
+            self.fail_unsent(EndAt::Resp);
         }
     }
 }
@@ -129,18 +136,15 @@ impl Drop for Live {
     fn drop(&mut self) {
         let kind = match self.state {
             State::Open => {
-                if self.exchange.end.reason.is_none() {
-                    self.exchange.fail(&self.wire.failure());
-                    self.exchange.end.at = self.exchange.phase();
-                }
+                let at = self.exchange.phase();
+                self.fail_unsent(at);
                 RecordKind::Request
             }
             State::Complete => RecordKind::Request,
             State::Tunnel => {
                 // A tunnel that ended by itself has said how; one that is dropped was cut with its wire.
-                if self.exchange.end.reason.is_none() && self.wire.cut.get().is_some() {
-                    self.exchange.fail(&self.wire.failure());
-                    self.exchange.end.at = EndAt::Tunnel;
+                if self.wire.cut.get().is_some() {
+                    self.fail_unsent(EndAt::Tunnel);
                 }
                 RecordKind::Close
             }

@@ -45,6 +45,8 @@ pub enum Phase {
 pub enum Cut {
     /// The client took nothing of an answer for too long.
     Stalled,
+    /// A file became shorter while it was sent.
+    ShortFile,
     /// The program stops and waits no longer.
     Drained,
 }
@@ -177,6 +179,7 @@ impl Wire {
     pub fn failure(&self) -> Failure {
         match self.cut.get() {
             Some(Cut::Stalled) => Failure::new(Kind::ClientTimeout).because(&self.limits.causes.write),
+            Some(Cut::ShortFile) => Failure::refuse(Kind::Internal, "the file became shorter while it was sent"),
             Some(Cut::Drained) => Failure::new(Kind::Draining),
             None => Failure::new(Kind::ClientAbort),
         }

@@ -66,8 +66,24 @@ pub struct Limits {
     pub causes: Causes,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            write: Duration::from_secs(30),
+            max_headers: 100,
+            max_header_size: 32 * 1024,
+            max_streams: 128,
+            park_after: Duration::from_secs(1),
+            causes: Causes::default(),
+        }
+    }
+}
+
 /// The configuration keys behind the limits, for records.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Causes {
     pub handshake: Cause,
     pub header: Cause,

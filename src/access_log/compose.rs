@@ -6,7 +6,7 @@ use crate::access_log::CoreLog;
 use crate::downstream::wire::Wire;
 use crate::exchange::Exchange;
 use crate::record::redact::Redactor;
-use crate::record::{EndAt, Kind, Proto, Record, Try};
+use crate::record::{EndAt, EndBy, Kind, Proto, Record, Try};
 
 /// Writes the record of `exchange` as it stands at `now`.
 pub(super) fn write(
@@ -79,6 +79,9 @@ fn answer<'a>(record: &mut Record<'a>, exchange: &'a Exchange, wire: &Wire) {
     record.end_by = end.by;
     record.end_at = end.at;
     record.reason = end.reason;
+    if exchange.is_own && end.reason.is_none() {
+        (record.end_by, record.reason) = (EndBy::Proxy, Some("proxy_internal_response"));
+    }
     record.cause = end.cause.as_deref();
     record.err = end.detail.as_deref().map(str::as_bytes);
     record.rl = exchange.limit;

@@ -134,6 +134,8 @@ pub struct Exchange {
     pub site: Option<Arc<str>>,
     pub route: Option<Arc<str>>,
     pub status: u16,
+    /// The answer is our own: nobody upstream was asked.
+    pub is_own: bool,
     pub encoding: Option<&'static str>,
     pub head_bytes: u64,
     /// Bytes of the request body so far; absent when there is none.

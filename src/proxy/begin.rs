@@ -62,6 +62,7 @@ pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: 
         site: None,
         route: None,
         status: 0,
+        is_own: false,
         encoding: None,
         head_bytes: arrival.head_bytes as u64,
         body_in: (!request.body().is_end_stream()).then(Rc::default),

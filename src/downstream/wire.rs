@@ -16,6 +16,10 @@ use crate::exchange::failure::{Cause, Failure, Kind};
 use crate::http::sendfile::SendQueue;
 use crate::process::deadline::Deadline;
 
+/// Once we want to leave, a connection without an exchange has this long to end in order. Over HTTP/2 the client must
+/// take part: it answers the first GOAWAY.
+pub const GOODBYE: Duration = Duration::from_secs(5);
+
 /// A byte stream in both directions, as a tunnel gets it.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
@@ -175,8 +179,12 @@ impl Wire {
         if connection.in_flight.get() == 0 {
             connection.idle_since.set(now);
             self.phase.set(Phase::Idle);
-            let after = if connection.is_h2 { Duration::MAX } else { self.limits.park_after };
-            self.deadline.set(self.limits.idle.min(after));
+            let after = match () {
+                () if self.draining.get() => GOODBYE,
+                () if connection.is_h2 => self.limits.idle,
+                () => self.limits.idle.min(self.limits.park_after),
+            };
+            self.deadline.set(after);
         }
     }
 

@@ -72,6 +72,21 @@ fn a_stop_finishes_h2_streams_in_flight() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_an_h2_client_that_ignores_it() {
+    let (origin, go) = holding();
+    let mut tollgate = Setup::proxy(origin.address).start();
+    let mut h2 = tollgate.h2c();
+    h2.get("/hold?m=ignorant");
+    origin.wait_for(1);
+    tollgate.signal(Signal::TERM);
+    no_longer_accepts(&tollgate);
+    // The client reads nothing from here on, so it acknowledges no PING either.
+    go.send(()).unwrap();
+    tollgate.records().wait("m=ignorant");
+    assert!(tollgate.wait_exit(DEADLINE).is_some_and(|status| status.success()));
+}
+
+#[test]
 fn a_stop_has_a_deadline() {
     let (origin, _go) = holding();
     let mut tollgate = Setup::proxy(origin.address).server("timeouts = { drain = \"500ms\" }").start();

@@ -132,7 +132,6 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     finish_cores(threads, &mut signals, &stage, drain).await;
     following.abort();
     control.stop_workers().await;
-    log.event(Kind::Stop, plan.load().configuration, None);
     let report = running_log.stop(LOG_GRACE).await;
     for (sink, records) in report.undelivered {
         tracing::error!(%sink, records, "records could not be delivered before the end");

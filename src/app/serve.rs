@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use crate::access_log::CoreLog;
 use crate::access_log::follow::Writer;
 use crate::downstream::tap::Socket;
-use crate::downstream::wire::Wire;
+use crate::downstream::wire::{Cut, Wire};
 use crate::downstream::{Handler, Refusal, Why, h1, h2, sniff};
 use crate::exchange::connection::{Connection, TlsFacts};
 use crate::files::OpenFiles;
@@ -101,7 +101,7 @@ async fn serve(seat: Seat) -> io::Result<()> {
     station.drain();
     tokio::select! {
         () = station.emptied() => {}
-        _ = stage.wait_for(|s| *s >= Stage::Stopping) => {}
+        _ = stage.wait_for(|s| *s >= Stage::Stopping) => station.cut(),
     }
     Ok(())
 }
@@ -157,7 +157,7 @@ async fn keep_house(proxy: Rc<Proxy>) {
 async fn accept_tcp(socket: TcpListener, settings: Arc<ListenerSettings>, station: Rc<Station>) {
     loop {
         match socket.accept().await {
-            Ok((stream, sender)) => station.admit(stream, Some(sender), &settings),
+            Ok((stream, sender)) => station.admit(stream, Some(sender), &settings).await,
             Err(error) => pause_if_exhausted(&error).await,
         }
     }
@@ -166,7 +166,7 @@ async fn accept_tcp(socket: TcpListener, settings: Arc<ListenerSettings>, statio
 async fn accept_unix(socket: UnixListener, settings: Arc<ListenerSettings>, station: Rc<Station>) {
     loop {
         match socket.accept().await {
-            Ok((stream, _)) => station.admit(stream, None, &settings),
+            Ok((stream, _)) => station.admit(stream, None, &settings).await,
             Err(error) => pause_if_exhausted(&error).await,
         }
     }
@@ -182,18 +182,22 @@ async fn pause_if_exhausted(error: &io::Error) {
 }
 
 impl Station {
-    fn admit<S: Socket>(self: &Rc<Self>, socket: S, sender: Option<SocketAddr>, settings: &Arc<ListenerSettings>) {
-        let plan = self.proxy.plan.load_full();
-        let ip = sender.map(|s| s.ip());
-        let entered = self.gate.enter(ip, plan.max_connections, plan.max_connections_per_ip);
-        let station = Rc::clone(self);
-        let settings = Arc::clone(settings);
-        match entered {
-            Some(entered) => {
-                tokio::task::spawn_local(station.connection(socket, sender, settings, plan, entered));
-            }
-            None => self.refuse(sender, &settings, &plan),
-        }
+    /// Turns away what one address has too much of; waits while there are too many connections in all, so that
+    /// nothing more is accepted meanwhile.
+    async fn admit<S: Socket>(
+        self: &Rc<Self>,
+        socket: S,
+        sender: Option<SocketAddr>,
+        settings: &Arc<ListenerSettings>,
+    ) {
+        let plan = &self.proxy.plan;
+        let max_per_ip = plan.load().max_connections_per_ip;
+        let Some(mut entered) = self.gate.enter(sender.map(|s| s.ip()), max_per_ip) else {
+            return self.refuse(sender, settings, &plan.load());
+        };
+        entered.place(|| plan.load().max_connections).await;
+        let (station, settings) = (Rc::clone(self), Arc::clone(settings));
+        tokio::task::spawn_local(station.connection(socket, sender, settings, plan.load_full(), entered));
     }
 
     fn refuse(&self, sender: Option<SocketAddr>, settings: &ListenerSettings, plan: &Plan) {
@@ -339,10 +343,20 @@ impl Station {
 
     /// Tells every connection to finish.
     fn drain(&self) {
-        let wires: Vec<_> = self.wires.borrow().values().filter_map(Weak::upgrade).collect();
-        for wire in wires {
+        for wire in self.open_wires() {
             wire.drain();
         }
+    }
+
+    /// What is open now ends with the runtime: its records shall say why.
+    fn cut(&self) {
+        for wire in self.open_wires() {
+            wire.cut.set(Some(Cut::Drained));
+        }
+    }
+
+    fn open_wires(&self) -> Vec<Rc<Wire>> {
+        self.wires.borrow().values().filter_map(Weak::upgrade).collect()
     }
 
     async fn emptied(&self) {

@@ -1,7 +1,6 @@
 //! The bodies of an upstream exchange: the request's, watched; the response's, which drives its connection and gives
 //! it back to the pool.
 
-use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,19 +16,10 @@ use super::Upstream;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::local::Local;
+use crate::exchange::Progress;
 use crate::exchange::failure::{Cause, Failure, Kind};
 use crate::http::{Body, BodyError, headers};
 use crate::process::deadline::Deadline;
-
-/// How far a request body has come.
-#[derive(Debug, Default)]
-pub struct Progress {
-    pub bytes: Cell<u64>,
-    pub last: Cell<Option<Instant>>,
-    pub is_done: Cell<bool>,
-    /// What broke the body, when the client (or a limit) did.
-    pub failure: RefCell<Option<Failure>>,
-}
 
 /// A request body on its way to an upstream.
 pub struct RequestBody {

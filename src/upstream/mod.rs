@@ -37,9 +37,8 @@ pub struct Settings {
     pub health: Option<health::Settings>,
     /// Requests in flight over all cores; more wait.
     pub max_in_flight: Option<u32>,
-    /// Requests that may wait for an endpoint or a slot, and for how long.
+    /// Requests that may wait for an endpoint or a slot.
     pub queue: u32,
-    pub queue_timeout: Duration,
     /// The upstream sees the endpoint's own address as Host.
     pub host_is_endpoint: bool,
 }
@@ -77,7 +76,6 @@ impl Default for Settings {
             health: None,
             max_in_flight: None,
             queue: 1024,
-            queue_timeout: Duration::from_secs(5),
             host_is_endpoint: false,
         }
     }

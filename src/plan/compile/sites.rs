@@ -181,6 +181,7 @@ impl Compiler<'_> {
         Some(Action::Proxy(Box::new(Proxying {
             upstream: Arc::clone(upstream),
             timeouts: Timeouts {
+                queue: timeout("queue", &timeouts.queue),
                 connect: timeout("connect", &timeouts.connect),
                 response: timeout("upstream", &timeouts.upstream),
                 body: timeout("upstream_body", &timeouts.upstream_body),

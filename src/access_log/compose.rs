@@ -8,9 +8,15 @@ use crate::exchange::Exchange;
 use crate::record::redact::Redactor;
 use crate::record::{Kind, Proto, Record, Try};
 
-/// Writes the record of `exchange` as it stands now.
-pub fn write(kind: Kind, exchange: &Exchange, redactor: &Redactor, wire: &Wire, log: &CoreLog) {
-    let now = Instant::now();
+/// Writes the record of `exchange` as it stands at `now`.
+pub(super) fn write(
+    kind: Kind,
+    now: Instant,
+    exchange: &Exchange,
+    redactor: &Redactor,
+    wire: &Wire,
+    log: &CoreLog,
+) {
     let mut scratch = Vec::new();
     let query = exchange.uri.query().map(|q| redactor.query(q.as_bytes(), &mut scratch));
     let mut referer_scratch = Vec::new();

@@ -95,15 +95,27 @@ impl Live {
     fn follow_tunnel(mut self, tunnel: Tunnel, response: Response<Body>) -> Response<Followed> {
         self.state = State::Tunnel;
         self.exchange.status = response.status().as_u16();
-        self.write(RecordKind::Open);
+        self.write(RecordKind::Open, Instant::now());
         let wire = Rc::clone(&self.wire);
         let live = Box::new(self);
         *wire.tunnel.borrow_mut() = Some(Box::new(move |downstream| tunnel(live, downstream)));
         response.map(|body| Followed { body, live: None, has_no_body: true, is_handed: false })
     }
 
-    fn write(&self, kind: RecordKind) {
-        compose::write(kind, &self.exchange, &self.redactor, &self.wire, &self.writer.log);
+    fn write(&self, kind: RecordKind, now: Instant) {
+        compose::write(kind, now, &self.exchange, &self.redactor, &self.wire, &self.writer.log);
+    }
+
+    /// The answer did not leave whole: the client went away, unless something else was noted before.
+    fn fail_unsent(&mut self, at: EndAt) {
+        if self.exchange.end.reason.is_some() {
+            return;
+        }
+        self.exchange.fail(&match self.wire.is_cut.get() {
+            true => Failure::refuse(Kind::Internal, "the file became shorter while it was sent"),
+            false => Failure::new(Kind::ClientAbort),
+        });
+        self.exchange.end.at = at;
     }
 
     fn complete(mut self) {
@@ -118,7 +130,7 @@ impl Live {
 impl Ending for Live {
     fn end(mut self: Box<Self>, flushed: bool) {
         if !flushed {
-            self.exchange.fail(&Failure::new(Kind::ClientAbort));
+            self.fail_unsent(EndAt::Resp);
         }
     }
 }
@@ -127,17 +139,16 @@ impl Drop for Live {
     fn drop(&mut self) {
         let kind = match self.state {
             State::Open => {
-                if self.exchange.end.reason.is_none() {
-                    self.exchange.fail(&Failure::new(Kind::ClientAbort));
-                    self.exchange.end.at = phase(&self.exchange);
-                }
+                let at = phase(&self.exchange);
+                self.fail_unsent(at);
                 RecordKind::Request
             }
             State::Complete => RecordKind::Request,
             State::Tunnel => RecordKind::Close,
         };
-        self.write(kind);
-        self.wire.finish();
+        let now = Instant::now();
+        self.write(kind, now);
+        self.wire.finish(now);
         (self.writer.on_end)();
     }
 }
@@ -165,12 +176,14 @@ pub struct Followed {
 
 impl Followed {
     fn taken(&mut self) {
-        let Some(live) = &self.live else { return };
-        let wire = &live.wire;
-        if std::mem::take(&mut self.is_handed) {
-            wire.unsent.set(wire.unsent.get().saturating_sub(1));
+        if !std::mem::take(&mut self.is_handed) {
+            return;
         }
-        wire.progress.set(Instant::now());
+        if let Some(live) = &self.live {
+            let wire = &live.wire;
+            wire.unsent.set(wire.unsent.get().saturating_sub(1));
+            wire.moved();
+        }
     }
 
     fn handed(&mut self, bytes: usize) {
@@ -178,6 +191,7 @@ impl Followed {
         live.exchange.body_out += bytes as u64;
         if live.exchange.connection.is_h2 {
             live.wire.unsent.set(live.wire.unsent.get() + 1);
+            live.wire.moved();
             self.is_handed = true;
         }
     }

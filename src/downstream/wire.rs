@@ -89,11 +89,13 @@ pub struct Wire {
     pub files: SendQueue,
     /// The socket takes `sendfile(2)`: plain text, HTTP/1.
     pub takes_files: Cell<bool>,
+    /// A file became shorter while it was sent: the answer was cut by us, not by the client.
+    pub is_cut: Cell<bool>,
     /// The request body was not read to its end: closing must linger.
     pub unread: Cell<bool>,
     /// Response chunks handed to HTTP/2 whose successor was not asked for yet, and when one last was.
     pub unsent: Cell<u32>,
-    pub progress: Cell<Instant>,
+    pub progress_ms: Cell<u64>,
 }
 
 impl Wire {
@@ -103,7 +105,7 @@ impl Wire {
         deadline: Deadline,
         write_deadline: Deadline,
     ) -> Rc<Self> {
-        let now = connection.accepted;
+        let now_ms = deadline.now_ms();
         Rc::new(Self {
             connection,
             limits,
@@ -119,9 +121,10 @@ impl Wire {
             tunnel: RefCell::default(),
             files: SendQueue::default(),
             takes_files: Cell::new(false),
+            is_cut: Cell::new(false),
             unread: Cell::new(false),
             unsent: Cell::new(0),
-            progress: Cell::new(now),
+            progress_ms: Cell::new(now_ms),
         })
     }
 
@@ -137,12 +140,17 @@ impl Wire {
         }
     }
 
+    /// A body has moved.
+    pub fn moved(&self) {
+        self.progress_ms.set(self.deadline.now_ms());
+    }
+
     /// An exchange has ended; the last one leaves the connection idle.
-    pub fn finish(&self) {
+    pub fn finish(&self, now: Instant) {
         let connection = &self.connection;
         connection.in_flight.set(connection.in_flight.get().saturating_sub(1));
         if connection.in_flight.get() == 0 {
-            connection.idle_since.set(Instant::now());
+            connection.idle_since.set(now);
             self.phase.set(Phase::Idle);
             let after = if connection.is_h2 { Duration::MAX } else { self.limits.park_after };
             self.deadline.set(self.limits.idle.min(after));
@@ -151,7 +159,8 @@ impl Wire {
 
     /// A reader of HTTP/2 bodies has opened no window for too long.
     pub fn is_stalled(&self) -> bool {
-        self.unsent.get() > 0 && self.progress.get().elapsed() >= self.limits.write
+        let still = self.deadline.now_ms().saturating_sub(self.progress_ms.get());
+        self.unsent.get() > 0 && u128::from(still) >= self.limits.write.as_millis()
     }
 
     /// Where file bodies queue their segments, if the socket can send files by itself.

@@ -73,7 +73,7 @@ pub fn request(
     let mut ids = Ids::default();
     request_id(plan, headers, inbound, &mut ids);
     ids.trace = traceparent::pass(plan.trace, headers, &inbound.id);
-    headers.insert(HOST, proxying.host.as_ref().unwrap_or(host).clone());
+    headers.insert(HOST, host_for(proxying, host));
     for changes in &inbound.route.request_headers {
         changes.apply(headers);
     }
@@ -81,6 +81,19 @@ pub fn request(
     parts.version = Version::HTTP_11;
     parts.extensions = http::Extensions::new();
     Ok(ids)
+}
+
+/// The Host for the upstream. A client of HTTP/1.0 may name none (RFC 9112 section 3.2); HTTP/1.1 must, and origins
+/// refuse an empty one: then it is the upstream's name, as with nginx.
+fn host_for(proxying: &Proxying, host: &HeaderValue) -> HeaderValue {
+    match &proxying.host {
+        Some(own) => own.clone(),
+        None if host.is_empty() => {
+            let name = &proxying.upstream.settings.name;
+            HeaderValue::from_str(name).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
+        }
+        None => host.clone(),
+    }
 }
 
 /// The origin form for the upstream; without a change it is the client's own.

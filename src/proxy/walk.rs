@@ -61,12 +61,9 @@ pub async fn walk(
         return Err(refusal.into());
     }
     let (mut parts, incoming) = request.into_parts();
-    let framing = headers::check_request(&parts.headers, parts.version, &plan.head.settings)?;
+    headers::check_request(&parts.headers, parts.version, &plan.head.settings)?;
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
-    }
-    if matches!(raw, Some(Raw::Unknown)) && framing != headers::Framing::Empty {
-        return Err(Failure::refuse(Kind::BadRequest, "pipelined behind a chunked body").into());
     }
     let uri = parts.uri.clone();
     let canonical = Canonical::of(&parts.method, &uri, parts.version, &parts.headers, plan.head.max_target)?;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -137,19 +137,21 @@ pub struct ResponseBody {
 
 impl ResponseBody {
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
+        // The driver has our waker; the body must not have it too, or each chunk would wake its own reader again.
+        let mut quiet = Context::from_waker(Waker::noop());
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(&mut quiet) {
             return Poll::Ready(frame);
         }
         if let Some(connection) = &mut self.connection {
             let _ = connection.drive(cx);
         }
-        Pin::new(&mut self.incoming).poll_frame(cx)
+        Pin::new(&mut self.incoming).poll_frame(&mut quiet)
     }
 
     /// The body is complete: the connection may serve again, if it is clean.
     fn release(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.local.give_back(connection, &self._lease.upstream.settings.pool);
+            self.local.give_back(connection, self.deadline.now_ms());
         }
     }
 

@@ -8,8 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -44,8 +43,9 @@ pub struct Connection {
     is_finished: bool,
     pub traffic: Rc<Traffic>,
     pub endpoint: Arc<Endpoint>,
-    pub born: Instant,
-    pub idle_since: Instant,
+    /// Milliseconds of the core's clock.
+    pub born_ms: u64,
+    pub idle_since_ms: u64,
 }
 
 /// Why a request got no answer.
@@ -60,7 +60,7 @@ impl Connection {
     ///
     /// # Errors
     /// What `connect(2)` says.
-    pub async fn open(endpoint: &Arc<Endpoint>) -> io::Result<Box<Self>> {
+    pub async fn open(endpoint: &Arc<Endpoint>, now_ms: u64) -> io::Result<Box<Self>> {
         let socket = match &endpoint.address {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
@@ -76,7 +76,6 @@ impl Connection {
             .handshake(io)
             .await
             .map_err(io::Error::other)?;
-        let now = Instant::now();
         let endpoint = Arc::clone(endpoint);
         Ok(Box::new(Self {
             sender,
@@ -84,8 +83,8 @@ impl Connection {
             is_finished: false,
             traffic,
             endpoint,
-            born: now,
-            idle_since: now,
+            born_ms: now_ms,
+            idle_since_ms: now_ms,
         }))
     }
 
@@ -111,14 +110,14 @@ impl Connection {
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
         let mut answer = std::pin::pin!(self.sender.try_send_request(request));
         let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
+        // Only driving makes the answer come, and the driver has our waker. Were the answer to have it too, each one
+        // would wake this very task once more for nothing.
+        let mut quiet = Context::from_waker(Waker::noop());
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-                return Poll::Ready(answer);
-            }
             if !*is_finished {
                 *is_finished = driver.poll_without_shutdown(cx).is_ready();
             }
-            answer.as_mut().poll(cx)
+            answer.as_mut().poll(&mut quiet)
         })
         .await
         .map_err(|mut error| match error.take_message() {

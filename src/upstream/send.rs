@@ -4,7 +4,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::header::HOST;
@@ -19,7 +18,6 @@ use super::endpoint::Endpoint;
 use super::local::{Local, Locals};
 use crate::exchange::failure::{Cause, Failure, Kind};
 use crate::exchange::{Attempt, Exchange};
-use crate::process::clock::process_ms;
 use crate::process::deadline::{Deadline, Deadlines};
 
 /// A limit in time, and the configuration key that set it.
@@ -40,7 +38,7 @@ pub struct Timeouts {
 }
 
 /// A connection that was idle for longer may have been closed just now: its request is kept for a second try.
-const DOUBTFUL: Duration = Duration::from_millis(250);
+const DOUBTFUL_MS: u64 = 250;
 
 /// What a core brings along to send.
 pub struct Reach<'a> {
@@ -178,7 +176,7 @@ impl Sending<'_> {
         let upstream = self.upstream;
         let choose = || {
             let endpoints = upstream.endpoints();
-            self.local.turn.pick(upstream.settings.balance, &endpoints, tried, process_ms())
+            self.local.turn.pick(upstream.settings.balance, &endpoints, tried, self.deadline.now_ms())
         };
         let pick = wait_for(upstream, &self.deadline, choose).await;
         let pick = pick.ok_or_else(|| Failure::refuse(Kind::NoEndpoint, "no endpoint is up"))?;
@@ -187,7 +185,9 @@ impl Sending<'_> {
         notes.worker.clone_from(&pick.endpoint.worker);
         notes.pick = Some(pick.why);
         notes.load = Some(pick.endpoint.in_flight.load(Ordering::Relaxed));
-        self.exchange.marks.picked = Some(Instant::now());
+        // Only a second attempt or a wait in the queue takes time between the filters and the choice.
+        let has_waited = self.deadline.is_set() || self.exchange.upstream.tries > 0;
+        self.exchange.marks.picked = if has_waited { Some(Instant::now()) } else { self.exchange.marks.policy };
         Ok(Lease::new(upstream, &pick.endpoint))
     }
 
@@ -205,12 +205,12 @@ impl Sending<'_> {
         self.exchange.upstream.tries = self.exchange.upstream.tries.saturating_add(1);
         let pooled = match is_fresh_wanted {
             true => None,
-            false => std::future::poll_fn(|cx| Poll::Ready(self.local.take(cx, endpoint))).await,
+            false => self.local.take(endpoint, self.deadline.now_ms()),
         };
         self.exchange.upstream.is_reused = Some(pooled.is_some());
         let (mut connection, spare) = match pooled {
             Some(connection) => {
-                let spare = spare(&connection, &request);
+                let spare = spare(&connection, &request, self.deadline.now_ms());
                 (connection, spare)
             }
             None => match self.open(endpoint).await {
@@ -220,7 +220,9 @@ impl Sending<'_> {
                 }
             },
         };
-        self.exchange.marks.connected = Some(Instant::now());
+        // A pooled connection costs no time worth another look at the clock.
+        let is_new = self.exchange.upstream.is_reused == Some(false);
+        self.exchange.marks.connected = if is_new { Some(Instant::now()) } else { self.exchange.marks.picked };
         self.watch_traffic(&connection);
         let answer = self.exchange_on(&mut connection, request).await;
         self.judge(endpoint, answer, spare).map(|response| (response, connection))
@@ -228,7 +230,7 @@ impl Sending<'_> {
 
     async fn open(&mut self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, Failure> {
         let timeout = &self.timeouts.connect;
-        match self.deadline.within(timeout.after, Connection::open(endpoint)).await {
+        match self.deadline.within(timeout.after, Connection::open(endpoint, self.deadline.now_ms())).await {
             Some(Ok(connection)) => Ok(connection),
             Some(Err(error)) => Err(Failure::new(Kind::ConnectRefused).from_source(error).retryable()),
             None => Err(Failure::new(Kind::ConnectTimeout).because(&timeout.cause).retryable()),
@@ -334,16 +336,16 @@ impl Sending<'_> {
 
     fn observe(&self, endpoint: &Endpoint, outcome: Outcome) {
         if let Some(settings) = &self.upstream.settings.eject {
-            observe(settings, endpoint, &self.upstream.endpoints(), outcome, process_ms());
+            observe(settings, endpoint, &self.upstream.endpoints(), outcome, self.deadline.now_ms());
         }
     }
 }
 
 /// A copy of `request`, when its connection may turn out to be closed and sending twice is harmless
 /// (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
-fn spare(connection: &Connection, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+fn spare(connection: &Connection, request: &Request<RequestBody>, now_ms: u64) -> Option<Request<RequestBody>> {
     use http_body::Body;
-    let is_doubtful = connection.idle_since.elapsed() > DOUBTFUL;
+    let is_doubtful = now_ms.saturating_sub(connection.idle_since_ms) > DOUBTFUL_MS;
     if !is_doubtful || !request.method().is_idempotent() || !request.body().is_end_stream() {
         return None;
     }

@@ -83,6 +83,8 @@ impl Upload {
         }
         if let Some(trailers) = frame.trailers_mut() {
             headers::clean_trailers(trailers);
+            // Nothing follows trailers, and whoever sends them on may not ask again.
+            self.end();
         }
         Ok(frame)
     }

@@ -40,9 +40,12 @@ pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wir
     wire.takes_files.set(S::TAKES_FILES);
     wire.deadline.set(wire.limits.header.min(wire.limits.park_after));
     loop {
-        // Boxed so that a parked connection does not keep the room of a serving one.
-        match Box::pin(serve_until_idle(socket, prefix, &wire, &handler)).await {
+        // Boxed, and gone before the match, so that a parked connection does not keep the room of a serving one.
+        let left = Box::pin(serve_until_idle(socket, prefix, &wire, &handler)).await;
+        match left {
             Left::Idle(back, read) if read.is_empty() => {
+                // Even an empty rest holds on to the whole read buffer.
+                drop(read);
                 wire.head.borrow_mut().shrink();
                 match park(back, &wire).await {
                     Some(ready) => (socket, prefix) = (ready, Bytes::new()),

@@ -94,7 +94,10 @@ impl<S: Socket> Tap<S> {
                 None => Ok(()),
             };
         }
-        if wire.head.borrow_mut().on_read(bytes) && wire.first_byte.get().is_none() {
+        let begins = wire.head.borrow_mut().on_read(bytes);
+        // As the error of the read it reaches whoever reads the body, who answers 400.
+        let begins = begins.map_err(|refusal| io::Error::new(io::ErrorKind::InvalidData, refusal.detail))?;
+        if begins && wire.first_byte.get().is_none() {
             wire.first_byte.set(Some(Instant::now()));
             if wire.phase.get() == Phase::Idle {
                 wire.phase.set(Phase::Head);

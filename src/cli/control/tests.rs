@@ -1,6 +1,8 @@
 use super::table::{ago, table};
 use super::*;
-use crate::app::admin::{Actions, Admin, Count, EndpointStatus, ListenerStatus, LogStatus, Status, UpstreamStatus};
+use crate::app::admin::{
+    Actions, Admin, Count, EndpointStatus, ListenerStatus, LogStatus, Status, UpstreamStatus,
+};
 use crate::worker::{State, WorkerStatus};
 
 fn example() -> Status {

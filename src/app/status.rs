@@ -69,8 +69,8 @@ fn endpoint_status(endpoint: &Endpoint) -> EndpointStatus {
         up: endpoint.up.load(Ordering::Relaxed),
         healthy: endpoint.healthy.load(Ordering::Relaxed),
         ejected: endpoint.ejected_until_ms.load(Ordering::Relaxed) > process_ms(),
-        in_flight: endpoint.in_flight.load(Ordering::Relaxed).into(),
-        requests: endpoint.requests.load(Ordering::Relaxed),
+        in_flight: endpoint.in_flight.sum(),
+        requests: endpoint.requests.sum(),
         ejections: endpoint.ejections.load(Ordering::Relaxed).into(),
     }
 }

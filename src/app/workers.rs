@@ -163,7 +163,7 @@ fn hooks(name: &str, endpoints: &[Arc<Endpoint>], plan: &Arc<ArcSwap<Plan>>) -> 
     Hooks {
         on_change: Arc::new(move |event: Event| on_change(&name, &current, &plan, &event)),
         in_flight: Arc::new(move |index| {
-            asked.get(index).map_or(0, |endpoint| endpoint.load().in_flight.load(Ordering::Relaxed))
+            asked.get(index).map_or(0, |endpoint| endpoint.load().in_flight.sum() as u32)
         }),
     }
 }

@@ -94,7 +94,6 @@ fn is_same(now: &[Arc<Endpoint>], fresh: &[Arc<Endpoint>]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::config;

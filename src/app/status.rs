@@ -27,7 +27,7 @@ impl View {
     /// The state now. Reads only.
     pub fn status(&self) -> Status {
         let sum = |read: fn(&Counts) -> u64| self.counts.iter().map(|counts| read(counts)).sum();
-        let plan = self.control.plan.load();
+        let plan = self.control.plan.load_full();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),

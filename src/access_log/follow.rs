@@ -30,7 +30,8 @@ pub struct Writer {
     pub on_end: Box<dyn Fn()>,
 }
 
-/// An exchange under way. Dropped before its answer was complete, it records that the client went away.
+/// An exchange under way. Dropped before its answer was complete, it records why: the client went away, or the wire
+/// was cut.
 pub struct Live {
     pub exchange: Box<Exchange>,
     /// Places under concurrency limits, held to the end.
@@ -95,15 +96,23 @@ impl Live {
     fn follow_tunnel(mut self, tunnel: Tunnel, response: Response<Body>) -> Response<Followed> {
         self.state = State::Tunnel;
         self.exchange.status = response.status().as_u16();
-        self.write(RecordKind::Open);
+        self.write(RecordKind::Open, Instant::now());
         let wire = Rc::clone(&self.wire);
         let live = Box::new(self);
         *wire.tunnel.borrow_mut() = Some(Box::new(move |downstream| tunnel(live, downstream)));
         response.map(|body| Followed { body, live: None, has_no_body: true, is_handed: false })
     }
 
-    fn write(&self, kind: RecordKind) {
-        compose::write(kind, &self.exchange, &self.redactor, &self.wire, &self.writer.log);
+    fn write(&self, kind: RecordKind, now: Instant) {
+        compose::write(kind, now, &self.exchange, &self.redactor, &self.wire, &self.writer.log);
+    }
+
+    /// The answer did not leave whole: why, unless something else was noted before.
+    fn fail_unsent(&mut self, at: EndAt) {
+        if self.exchange.end.reason.is_none() {
+            self.exchange.fail(&self.wire.failure());
+            self.exchange.end.at = at;
+        }
     }
 
     fn complete(mut self) {
@@ -118,7 +127,7 @@ impl Live {
 impl Ending for Live {
     fn end(mut self: Box<Self>, flushed: bool) {
         if !flushed {
-            self.exchange.fail(&Failure::new(Kind::ClientAbort));
+            self.fail_unsent(EndAt::Resp);
         }
     }
 }
@@ -127,30 +136,23 @@ impl Drop for Live {
     fn drop(&mut self) {
         let kind = match self.state {
             State::Open => {
-                if self.exchange.end.reason.is_none() {
-                    self.exchange.fail(&Failure::new(Kind::ClientAbort));
-                    self.exchange.end.at = phase(&self.exchange);
-                }
+                let at = self.exchange.phase();
+                self.fail_unsent(at);
                 RecordKind::Request
             }
             State::Complete => RecordKind::Request,
-            State::Tunnel => RecordKind::Close,
+            State::Tunnel => {
+                // A tunnel that ended by itself has said how; one that is dropped was cut with its wire.
+                if self.wire.cut.get().is_some() {
+                    self.fail_unsent(EndAt::Tunnel);
+                }
+                RecordKind::Close
+            }
         };
-        self.write(kind);
-        self.wire.finish();
+        let now = Instant::now();
+        self.write(kind, now);
+        self.wire.finish(now);
         (self.writer.on_end)();
-    }
-}
-
-/// The phase that the exchange is in.
-fn phase(exchange: &Exchange) -> EndAt {
-    let marks = &exchange.marks;
-    match () {
-        () if marks.answered.is_some() || exchange.status != 0 => EndAt::Resp,
-        () if marks.connected.is_some() => EndAt::Wait,
-        () if marks.picked.is_some() => EndAt::Connect,
-        () if exchange.upstream.name.is_some() => EndAt::Queue,
-        () => EndAt::Policy,
     }
 }
 
@@ -165,12 +167,14 @@ pub struct Followed {
 
 impl Followed {
     fn taken(&mut self) {
-        let Some(live) = &self.live else { return };
-        let wire = &live.wire;
-        if std::mem::take(&mut self.is_handed) {
-            wire.unsent.set(wire.unsent.get().saturating_sub(1));
+        if !std::mem::take(&mut self.is_handed) {
+            return;
         }
-        wire.progress.set(Instant::now());
+        if let Some(live) = &self.live {
+            let wire = &live.wire;
+            wire.unsent.set(wire.unsent.get().saturating_sub(1));
+            wire.moved();
+        }
     }
 
     fn handed(&mut self, bytes: usize) {
@@ -178,6 +182,7 @@ impl Followed {
         live.exchange.body_out += bytes as u64;
         if live.exchange.connection.is_h2 {
             live.wire.unsent.set(live.wire.unsent.get() + 1);
+            live.wire.moved();
             self.is_handed = true;
         }
     }
@@ -208,6 +213,8 @@ impl http_body::Body for Followed {
         Poll::Ready(match polled {
             Some(Ok(frame)) => {
                 self.handed(frame.data_ref().map_or(0, Bytes::len));
+                // Nothing follows trailers, and whoever sends them on may not ask again.
+                self.has_no_body |= frame.is_trailers();
                 Some(Ok(frame))
             }
             Some(Err(error)) => Some(Err(self.fail(error))),

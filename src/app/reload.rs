@@ -2,41 +2,49 @@
 //! it; any error leaves everything as it was.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
-use super::ground::{self, Purpose, chain};
+use super::ground::{self, LOCAL_CA, Purpose, chain};
+use super::names::{self, Names};
 use super::run::Loader;
 use super::workers::Workers;
 use crate::access_log;
 use crate::config::Config;
-use crate::plan::Plan;
-use crate::plan::compile::compile;
+use crate::plan::Plans;
+use crate::plan::compile::compile_for;
 use crate::record::Kind;
-use crate::tls::Tickets;
+use crate::tls::{CertPair, Tickets};
 use crate::upstream::{Upstream, health};
 use crate::worker::{Line, Supervisor, WorkerStatus};
 
 /// Old workers get no new requests after the swap; they may finish what they have before they are ended.
 const RETIRE_AFTER: Duration = Duration::from_secs(1);
 
+/// How often the local certificate is looked at. It has a month left when it is renewed.
+const RENEW_EVERY: Duration = Duration::from_hours(24);
+
 /// What the running plan was made of.
 pub struct Loaded {
     pub config: Config,
     pub tickets: Option<Tickets>,
     pub workers: Workers,
+    /// What the names of servers were last known to mean.
+    pub names: Names,
+    /// The local certificate that is served.
+    pub local: Option<CertPair>,
 }
 
 /// See the module.
 pub struct Control {
     loaded: Mutex<Loaded>,
     loader: Loader,
-    pub plan: Arc<ArcSwap<Plan>>,
+    pub plan: Arc<Plans>,
     lines: mpsc::Sender<Line>,
     log: access_log::Handle,
     cores: usize,
@@ -50,7 +58,7 @@ impl Control {
     pub fn new(
         loaded: Loaded,
         loader: Loader,
-        plan: Arc<ArcSwap<Plan>>,
+        plan: Arc<Plans>,
         lines: mpsc::Sender<Line>,
         log: access_log::Handle,
         cores: usize,
@@ -78,7 +86,7 @@ impl Control {
         let mut loaded = self.loaded.lock().await;
         let outcome = self.replace(&mut loaded).await;
         if let Err(reason) = &outcome {
-            self.log.event(Kind::Reload, self.plan.load().configuration, Some(format!("refused: {reason}")));
+            self.log.event(Kind::Reload, self.plan.load_full().configuration, Some(format!("refused: {reason}")));
         }
         outcome
     }
@@ -91,16 +99,22 @@ impl Control {
         let intended = loaded.workers.intend(&config, self.cores).map_err(|e| format!("{}; {KEPT}", chain(&e)))?;
         let mut ground =
             ground::gather(&config, Purpose::Run).map_err(|error| format!("{}; {KEPT}", chain(&error)))?;
+        let old = self.plan.load_full();
         ground.tickets.clone_from(&loaded.tickets);
-        ground.workers = intended.endpoints();
-        ground.old = Some(self.plan.load_full());
-        let (plan, found) = compile(&config, &ground).map_err(|found| refused(&found))?;
-        let configuration = plan.configuration;
+        ground.workers = intended.endpoints(Some(&old));
+        ground.old = Some(old);
+        for (name, known) in &loaded.names {
+            ground.names.entry(name.clone()).or_insert_with(|| known.clone());
+        }
+        let (plans, found) = compile_for(self.cores, &config, &mut ground).map_err(|found| refused(&found))?;
+        let configuration = plans[0].configuration;
 
         // New workers serve before the plan that uses them does.
         let retired = loaded.workers.start(intended, &self.plan, &self.lines).await;
-        self.plan.store(Arc::new(plan));
+        self.plan.store(plans);
         loaded.config = config;
+        loaded.names = ground.names;
+        loaded.local = ground.local;
         self.plans.fetch_add(1, Ordering::Relaxed);
         self.start_checks();
         retire(retired);
@@ -108,9 +122,73 @@ impl Control {
         Ok(summary(found.warnings(), fixed))
     }
 
+    /// Follows what changes by itself, until it is aborted: addresses of names, the local certificate.
+    pub async fn follow(self: Arc<Self>) {
+        let mut names = tokio::time::interval(names::EVERY);
+        let mut certificates = tokio::time::interval(RENEW_EVERY);
+        for tick in [&mut names, &mut certificates] {
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            // The first one is at once, and everything is fresh.
+            tick.tick().await;
+        }
+        loop {
+            tokio::select! {
+                _ = names.tick() => self.resolve_again().await,
+                _ = certificates.tick() => {
+                    if let Err(reason) = self.renew(Path::new(LOCAL_CA), ground::unix_time()).await {
+                        tracing::error!(%reason, "cannot renew the local certificate");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn resolve_again(&self) {
+        let wanted = names::wanted(&self.loaded.lock().await.config);
+        if wanted.is_empty() {
+            return;
+        }
+        // The resolver may take long: a reload need not wait for it.
+        let Ok(found) = tokio::task::spawn_blocking(|| names::look_up(wanted)).await else { return };
+        let mut loaded = self.loaded.lock().await;
+        names::learn(&mut loaded.names, found);
+        for upstream in names::apply(&self.plan.load_full(), &loaded.config, &loaded.names) {
+            tracing::info!(%upstream, "the addresses of an upstream changed");
+        }
+    }
+
+    /// Serves a new local certificate when the old one has little time left. The configuration is the one that runs:
+    /// what its files say by now is for a reload. Tells whether there was something to do.
+    async fn renew(&self, dir: &Path, now: u64) -> Result<bool, String> {
+        let mut loaded = self.loaded.lock().await;
+        let (config, dir) = (loaded.config.clone(), dir.to_owned());
+        let look = move || ground::local_pair(&dir, &config, Purpose::Run, now);
+        let pair = tokio::task::spawn_blocking(look).await.map_err(|error| error.to_string())?;
+        let pair = pair.map_err(|error| chain(&error))?;
+        let chain_of = |pair: &Option<CertPair>| pair.as_ref().map(|pair| pair.chain.clone());
+        if chain_of(&pair) == chain_of(&loaded.local) {
+            return Ok(false);
+        }
+        let mut ground = ground::gather(&loaded.config, Purpose::Check).map_err(|error| chain(&error))?;
+        let old = self.plan.load_full();
+        let intended = loaded.workers.intend(&loaded.config, self.cores).map_err(|error| chain(&error))?;
+        ground.local.clone_from(&pair);
+        ground.tickets.clone_from(&loaded.tickets);
+        ground.workers = intended.endpoints(Some(&old));
+        ground.names.clone_from(&loaded.names);
+        ground.old = Some(old);
+        let compiled = compile_for(self.cores, &loaded.config, &mut ground);
+        let (plans, _) = compiled.map_err(|found| found.summary())?;
+        self.plan.store(plans);
+        loaded.local = pair;
+        self.start_checks();
+        tracing::info!("the local certificate was renewed");
+        Ok(true)
+    }
+
     /// Starts the health checks of new upstreams and ends those of upstreams that are gone.
     pub fn start_checks(&self) {
-        let plan = self.plan.load();
+        let plan = self.plan.load_full();
         let key = |upstream: &Arc<Upstream>| Arc::as_ptr(upstream) as usize;
         let mut checks = self.checks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         checks.retain(|known, check| {
@@ -133,7 +211,7 @@ impl Control {
     }
 
     pub fn drain_timeout(&self) -> Duration {
-        self.plan.load().drain
+        self.plan.load_full().drain
     }
 
     /// The workers of an upstream; empty while a reload is under way.
@@ -176,4 +254,55 @@ fn summary(warnings: usize, fixed: Option<&str>) -> String {
         text.push_str(&format!("; {fixed} changed too, which takes a restart"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::plan::ground::Ground;
+
+    const DAY: u64 = 86_400;
+    const TEXT: &str = "
+[server]
+https = \"127.0.0.1:8443\"
+[log]
+service = \"none\"
+stdout = true
+[site.\"localhost\"]
+tls = \"local\"
+routes = [{ path = \"/*\", respond = \"hi\" }]
+";
+
+    fn running(dir: &Path, now: u64) -> Control {
+        let config = config::from_text("test.toml", TEXT, &|_| None).unwrap();
+        let mut ground = Ground::bare(now.cast_signed());
+        ground.local = ground::local_pair(dir, &config, Purpose::Run, now).unwrap();
+        let (plans, _) = compile_for(1, &config, &mut ground).unwrap_or_else(|found| panic!("{found}"));
+        let (_, collector) = access_log::open(access_log::Settings::new("test", Vec::new()), 1).unwrap();
+        let loaded = Loaded {
+            config,
+            tickets: None,
+            workers: Workers::default(),
+            names: Names::new(),
+            local: ground.local,
+        };
+        let loader: Loader = Box::new(|| unreachable!("a renewal reads no configuration"));
+        let lines = mpsc::channel(1).0;
+        Control::new(loaded, loader, Arc::new(Plans::new(plans)), lines, collector.handle(), 1)
+    }
+
+    #[tokio::test]
+    async fn the_local_certificate_is_replaced_only_when_its_time_runs_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let now = ground::unix_time();
+        let control = running(dir, now);
+        let first = control.plan.load_full();
+        assert_eq!(control.renew(dir, now + 30 * DAY).await, Ok(false));
+        assert!(Arc::ptr_eq(&first, &control.plan.load_full()));
+        assert_eq!(control.renew(dir, now + 80 * DAY).await, Ok(true));
+        assert!(!Arc::ptr_eq(&first, &control.plan.load_full()), "the new certificate is served");
+        assert_eq!(control.renew(dir, now + 81 * DAY).await, Ok(false));
+    }
 }

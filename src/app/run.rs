@@ -6,23 +6,24 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::reload::{Control, Loaded};
 use super::serve::{self, Seat, Stage};
 use super::workers::{self, Workers};
 use super::{admin, ground, log_child, status};
-use crate::access_log::{self, CoreLog, FileSettings, ServiceEndpoint, ServiceSettings, SinkSettings, StdoutSettings};
-use crate::config::log::LogService;
+use crate::access_log::{
+    self, CoreLog, FileSettings, Form, ServiceEndpoint, ServiceSettings, SinkSettings, StdoutSettings,
+};
+use crate::config::log::{LogService, StdoutForm};
 use crate::config::read::OneOrMany;
 use crate::config::server::{Cores, Server};
 use crate::config::words::Listen;
 use crate::config::{Config, Diagnostics};
 use crate::listener::gate::Gate;
 use crate::listener::{self, Address, BindError, Bound};
-use crate::plan::Plan;
-use crate::plan::compile::compile;
+use crate::plan::Plans;
+use crate::plan::compile::compile_for;
 use crate::process::signals::{Request, Signals};
 use crate::proxy::core::Counts;
 use crate::record::Kind;
@@ -87,13 +88,14 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let intended = workers.intend(&config, cores)?;
     let mut ground = ground::gather(&config, ground::Purpose::Run)?;
     ground.tickets = Tickets::new().ok();
-    ground.workers = intended.endpoints();
-    let (plan, found) = compile(&config, &ground).map_err(|found| RunError::Config(Box::new(found)))?;
+    ground.workers = intended.endpoints(None);
+    let compiled = compile_for(cores, &config, &mut ground);
+    let (plans, found) = compiled.map_err(|found| RunError::Config(Box::new(found)))?;
     warn(&found);
     let bound = bind_all(&config.server, cores)?;
     let admin = admin_socket(&config.server)?;
 
-    let plan = Arc::new(ArcSwap::from_pointee(plan));
+    let plan = Arc::new(Plans::new(plans));
     let (logs, collector) = access_log::open(log_settings(&config), cores)?;
     let running_log = collector.spawn()?;
     let log = running_log.handle();
@@ -108,11 +110,11 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let gate = Arc::new(Gate::default());
     let listeners: Vec<_> = bound.iter().map(|b| (Arc::clone(&b.settings.name), b.address.clone())).collect();
     let threads = start_cores(bound, logs, &plan, &counts, &gate, &stage_seen)?;
-    log.event(Kind::Start, plan.load().configuration, None);
+    log.event(Kind::Start, plan.load_full().configuration, None);
 
     let started = started(&config, &listeners);
     let control = Arc::new(Control::new(
-        Loaded { config, tickets: ground.tickets, workers },
+        Loaded { config, tickets: ground.tickets, workers, names: ground.names, local: ground.local },
         loader,
         Arc::clone(&plan),
         lines,
@@ -120,6 +122,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
         cores,
     ));
     control.start_checks();
+    let following = tokio::spawn(Arc::clone(&control).follow());
     let view = status::View { control: Arc::clone(&control), counts, gate, listeners, metrics: running_log.metrics() };
     let admin = tokio::spawn(admin.serve(actions(&control, view, &stage, log.clone())));
     on_start(&started);
@@ -127,8 +130,8 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
 
     let drain = wait_for_end(&mut signals, &control, &stage, &log).await;
     finish_cores(threads, &mut signals, &stage, drain).await;
+    following.abort();
     control.stop_workers().await;
-    log.event(Kind::Stop, plan.load().configuration, None);
     let report = running_log.stop(LOG_GRACE).await;
     for (sink, records) in report.undelivered {
         tracing::error!(%sink, records, "records could not be delivered before the end");
@@ -199,8 +202,8 @@ fn data_dir(config: &Config) -> PathBuf {
 fn log_settings(config: &Config) -> access_log::Settings {
     let log = &config.log;
     let mut sinks = Vec::new();
-    if *log.stdout {
-        sinks.push(SinkSettings::Stdout(StdoutSettings::default()));
+    if let Some(form) = log.stdout.form() {
+        sinks.push(SinkSettings::Stdout(StdoutSettings { form: line_form(form), ..StdoutSettings::default() }));
     }
     if let Some(file) = &log.file {
         sinks.push(SinkSettings::File(FileSettings {
@@ -227,6 +230,16 @@ fn log_settings(config: &Config) -> access_log::Settings {
     access_log::Settings::new(host_name(), sinks)
 }
 
+/// Colours are for terminals.
+fn line_form(form: StdoutForm) -> Form {
+    let is_terminal = io::IsTerminal::is_terminal(&io::stdout());
+    match form {
+        StdoutForm::Json => Form::Json,
+        StdoutForm::Combined => Form::Combined,
+        StdoutForm::Line => Form::Line { colours: is_terminal && std::env::var_os("NO_COLOR").is_none() },
+    }
+}
+
 /// The name of this proxy in its records: the machine's.
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
@@ -235,7 +248,7 @@ fn host_name() -> String {
 fn start_cores(
     bound: Vec<Bound>,
     logs: Vec<CoreLog>,
-    plan: &Arc<ArcSwap<Plan>>,
+    plan: &Arc<Plans>,
     counts: &[Arc<Counts>],
     gate: &Arc<Gate>,
     stage: &watch::Receiver<Stage>,

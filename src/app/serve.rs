@@ -9,22 +9,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
 
 use crate::access_log::CoreLog;
 use crate::access_log::follow::Writer;
 use crate::downstream::tap::Socket;
-use crate::downstream::wire::Wire;
+use crate::downstream::wire::{Cut, Wire};
 use crate::downstream::{Handler, Refusal, Why, h1, h2, sniff};
 use crate::exchange::connection::{Connection, TlsFacts};
 use crate::files::OpenFiles;
 use crate::http::forwarded::{Hop, Proto};
 use crate::listener::gate::{Entered, Gate};
 use crate::listener::{CoreSocket, EXHAUSTED_PAUSE, Settings as ListenerSettings};
-use crate::plan::Plan;
+use crate::plan::{Plan, Plans};
 use crate::process::clock::Clock;
 use crate::process::deadline::Deadlines;
 use crate::process::memory;
@@ -50,7 +50,7 @@ pub enum Stage {
 pub struct Seat {
     pub index: u16,
     pub sockets: Vec<(Arc<ListenerSettings>, CoreSocket)>,
-    pub plan: Arc<ArcSwap<Plan>>,
+    pub plan: Arc<Plans>,
     pub log: CoreLog,
     pub counts: Arc<Counts>,
     pub gate: Arc<Gate>,
@@ -100,14 +100,14 @@ async fn serve(seat: Seat) -> io::Result<()> {
     station.drain();
     tokio::select! {
         () = station.emptied() => {}
-        _ = stage.wait_for(|s| *s >= Stage::Stopping) => {}
+        _ = stage.wait_for(|s| *s >= Stage::Stopping) => station.cut(),
     }
     Ok(())
 }
 
 fn station(
     index: u16,
-    plan: Arc<ArcSwap<Plan>>,
+    plan: Arc<Plans>,
     log: CoreLog,
     counts: Arc<Counts>,
     gate: Arc<Gate>,
@@ -128,7 +128,7 @@ fn station(
         log: Rc::new(Writer { log, on_end }),
         counts,
     });
-    let proxy = Rc::new(Proxy { plan, core });
+    let proxy = Rc::new(Proxy { plans: plan, core });
     // Serials are unique over the cores of a boot.
     let serial = Cell::new(u64::from(index) << 48);
     Ok(Station { proxy, gate, serial, wires: RefCell::default() })
@@ -141,8 +141,8 @@ async fn keep_house(proxy: Rc<Proxy>) {
     loop {
         tick.tick().await;
         let core = &proxy.core;
-        let plan = proxy.plan.load();
-        core.locals.sweep(|id| plan.upstreams.iter().any(|u| u.id == id));
+        let plan = proxy.plan();
+        core.locals.sweep(core.deadlines.now_ms(), |id| plan.upstreams.iter().any(|u| u.id == id));
         core.files.sweep();
         core.clock.follow();
         core.counts.idle_upstream.store(core.locals.idle() as u32, Ordering::Relaxed);
@@ -156,7 +156,7 @@ async fn keep_house(proxy: Rc<Proxy>) {
 async fn accept_tcp(socket: TcpListener, settings: Arc<ListenerSettings>, station: Rc<Station>) {
     loop {
         match socket.accept().await {
-            Ok((stream, sender)) => station.admit(stream, Some(sender), &settings),
+            Ok((stream, sender)) => station.admit(stream, Some(sender), &settings).await,
             Err(error) => pause_if_exhausted(&error).await,
         }
     }
@@ -165,7 +165,7 @@ async fn accept_tcp(socket: TcpListener, settings: Arc<ListenerSettings>, statio
 async fn accept_unix(socket: UnixListener, settings: Arc<ListenerSettings>, station: Rc<Station>) {
     loop {
         match socket.accept().await {
-            Ok((stream, _)) => station.admit(stream, None, &settings),
+            Ok((stream, _)) => station.admit(stream, None, &settings).await,
             Err(error) => pause_if_exhausted(&error).await,
         }
     }
@@ -181,18 +181,21 @@ async fn pause_if_exhausted(error: &io::Error) {
 }
 
 impl Station {
-    fn admit<S: Socket>(self: &Rc<Self>, socket: S, sender: Option<SocketAddr>, settings: &Arc<ListenerSettings>) {
-        let plan = self.proxy.plan.load_full();
-        let ip = sender.map(|s| s.ip());
-        let entered = self.gate.enter(ip, plan.max_connections, plan.max_connections_per_ip);
-        let station = Rc::clone(self);
-        let settings = Arc::clone(settings);
-        match entered {
-            Some(entered) => {
-                tokio::task::spawn_local(station.connection(socket, sender, settings, plan, entered));
-            }
-            None => self.refuse(sender, &settings, &plan),
-        }
+    /// Turns away what one address has too much of; waits while there are too many connections in all, so that
+    /// nothing more is accepted meanwhile.
+    async fn admit<S: Socket>(
+        self: &Rc<Self>,
+        socket: S,
+        sender: Option<SocketAddr>,
+        settings: &Arc<ListenerSettings>,
+    ) {
+        let max_per_ip = self.proxy.plan().max_connections_per_ip;
+        let Some(mut entered) = self.gate.enter(sender.map(|s| s.ip()), max_per_ip) else {
+            return self.refuse(sender, settings, &self.proxy.plan());
+        };
+        entered.place(|| self.proxy.plan().max_connections).await;
+        let (station, settings, plan) = (Rc::clone(self), Arc::clone(settings), self.proxy.plan());
+        tokio::task::spawn_local(station.connection(socket, sender, settings, plan, entered));
     }
 
     fn refuse(&self, sender: Option<SocketAddr>, settings: &ListenerSettings, plan: &Plan) {
@@ -230,6 +233,8 @@ impl Station {
         Wire::new(Rc::new(connection), limits, deadlines.slot(), deadlines.slot())
     }
 
+    /// One connection from its acceptance to its end. What only its beginning needs is boxed: an idle connection
+    /// keeps this future, so each byte of it counts.
     async fn connection<S: Socket>(
         self: Rc<Self>,
         socket: S,
@@ -238,61 +243,72 @@ impl Station {
         plan: Arc<Plan>,
         entered: Entered,
     ) {
-        let counts = Arc::clone(&self.proxy.core.counts);
-        Counts::step32(&counts.connections, 1);
-        Counts::step64(&counts.accepted);
+        let _open = Open::new(Arc::clone(&self.proxy.core.counts), entered);
         let connection = self.facts(sender, &settings, Instant::now());
         match settings.is_tls {
-            true => self.serve_tls(socket, connection, plan).await,
-            false => self.serve_plain(socket, connection, plan).await,
+            true => {
+                let shaken = Box::pin(self.shake(socket, connection, plan)).await;
+                if let Some((stream, wire)) = shaken {
+                    self.serve_wire(stream, Bytes::new(), wire).await;
+                }
+            }
+            false => {
+                let sniffed = Box::pin(self.sniffed(socket, connection, plan)).await;
+                if let Some((socket, prefix, wire)) = sniffed {
+                    self.serve_wire(socket, prefix, wire).await;
+                }
+            }
         }
-        Counts::step32(&counts.connections, -1);
-        drop(entered);
     }
 
-    async fn serve_plain<S: Socket>(self: Rc<Self>, mut socket: S, mut connection: Connection, plan: Arc<Plan>) {
+    /// Finds out which protocol a plain connection speaks, where more than one is allowed.
+    async fn sniffed<S: Socket>(
+        &self,
+        mut socket: S,
+        mut connection: Connection,
+        plan: Arc<Plan>,
+    ) -> Option<(S, Bytes, Rc<Wire>)> {
         if !plan.h2c {
             let wire = self.wire(connection, &plan);
-            drop(plan);
-            return self.serve_wire(socket, Bytes::new(), wire).await;
+            return Some((socket, Bytes::new(), wire));
         }
-        let limits = Arc::clone(&plan.downstream);
         let probe = self.wire(self.twin(&connection), &plan);
-        probe.deadline.set(limits.header);
+        probe.deadline.set(plan.downstream.header);
         let Some((is_h2, prefix)) = sniff(&mut socket, &probe).await else {
-            return self.proxy.refused(refusal(&probe, Why::Gone, String::new()));
+            self.proxy.refused(refusal(&probe, Why::Gone, String::new()));
+            return None;
         };
         connection.is_h2 = is_h2;
-        let wire = self.wire(connection, &plan);
-        drop((plan, probe));
-        self.serve_wire(socket, prefix, wire).await;
+        Some((socket, prefix, self.wire(connection, &plan)))
     }
 
-    async fn serve_tls<S: Socket>(self: Rc<Self>, socket: S, mut connection: Connection, plan: Arc<Plan>) {
-        let Some(server) = &plan.tls else { return };
+    async fn shake<S: Socket>(
+        &self,
+        socket: S,
+        mut connection: Connection,
+        plan: Arc<Plan>,
+    ) -> Option<(Box<TlsStream<S>>, Rc<Wire>)> {
+        let server = plan.tls.as_ref()?;
         let deadline = self.proxy.core.deadlines.slot();
         deadline.set(plan.downstream.handshake);
-        let shaken = Box::pin(server.accept(socket, deadline.due())).await;
-        let (stream, facts) = match shaken {
+        let (stream, facts) = match server.accept(socket, deadline.due()).await {
             Ok(shaken) => shaken,
             Err(error) => {
                 let is_timeout = error.why == crate::tls::handshake::Why::Timeout;
                 let why = if is_timeout { Why::HandshakeTimeout } else { Why::Handshake };
                 let wire = self.wire(connection, &plan);
-                return self.proxy.refused(refusal(&wire, why, error.detail().to_owned()));
+                self.proxy.refused(refusal(&wire, why, error.detail().to_owned()));
+                return None;
             }
         };
-        drop(deadline);
         connection.handshake_us = Some(connection.accepted.elapsed().as_micros() as u32);
         connection.idle_since.set(Instant::now());
         connection.is_h2 = facts.alpn == Some("h2");
         connection.tls = Some(tls_facts(facts));
-        let wire = self.wire(connection, &plan);
-        drop(plan);
-        self.serve_wire(Box::new(stream), Bytes::new(), wire).await;
+        Some((Box::new(stream), self.wire(connection, &plan)))
     }
 
-    async fn serve_wire<S: Socket>(self: Rc<Self>, socket: S, prefix: Bytes, wire: Rc<Wire>) {
+    async fn serve_wire<S: Socket>(&self, socket: S, prefix: Bytes, wire: Rc<Wire>) {
         let serial = wire.connection.serial;
         self.wires.borrow_mut().insert(serial, Rc::downgrade(&wire));
         let handler = Rc::clone(&self.proxy);
@@ -325,10 +341,20 @@ impl Station {
 
     /// Tells every connection to finish.
     fn drain(&self) {
-        let wires: Vec<_> = self.wires.borrow().values().filter_map(Weak::upgrade).collect();
-        for wire in wires {
+        for wire in self.open_wires() {
             wire.drain();
         }
+    }
+
+    /// What is open now ends with the runtime: its records shall say why.
+    fn cut(&self) {
+        for wire in self.open_wires() {
+            wire.cut.set(Some(Cut::Drained));
+        }
+    }
+
+    fn open_wires(&self) -> Vec<Rc<Wire>> {
+        self.wires.borrow().values().filter_map(Weak::upgrade).collect()
     }
 
     async fn emptied(&self) {
@@ -337,6 +363,26 @@ impl Station {
             self.drain();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+}
+
+/// One open connection, counted until dropped.
+struct Open {
+    counts: Arc<Counts>,
+    _entered: Entered,
+}
+
+impl Open {
+    fn new(counts: Arc<Counts>, entered: Entered) -> Self {
+        Counts::step32(&counts.connections, 1);
+        Counts::step64(&counts.accepted);
+        Self { counts, _entered: entered }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        Counts::step32(&self.counts.connections, -1);
     }
 }
 

@@ -70,7 +70,7 @@ impl Upload {
         if let Some(from) = self.waiting_since.take() {
             self.waited += from.elapsed();
         }
-        self.wire.progress.set(Instant::now());
+        self.wire.moved();
         let count = frame.data_ref().map_or(0, Bytes::len) as u64;
         let received = self.received.get() + count;
         self.received.set(received);
@@ -83,6 +83,8 @@ impl Upload {
         }
         if let Some(trailers) = frame.trailers_mut() {
             headers::clean_trailers(trailers);
+            // Nothing follows trailers, and whoever sends them on may not ask again.
+            self.end();
         }
         Ok(frame)
     }

@@ -64,7 +64,7 @@ pub struct Inspector {
 
 /// Why a connection is ended, with the code for GOAWAY (RFC 9113 section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
+pub struct Fatal {
     pub code: Code,
     pub why: &'static str,
 }
@@ -79,9 +79,9 @@ pub enum Code {
 }
 
 /// RFC 9113 section 5.1, half-closed (remote) and closed.
-const ENDED: Cut = Cut { code: Code::StreamClosed, why: "frame on a stream that its sender had ended" };
+const ENDED: Fatal = Fatal { code: Code::StreamClosed, why: "frame on a stream that its sender had ended" };
 
-impl Cut {
+impl Fatal {
     fn flood(why: &'static str) -> Self {
         Self { code: Code::EnhanceYourCalm, why }
     }
@@ -148,7 +148,7 @@ impl Inspector {
     ///
     /// # Errors
     /// The client floods or breaks the framing: the connection must end.
-    pub fn on_read(&mut self, bytes: &[u8]) -> Result<usize, Cut> {
+    pub fn on_read(&mut self, bytes: &[u8]) -> Result<usize, Fatal> {
         let mut at = self.skip(bytes.len());
         while at < bytes.len() {
             match self.step(&bytes[at..])? {
@@ -170,7 +170,7 @@ impl Inspector {
     ///
     /// # Errors
     /// The client floods or breaks the framing: the connection must end.
-    pub fn on_more(&mut self, bytes: &[u8]) -> Result<(), Cut> {
+    pub fn on_more(&mut self, bytes: &[u8]) -> Result<(), Fatal> {
         let mut pending = std::mem::take(&mut self.pending);
         pending.extend_from_slice(bytes);
         loop {
@@ -225,9 +225,9 @@ impl Inspector {
         self.heads
     }
 
-    /// A body of this connection moved at `progress`.
-    pub fn on_progress(&mut self, progress: Instant) {
-        self.meter.on_progress(progress);
+    /// A body of this connection moved at `progress_ms`, on any clock.
+    pub fn on_progress(&mut self, progress_ms: u64) {
+        self.meter.on_progress(progress_ms);
     }
 
     /// A GOAWAY frame for the last stream seen (RFC 9113 section 6.8).
@@ -246,7 +246,7 @@ impl Inspector {
     }
 
     /// Judges the frame (for a header block: the frames) at the start of `bytes`.
-    fn step(&mut self, bytes: &[u8]) -> Result<Step, Cut> {
+    fn step(&mut self, bytes: &[u8]) -> Result<Step, Fatal> {
         let Some(head) = Head::of(bytes) else { return Ok(Step::Hold) };
         if head.kind == HEADERS && !self.is_aside {
             return self.block(bytes);
@@ -274,12 +274,12 @@ impl Inspector {
         Step::Pass(passed)
     }
 
-    fn count(&mut self, kind: Kind) -> Result<(), Cut> {
-        self.meter.count(kind, &self.limits.h2, Instant::now()).map_err(Cut::flood)
+    fn count(&mut self, kind: Kind) -> Result<(), Fatal> {
+        self.meter.count(kind, &self.limits.h2, Instant::now()).map_err(Fatal::flood)
     }
 
     /// Judges HEADERS with its CONTINUATIONs (RFC 9113 section 6.10).
-    fn block(&mut self, bytes: &[u8]) -> Result<Step, Cut> {
+    fn block(&mut self, bytes: &[u8]) -> Result<Step, Fatal> {
         let Some(first) = Head::of(bytes) else { return Ok(Step::Hold) };
         loop {
             let Some(head) = Head::of(&bytes[self.walked..]) else { return Ok(Step::Hold) };
@@ -290,7 +290,7 @@ impl Inspector {
             }
             let end = self.walked + HEADER + head.length;
             if end > self.max_block() {
-                return Err(Cut::flood("header block too large"));
+                return Err(Fatal::flood("header block too large"));
             }
             if bytes.len() < end {
                 return Ok(Step::Hold);
@@ -302,7 +302,7 @@ impl Inspector {
                 return self.whole(&bytes[..end], first);
             }
             if self.continuations > self.limits.h2.max_continuations {
-                return Err(Cut::flood("CONTINUATION flood"));
+                return Err(Fatal::flood("CONTINUATION flood"));
             }
         }
     }
@@ -312,7 +312,7 @@ impl Inspector {
         self.limits.max_header_size.saturating_mul(4).max(4 * SMALLEST_MAX_FRAME)
     }
 
-    fn whole(&mut self, frames: &[u8], first: Head) -> Result<Step, Cut> {
+    fn whole(&mut self, frames: &[u8], first: Head) -> Result<Step, Fatal> {
         let Some(opening) = Opening::of(&frames[HEADER..HEADER + first.length], first) else {
             return Ok(self.step_aside(frames));
         };
@@ -329,7 +329,7 @@ impl Inspector {
             return Err(ENDED);
         }
         let part = self.part(first);
-        let unreadable = |_| Cut { code: Code::Compression, why: "header block cannot be decoded" };
+        let unreadable = |_| Fatal { code: Code::Compression, why: "header block cannot be decoded" };
         let found = self.follower.read(block, part).map_err(unreadable)?;
         let why = found.or(opening.is_own_parent.then_some("stream depends on itself"));
         let Some(why) = why else {
@@ -413,7 +413,7 @@ impl Inspector {
 }
 
 /// The sizes that frames of a kind always have (RFC 9113 section 6).
-fn check_size(head: Head) -> Result<(), Cut> {
+fn check_size(head: Head) -> Result<(), Fatal> {
     const ACK: u8 = 1;
     let is_right = match head.kind {
         2 => head.length == 5,
@@ -423,14 +423,14 @@ fn check_size(head: Head) -> Result<(), Cut> {
         6 => head.length == 8,
         _ => true,
     };
-    let wrong = Cut { code: Code::FrameSize, why: "frame of a wrong size" };
+    let wrong = Fatal { code: Code::FrameSize, why: "frame of a wrong size" };
     if is_right { Ok(()) } else { Err(wrong) }
 }
 
 /// SETTINGS_INITIAL_WINDOW_SIZE has a code of its own for what is too large (RFC 9113 section 6.5.2).
-fn check_settings(payload: &[u8]) -> Result<(), Cut> {
+fn check_settings(payload: &[u8]) -> Result<(), Fatal> {
     let is_window_too_large = |setting: &[u8]| setting.starts_with(&[0, 4]) && setting[2] & 0x80 != 0;
-    let wrong = Cut { code: Code::FlowControl, why: "initial window too large" };
+    let wrong = Fatal { code: Code::FlowControl, why: "initial window too large" };
     if payload.chunks_exact(6).any(is_window_too_large) { Err(wrong) } else { Ok(()) }
 }
 

@@ -14,7 +14,7 @@ fn inspector() -> Inspector {
 }
 
 /// Everything that goes on to the library when `bytes` come in pieces of `size`.
-fn pass(inspector: &mut Inspector, bytes: &[u8], size: usize) -> Result<Vec<u8>, Cut> {
+fn pass(inspector: &mut Inspector, bytes: &[u8], size: usize) -> Result<Vec<u8>, Fatal> {
     let mut out = Vec::new();
     for piece in bytes.chunks(size) {
         match inspector.is_holding() {
@@ -113,7 +113,7 @@ fn too_many_pieces_are_a_flood() {
         bytes.extend(frame(CONTINUATION, 0, 1, &[]));
     }
     for size in [1, 4096] {
-        assert_eq!(pass(&mut inspector(), &bytes, size), Err(Cut::flood("CONTINUATION flood")));
+        assert_eq!(pass(&mut inspector(), &bytes, size), Err(Fatal::flood("CONTINUATION flood")));
     }
 }
 
@@ -121,13 +121,13 @@ fn too_many_pieces_are_a_flood() {
 fn a_block_without_end_is_a_flood() {
     let piece = frame(CONTINUATION, 0, 1, &[0x90; SMALLEST_MAX_FRAME]);
     let bytes = [frame(HEADERS, 0, 1, &GET), piece.repeat(12)].concat();
-    assert_eq!(pass(&mut inspector(), &bytes, 4096), Err(Cut::flood("header block too large")));
+    assert_eq!(pass(&mut inspector(), &bytes, 4096), Err(Fatal::flood("header block too large")));
 }
 
 #[test]
 fn malformed_requests_without_end_are_a_flood() {
     let bytes: Vec<u8> = (0..200).flat_map(|n| upper_case(2 * n + 1, END_HEADERS | END_STREAM)).collect();
-    assert_eq!(pass(&mut inspector(), &bytes, 4096), Err(Cut::flood("flood of malformed requests")));
+    assert_eq!(pass(&mut inspector(), &bytes, 4096), Err(Fatal::flood("flood of malformed requests")));
 }
 
 #[test]
@@ -161,8 +161,8 @@ fn ends_the_connection_with_the_right_code() {
     ];
     for (bytes, code) in wrong {
         for size in [1, 4096] {
-            let cut = pass(&mut inspector(), &bytes, size).map_err(|cut| cut.code);
-            assert_eq!(cut, Err(code), "{bytes:?}");
+            let found = pass(&mut inspector(), &bytes, size).map_err(|fatal| fatal.code);
+            assert_eq!(found, Err(code), "{bytes:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future as _;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -14,12 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::tap::{Socket, Tap};
-use super::wire::{Malformed, Phase, Wire};
+use super::wire::{Cut, GOODBYE, Malformed, Phase, Wire};
 use super::{Arrival, Handler, Refusal, Why};
 use crate::process::executor::Local;
-
-/// After GOAWAY the client has this long to finish; longer streams are covered by their own deadlines.
-const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Streams of one connection that the library may reset over its whole life, malformed heads among them (which `meter`
 /// counts by time too). Each may have cost an upstream connection: a thousand were 10 MB and more.
@@ -73,11 +70,13 @@ enum Verdict {
 
 fn poll_deadlines(cx: &mut Context<'_>, wire: &Wire, is_leaving: bool) -> Poll<Verdict> {
     if wire.write_deadline.poll_due(cx).is_ready() {
+        wire.cut.set(Some(Cut::Stalled));
         return Poll::Ready(Verdict::Cut);
     }
     std::task::ready!(wire.deadline.poll_due(cx));
     let is_open = wire.phase.get() == Phase::Exchange;
     if is_open && wire.is_stalled() {
+        wire.cut.set(Some(Cut::Stalled));
         return Poll::Ready(Verdict::Cut);
     }
     wire.deadline.set(if is_open { wire.limits.write } else { GOODBYE });
@@ -148,7 +147,7 @@ fn tell_unhandled<H: Handler>(wire: &Rc<Wire>, handler: &H) {
 fn tell_if_hostile<H: Handler>(wire: &Rc<Wire>, handler: &H, error: &hyper::Error) {
     use std::error::Error;
     let source = error.source().map(ToString::to_string).unwrap_or_default();
-    let is_cut = wire.cut.get().is_some() || source.contains("ENHANCE_YOUR_CALM");
+    let is_cut = wire.broken.get().is_some() || source.contains("ENHANCE_YOUR_CALM");
     if is_cut || wire.connection.requests.get() == 0 {
         handler.refused(Refusal {
             wire: Rc::clone(wire),

@@ -1,22 +1,23 @@
 //! [`HeadTracker`]: keeps the raw bytes of each HTTP/1 head, so that strictness does not depend on the parser.
 //!
-//! hyper parses; this only knows where heads begin. A head begins where the connection begins, after a head
-//! without a body, after `Content-Length` bytes, and after a chunked body that was read to its end. What follows
-//! a chunked body in the same read is not known ([`Raw::Unknown`]); the caller decides what that is worth.
+//! hyper parses; this only knows where heads begin: where the connection begins, after a head without a body, after
+//! `Content-Length` bytes, and where [`Chunks`] sees the end of a chunked body. Where hyper finds a head at another
+//! place, the two read the same bytes in different ways, and the request is refused.
 
 use bytes::BytesMut;
 
-use crate::http::headers::{self, RawFacts, Refusal};
+use crate::http::chunks::Chunks;
+use crate::http::headers::{self, Fault, RawFacts, Refusal};
 
 /// Where the next byte from the client belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, Default)]
 enum Place {
     #[default]
     Head,
     Body {
         left: u64,
     },
-    Chunked,
+    Chunked(Chunks),
     Tunnel,
 }
 
@@ -25,9 +26,10 @@ enum Place {
 pub enum Raw {
     Checked(RawFacts),
     Refused(Refusal),
-    /// The head began inside a read whose start belongs to a chunked body.
-    Unknown,
 }
+
+const IN_DOUBT: Refusal =
+    Refusal { fault: Fault::BadRequest, detail: "head behind a body whose end is in doubt" };
 
 /// How long the body behind a head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,28 +42,42 @@ pub enum Length {
 pub struct HeadTracker {
     place: Place,
     buffer: BytesMut,
+    /// A chunked body was announced and not read to its end by its reader.
+    is_in_chunked: bool,
 }
 
 impl HeadTracker {
     /// Bytes came from the client. Returns whether a new head has begun with them.
-    pub fn on_read(&mut self, mut bytes: &[u8]) -> bool {
-        if let Place::Body { left } = &mut self.place {
-            let taken = (*left).min(bytes.len() as u64);
-            *left -= taken;
-            bytes = &bytes[taken as usize..];
-            if *left == 0 {
-                self.place = Place::Head;
+    ///
+    /// # Errors
+    /// They break the framing of the body that they belong to.
+    pub fn on_read(&mut self, mut bytes: &[u8]) -> Result<bool, Refusal> {
+        match &mut self.place {
+            Place::Body { left } => {
+                let taken = (*left).min(bytes.len() as u64);
+                *left -= taken;
+                bytes = &bytes[taken as usize..];
+                if *left == 0 {
+                    self.place = Place::Head;
+                }
             }
+            Place::Chunked(chunks) => {
+                bytes = &bytes[chunks.on_read(bytes)?..];
+                if chunks.is_done() {
+                    self.place = Place::Head;
+                }
+            }
+            Place::Head | Place::Tunnel => {}
         }
-        if self.place != Place::Head || bytes.is_empty() {
-            return false;
+        if !matches!(self.place, Place::Head) || bytes.is_empty() {
+            return Ok(false);
         }
         let begins = self.buffer.is_empty();
         self.buffer.extend_from_slice(bytes);
-        begins
+        Ok(begins)
     }
 
-    /// The parser has found a whole head: checks its raw bytes and moves on behind it.
+    /// The parser has found a whole head: checks its raw bytes and what came with them of its body, and moves on.
     pub fn take_head(&mut self, length: Length) -> (Raw, usize) {
         let end = match self.place {
             Place::Head => headers::find_head_end(&self.buffer, 0),
@@ -69,17 +85,15 @@ impl HeadTracker {
         };
         let Some(end) = end else {
             self.buffer.clear();
-            self.place = Place::Head;
-            self.follow(length);
-            return (Raw::Unknown, 0);
+            return (Raw::Refused(IN_DOUBT), 0);
         };
-        let raw = match headers::check_raw_head(&self.buffer[..end]) {
-            Ok(facts) => Raw::Checked(facts),
-            Err(refusal) => Raw::Refused(refusal),
-        };
+        let raw = headers::check_raw_head(&self.buffer[..end]);
         self.skip(end);
-        self.follow(length);
-        (raw, end)
+        let followed = self.follow(length);
+        match followed.and(raw) {
+            Ok(facts) => (Raw::Checked(facts), end),
+            Err(refusal) => (Raw::Refused(refusal), end),
+        }
     }
 
     fn skip(&mut self, count: usize) {
@@ -91,7 +105,7 @@ impl HeadTracker {
         }
     }
 
-    fn follow(&mut self, length: Length) {
+    fn follow(&mut self, length: Length) -> Result<(), Refusal> {
         match length {
             Length::Exact(0) => {}
             Length::Exact(bytes) => {
@@ -102,22 +116,26 @@ impl HeadTracker {
                 }
             }
             Length::Chunked => {
-                self.buffer.clear();
-                self.place = Place::Chunked;
+                self.is_in_chunked = true;
+                let mut chunks = Chunks::default();
+                let here = chunks.on_read(&self.buffer)?;
+                self.skip(here);
+                if !chunks.is_done() {
+                    self.place = Place::Chunked(chunks);
+                }
             }
         }
+        Ok(())
     }
 
     /// The chunked body was read to its end.
     pub fn body_done(&mut self) {
-        if self.place == Place::Chunked {
-            self.place = Place::Head;
-        }
+        self.is_in_chunked = false;
     }
 
-    /// Whether the end of a chunked body has not been seen yet.
+    /// Whether a chunked body has not been read to its end yet.
     pub fn is_in_chunked(&self) -> bool {
-        self.place == Place::Chunked
+        self.is_in_chunked
     }
 
     /// The bytes of a head that is not whole yet (or that the parser refused).
@@ -137,5 +155,4 @@ impl HeadTracker {
             self.buffer = BytesMut::new();
         }
     }
-
 }

@@ -1,5 +1,6 @@
 //! [`Tap`]: the I/O wrapper under each downstream connection. It counts bytes, stamps first bytes, keeps raw heads,
-//! lets the [`Inspector`] judge HTTP/2 frames and notices blocked writes. Of HTTP/1 it changes nothing that passes.
+//! lets the [`Inspector`] judge HTTP/2 frames and notices blocked writes. Of HTTP/1 it changes nothing that passes, but
+//! for the placeholders of files, whose bytes it sends instead of them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,17 +12,47 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{Code, Cut, Inspector};
-use super::wire::{Phase, Wire};
+use super::frames::{Code, Fatal, Inspector};
+use super::wire::{Cut, Phase, Wire};
+use crate::http::sendfile::{SendQueue, is_placeholder};
+use crate::process::small;
 
 /// A transport that can tell when it becomes readable without reading: what a parked connection waits for.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Whether [`poll_write_files`](Self::poll_write_files) works.
+    const TAKES_FILES: bool = false;
+
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Writes slices of which some are placeholders for the queued segments.
+    ///
+    /// # Errors
+    /// `InvalidData` unless [`TAKES_FILES`](Self::TAKES_FILES): a placeholder must never leave as it is.
+    fn poll_write_files(
+        &self,
+        _: &mut Context<'_>,
+        _: &[IoSlice<'_>],
+        _: &SendQueue,
+    ) -> Poll<io::Result<usize>> {
+        let error = io::Error::new(io::ErrorKind::InvalidData, "a placeholder where no file can be sent");
+        Poll::Ready(Err(error))
+    }
 }
 
 impl Socket for tokio::net::TcpStream {
+    const TAKES_FILES: bool = true;
+
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
+    }
+
+    fn poll_write_files(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        queue: &SendQueue,
+    ) -> Poll<io::Result<usize>> {
+        queue.poll_write(self, cx, slices)
     }
 }
 
@@ -63,15 +94,19 @@ impl<S: Socket> Tap<S> {
         self.socket
     }
 
-    fn on_read(&mut self, bytes: &[u8]) {
+    fn on_read(&mut self, bytes: &[u8]) -> io::Result<()> {
         let wire = &self.wire;
-        if wire.head.borrow_mut().on_read(bytes) && wire.first_byte.get().is_none() {
+        let begins = wire.head.borrow_mut().on_read(bytes);
+        // As the error of the read it reaches whoever reads the body, who answers 400.
+        let begins = begins.map_err(|refusal| io::Error::new(io::ErrorKind::InvalidData, refusal.detail))?;
+        if begins && wire.first_byte.get().is_none() {
             wire.first_byte.set(Some(Instant::now()));
             if wire.phase.get() == Phase::Idle {
                 wire.phase.set(Phase::Head);
                 wire.deadline.set(wire.limits.header);
             }
         }
+        Ok(())
     }
 
     /// Reads once from what was read before or from the socket, and counts.
@@ -126,7 +161,7 @@ impl<S: Socket> Tap<S> {
             match judged {
                 Ok(0) => {}
                 Ok(_) => return Poll::Ready(Ok(())),
-                Err(cut) => return Poll::Ready(self.cut(cx, cut)),
+                Err(fatal) => return Poll::Ready(self.break_off(cx, fatal)),
             }
         }
     }
@@ -134,10 +169,10 @@ impl<S: Socket> Tap<S> {
     /// Lets the inspector judge, and tells the connection what it found.
     fn judge(
         &mut self,
-        on_bytes: impl FnOnce(&mut Inspector) -> Result<usize, Cut>,
-    ) -> Result<usize, Cut> {
+        on_bytes: impl FnOnce(&mut Inspector) -> Result<usize, Fatal>,
+    ) -> Result<usize, Fatal> {
         let Some(inspector) = &mut self.inspector else { return Ok(0) };
-        inspector.on_progress(self.wire.progress.get());
+        inspector.on_progress(self.wire.progress_ms.get());
         let judged = on_bytes(inspector);
         self.wire.heads.set(inspector.heads());
         if inspector.is_anything_malformed() {
@@ -147,18 +182,28 @@ impl<S: Socket> Tap<S> {
     }
 
     /// Tells the client why (GOAWAY, best effort) and breaks the connection.
-    fn cut(&mut self, cx: &mut Context<'_>, cut: Cut) -> io::Result<()> {
+    fn break_off(&mut self, cx: &mut Context<'_>, fatal: Fatal) -> io::Result<()> {
         if self.is_write_whole
             && let Some(inspector) = &self.inspector
         {
-            let goaway = inspector.goaway(cut.code);
+            let goaway = inspector.goaway(fatal.code);
             let _ = Pin::new(&mut self.socket).poll_write(cx, &goaway);
             let _ = Pin::new(&mut self.socket).poll_flush(cx);
         }
-        self.wire.cut.set(Some(cut.why));
-        let is_flood = cut.code == Code::EnhanceYourCalm;
+        self.wire.broken.set(Some(fatal.why));
+        let is_flood = fatal.code == Code::EnhanceYourCalm;
         let kind = if is_flood { io::ErrorKind::QuotaExceeded } else { io::ErrorKind::InvalidData };
-        Err(io::Error::new(kind, cut.why))
+        Err(io::Error::new(kind, fatal.why))
+    }
+
+    fn write_files(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = self.socket.poll_write_files(cx, slices, &self.wire.files);
+        if let Poll::Ready(Err(error)) = &written
+            && error.kind() == io::ErrorKind::UnexpectedEof
+        {
+            self.wire.cut.set(Some(Cut::ShortFile));
+        }
+        written
     }
 
     fn on_write(&mut self, written: Poll<io::Result<usize>>, given: usize) -> Poll<io::Result<usize>> {
@@ -189,7 +234,7 @@ impl<S: Socket> AsyncRead for Tap<S> {
         }
         let before = buf.filled().len();
         if ready!(self.poll_bytes(cx, buf))? > 0 {
-            self.on_read(&buf.filled()[before..]);
+            self.on_read(&buf.filled()[before..])?;
         }
         Poll::Ready(Ok(()))
     }
@@ -197,6 +242,9 @@ impl<S: Socket> AsyncRead for Tap<S> {
 
 impl<S: Socket> AsyncWrite for Tap<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if is_placeholder(bytes) {
+            return self.poll_write_vectored(cx, &[IoSlice::new(bytes)]);
+        }
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.on_write(written, bytes.len())
     }
@@ -206,7 +254,13 @@ impl<S: Socket> AsyncWrite for Tap<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        let written = match slices.iter().any(|slice| is_placeholder(slice)) {
+            true => self.write_files(cx, slices),
+            false => {
+                let joined = small::write(slices, |bytes| Pin::new(&mut self.socket).poll_write(cx, bytes));
+                joined.unwrap_or_else(|| Pin::new(&mut self.socket).poll_write_vectored(cx, slices))
+            }
+        };
         let given = slices.iter().map(|s| s.len()).sum();
         self.on_write(written, given)
     }

@@ -11,8 +11,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::head::HeadTracker;
 use crate::exchange::connection::Connection;
+use crate::exchange::failure::{Cause, Failure, Kind};
 use crate::http::sendfile::SendQueue;
 use crate::process::deadline::Deadline;
+
+/// Once we want to leave, a connection without an exchange has this long to end in order. Over HTTP/2 the client must
+/// take part: it answers the first GOAWAY.
+pub const GOODBYE: Duration = Duration::from_secs(5);
 
 /// A byte stream in both directions, as a tunnel gets it.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
@@ -38,6 +43,17 @@ pub enum Phase {
     Exchange,
 }
 
+/// Why we cut a connection while its exchanges were open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The client took nothing of an answer for too long.
+    Stalled,
+    /// A file became shorter while it was sent.
+    ShortFile,
+    /// The program stops and waits no longer.
+    Drained,
+}
+
 /// Deadlines and bounds of one downstream connection.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -50,6 +66,7 @@ pub struct Limits {
     pub h2: H2Limits,
     /// Idle HTTP/1 connections give their buffers back after this.
     pub park_after: Duration,
+    pub causes: Causes,
 }
 
 impl Default for Limits {
@@ -63,6 +80,7 @@ impl Default for Limits {
             max_header_size: 32 * 1024,
             h2: H2Limits::default(),
             park_after: Duration::from_secs(1),
+            causes: Causes::default(),
         }
     }
 }
@@ -103,6 +121,15 @@ pub struct Malformed {
     pub why: &'static str,
 }
 
+/// The configuration keys behind the limits, for records.
+#[derive(Clone, Debug, Default)]
+pub struct Causes {
+    pub handshake: Cause,
+    pub header: Cause,
+    pub write: Cause,
+    pub max_connections_per_ip: Cause,
+}
+
 /// Shared state of one connection; stays on its core.
 pub struct Wire {
     pub connection: Rc<Connection>,
@@ -114,12 +141,14 @@ pub struct Wire {
     pub write_deadline: Deadline,
     pub draining: Cell<bool>,
     pub closed_by_peer: Cell<bool>,
+    /// Set before the connection is cut: what its open exchanges end by.
+    pub cut: Cell<Option<Cut>>,
     pub first_byte: Cell<Option<Instant>>,
     pub head: RefCell<HeadTracker>,
     /// HTTP/2 requests that were refused and not yet told.
     pub malformed: RefCell<Vec<Malformed>>,
     /// Why the HTTP/2 connection was ended below the library.
-    pub cut: Cell<Option<&'static str>>,
+    pub broken: Cell<Option<&'static str>>,
     /// HTTP/2 request heads that went to the library, so far.
     pub heads: Cell<u64>,
     /// Answers that are complete but not yet flushed (HTTP/1).
@@ -133,7 +162,7 @@ pub struct Wire {
     pub unread: Cell<bool>,
     /// Response chunks handed to HTTP/2 whose successor was not asked for yet, and when one last was.
     pub unsent: Cell<u32>,
-    pub progress: Cell<Instant>,
+    pub progress_ms: Cell<u64>,
 }
 
 impl Wire {
@@ -143,7 +172,7 @@ impl Wire {
         deadline: Deadline,
         write_deadline: Deadline,
     ) -> Rc<Self> {
-        let now = connection.accepted;
+        let now_ms = deadline.now_ms();
         Rc::new(Self {
             connection,
             limits,
@@ -152,10 +181,11 @@ impl Wire {
             write_deadline,
             draining: Cell::new(false),
             closed_by_peer: Cell::new(false),
+            cut: Cell::new(None),
             first_byte: Cell::new(None),
             head: RefCell::default(),
             malformed: RefCell::default(),
-            cut: Cell::new(None),
+            broken: Cell::new(None),
             heads: Cell::new(0),
             endings: RefCell::default(),
             tunnel: RefCell::default(),
@@ -163,7 +193,7 @@ impl Wire {
             takes_files: Cell::new(false),
             unread: Cell::new(false),
             unsent: Cell::new(0),
-            progress: Cell::new(now),
+            progress_ms: Cell::new(now_ms),
         })
     }
 
@@ -179,26 +209,46 @@ impl Wire {
         }
     }
 
+    /// A body has moved.
+    pub fn moved(&self) {
+        self.progress_ms.set(self.deadline.now_ms());
+    }
+
     /// An exchange has ended; the last one leaves the connection idle.
-    pub fn finish(&self) {
+    pub fn finish(&self, now: Instant) {
         let connection = &self.connection;
         connection.in_flight.set(connection.in_flight.get().saturating_sub(1));
         if connection.in_flight.get() == 0 {
-            connection.idle_since.set(Instant::now());
+            connection.idle_since.set(now);
             self.phase.set(Phase::Idle);
-            let after = if connection.is_h2 { Duration::MAX } else { self.limits.park_after };
-            self.deadline.set(self.limits.idle.min(after));
+            let after = match () {
+                () if self.draining.get() => GOODBYE,
+                () if connection.is_h2 => self.limits.idle,
+                () => self.limits.idle.min(self.limits.park_after),
+            };
+            self.deadline.set(after);
         }
     }
 
     /// A reader of HTTP/2 bodies has opened no window for too long.
     pub fn is_stalled(&self) -> bool {
-        self.unsent.get() > 0 && self.progress.get().elapsed() >= self.limits.write
+        let still = self.deadline.now_ms().saturating_sub(self.progress_ms.get());
+        self.unsent.get() > 0 && u128::from(still) >= self.limits.write.as_millis()
     }
 
     /// Where file bodies queue their segments, if the socket can send files by itself.
     pub fn send_queue(&self) -> Option<&SendQueue> {
         self.takes_files.get().then_some(&self.files)
+    }
+
+    /// Why an exchange that was not complete has ended: we cut the connection, or else the client left.
+    pub fn failure(&self) -> Failure {
+        match self.cut.get() {
+            Some(Cut::Stalled) => Failure::new(Kind::ClientTimeout).because(&self.limits.causes.write),
+            Some(Cut::ShortFile) => Failure::refuse(Kind::Internal, "the file became shorter while it was sent"),
+            Some(Cut::Drained) => Failure::new(Kind::Draining),
+            None => Failure::new(Kind::ClientAbort),
+        }
     }
 
     /// Keeps an ended answer until its bytes are flushed.

@@ -27,6 +27,8 @@ pub enum Kind {
     BodyTooLarge,
     MethodRefused,
     ExpectationUnknown,
+    /// A WebSocket version that is not spoken here.
+    UpgradeVersion,
     CodingUnknown,
     Misdirected,
     NoRoute,
@@ -72,6 +74,7 @@ impl Kind {
             Self::BodyTooLarge => (413, "http_request_error", By::Proxy, At::Body),
             Self::MethodRefused => (405, "http_request_denied", By::Proxy, At::Policy),
             Self::ExpectationUnknown => (417, "http_request_error", By::Proxy, At::Head),
+            Self::UpgradeVersion => (426, "http_request_error", By::Proxy, At::Head),
             Self::CodingUnknown => (501, "http_request_error", By::Proxy, At::Head),
             Self::Misdirected => (421, "http_request_error", By::Proxy, At::Policy),
             Self::NoRoute | Self::NotFound => (404, "proxy_internal_response", By::Proxy, At::Done),
@@ -79,7 +82,7 @@ impl Kind {
             Self::Denied => (403, "http_request_denied", By::Rule, At::Policy),
             Self::RateLimited => (429, "rate_limited", By::Rule, At::Policy),
             Self::Loop => (508, "proxy_loop_detected", By::Proxy, At::Policy),
-            Self::ClientAbort => (499, "client_abort", By::Client, At::Resp),
+            Self::ClientAbort => (499, "client_abort", By::Client, At::Body),
             Self::ClientTimeout => (408, "client_timeout", By::Client, At::Body),
             Self::ConnectRefused => (502, "connection_refused", By::Upstream, At::Connect),
             Self::ConnectTimeout => (504, "connection_timeout", By::Upstream, At::Connect),
@@ -174,6 +177,7 @@ impl From<Refusal> for Failure {
             Fault::MethodRefused => Kind::MethodRefused,
             Fault::TargetTooLong => Kind::TargetTooLong,
             Fault::ExpectationUnknown => Kind::ExpectationUnknown,
+            Fault::UpgradeVersion => Kind::UpgradeVersion,
             Fault::HeadersTooLarge => Kind::HeadersTooLarge,
             Fault::CodingUnknown => Kind::CodingUnknown,
         };

@@ -9,7 +9,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use super::clock::process_ms;
 
 /// How often the table is swept; the precision of every deadline.
 pub const TICK: Duration = Duration::from_millis(50);
@@ -23,7 +25,6 @@ struct Slot {
 
 /// The table of one core.
 pub struct Deadlines {
-    start: Instant,
     now_ms: Cell<u64>,
     slots: RefCell<Vec<Slot>>,
     free: RefCell<Vec<u32>>,
@@ -32,8 +33,7 @@ pub struct Deadlines {
 impl Deadlines {
     pub fn new() -> Rc<Self> {
         Rc::new(Self {
-            start: Instant::now(),
-            now_ms: Cell::new(0),
+            now_ms: Cell::new(process_ms()),
             slots: RefCell::default(),
             free: RefCell::default(),
         })
@@ -49,7 +49,7 @@ impl Deadlines {
         Deadline { table: Rc::clone(self), index }
     }
 
-    /// Milliseconds since the table was made, as of the last sweep.
+    /// Milliseconds of the process clock, as of the last sweep.
     pub fn now_ms(&self) -> u64 {
         self.now_ms.get()
     }
@@ -60,7 +60,7 @@ impl Deadlines {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            self.sweep(self.start.elapsed().as_millis() as u64);
+            self.sweep(process_ms());
         }
     }
 
@@ -110,6 +110,11 @@ impl Deadline {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// See [`Deadlines::now_ms`].
+    pub fn now_ms(&self) -> u64 {
+        self.table.now_ms()
     }
 
     /// Never due until set again.
@@ -189,10 +194,11 @@ mod tests {
     async fn fires_only_after_its_time_has_passed() {
         let table = Deadlines::new();
         let deadline = table.slot();
+        let start = table.now_ms();
         deadline.set(Duration::from_secs(1));
-        table.sweep(1_000);
+        table.sweep(start + 1_000);
         assert!(!deadline.is_due(), "the clock may lag by a tick, so exactly one second is too early");
-        table.sweep(1_000 + TICK.as_millis() as u64);
+        table.sweep(start + 1_000 + TICK.as_millis() as u64);
         assert!(deadline.is_due());
     }
 
@@ -212,7 +218,7 @@ mod tests {
         let deadline = table.slot();
         deadline.set(Duration::ZERO);
         let waiting = async { deadline.race(std::future::pending::<()>()).await };
-        let sweeping = async { table.sweep(10_000) };
+        let sweeping = async { table.sweep(table.now_ms() + 10_000) };
         let (output, ()) = tokio::join!(waiting, sweeping);
         assert!(output.is_none());
     }

@@ -5,6 +5,7 @@
 
 pub mod begin;
 pub mod core;
+pub mod decide;
 pub mod forward;
 pub mod respond;
 pub mod traceparent;
@@ -14,26 +15,32 @@ pub mod walk;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::access_log::follow::{Followed, Live};
 use crate::downstream::{Arrival, Handler, Refusal};
-use crate::plan::Plan;
+use crate::plan::{Plan, Plans};
 use self::core::Core;
 
 /// The proxy on one core.
 pub struct Proxy {
-    pub plan: Arc<ArcSwap<Plan>>,
+    pub plans: Arc<Plans>,
     pub core: Rc<Core>,
+}
+
+impl Proxy {
+    /// The plan that runs now, as this core has it.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plans.of(self.core.index)
+    }
 }
 
 impl Handler for Proxy {
     type Body = Followed;
 
     async fn handle(self: Rc<Self>, request: Request<Incoming>, arrival: Arrival) -> Response<Followed> {
-        let plan = self.plan.load_full();
+        let plan = self.plan();
         let wire = Rc::clone(&arrival.wire);
         let exchange = begin::exchange(&self.core, &plan, &request, &arrival);
         let mut live = Live::new(exchange, Rc::clone(&self.core.log), Arc::clone(&plan.redactor), wire);
@@ -43,11 +50,11 @@ impl Handler for Proxy {
             Ok(response) => response,
             Err(refused) => respond::to_refused(refused, wants, &plan, &mut live),
         };
-        forward::finish(&plan, &live.exchange, response.headers_mut());
+        forward::finish(&plan, &live.exchange.id, live.exchange.rid.as_ref(), response.headers_mut());
         live.follow(response)
     }
 
     fn refused(&self, refusal: Refusal) {
-        begin::refused(&self.core, &self.plan.load(), &refusal);
+        begin::refused(&self.core, &self.plan(), &refusal);
     }
 }

@@ -1,6 +1,6 @@
 //! Answers of our own: a failure or a limit becomes a status and a small, honest page.
 
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, LOCATION, VARY};
+use http::header::{ACCEPT, ALLOW, CONNECTION, CONTENT_TYPE, LOCATION, SEC_WEBSOCKET_VERSION, UPGRADE, VARY};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::walk::Refused;
@@ -49,7 +49,10 @@ pub fn to_refused(refused: Refused, wants: Wants, plan: &Plan, live: &mut Live) 
             refusal.write(response.headers_mut());
             response
         }
-        Refused::ToHttps { location } => redirect(&location),
+        Refused::ToHttps { location } => {
+            exchange.is_own = true;
+            redirect(&location)
+        }
     }
 }
 
@@ -75,6 +78,11 @@ fn failed(
     match failure.kind {
         Kind::MethodRefused => {
             headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        Kind::UpgradeVersion => {
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         }
         Kind::MethodNotAllowed => {
             let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();

@@ -8,10 +8,10 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use http_body::{Body as _, Frame};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -20,6 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::body::RequestBody;
+use crate::process::bell::Bell;
+use crate::process::small;
 use super::endpoint::{Address, Endpoint};
 use crate::exchange::Traffic;
 
@@ -42,10 +44,12 @@ pub struct Connection {
     sender: http1::SendRequest<RequestBody>,
     driver: http1::Connection<TokioIo<Stream>, RequestBody>,
     is_finished: bool,
+    bell: Bell,
     pub traffic: Rc<Traffic>,
     pub endpoint: Arc<Endpoint>,
-    pub born: Instant,
-    pub idle_since: Instant,
+    /// Milliseconds of the core's clock.
+    pub born_ms: u64,
+    pub idle_since_ms: u64,
 }
 
 /// Why a request got no answer.
@@ -60,7 +64,7 @@ impl Connection {
     ///
     /// # Errors
     /// What `connect(2)` says.
-    pub async fn open(endpoint: &Arc<Endpoint>) -> io::Result<Box<Self>> {
+    pub async fn open(endpoint: &Arc<Endpoint>, now_ms: u64) -> io::Result<Box<Self>> {
         let socket = match &endpoint.address {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
@@ -76,16 +80,16 @@ impl Connection {
             .handshake(io)
             .await
             .map_err(io::Error::other)?;
-        let now = Instant::now();
         let endpoint = Arc::clone(endpoint);
         Ok(Box::new(Self {
             sender,
             driver,
             is_finished: false,
+            bell: Bell::new(),
             traffic,
             endpoint,
-            born: now,
-            idle_since: now,
+            born_ms: now_ms,
+            idle_since_ms: now_ms,
         }))
     }
 
@@ -97,6 +101,25 @@ impl Connection {
         let done = self.driver.poll_without_shutdown(cx);
         self.is_finished = done.is_ready();
         done.map(|_| ())
+    }
+
+    /// Reads a frame of `incoming`, driving the connection as far as that needs.
+    pub fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        incoming: &mut Incoming,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
+        let mut quiet = Context::from_waker(Waker::noop());
+        self.bell.inside(cx, |cx| {
+            if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(&mut quiet) {
+                return Poll::Ready(frame);
+            }
+            if !*is_finished {
+                *is_finished = driver.poll_without_shutdown(cx).is_ready();
+            }
+            Pin::new(incoming).poll_frame(&mut quiet)
+        })
     }
 
     /// Whether another request may be sent on it now.
@@ -111,14 +134,16 @@ impl Connection {
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
         let mut answer = std::pin::pin!(self.sender.try_send_request(request));
         let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
+        // Only driving makes the answer come, so the answer itself needs no waker at all.
+        let mut quiet = Context::from_waker(Waker::noop());
+        let bell = &self.bell;
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-                return Poll::Ready(answer);
-            }
-            if !*is_finished {
-                *is_finished = driver.poll_without_shutdown(cx).is_ready();
-            }
-            answer.as_mut().poll(cx)
+            bell.inside(cx, |cx| {
+                if !*is_finished {
+                    *is_finished = driver.poll_without_shutdown(cx).is_ready();
+                }
+                answer.as_mut().poll(&mut quiet)
+            })
         })
         .await
         .map_err(|mut error| match error.take_message() {
@@ -174,6 +199,9 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(outcome) = small::write(slices, |bytes| self.as_mut().poll_write(cx, bytes)) {
+            return outcome;
+        }
         let outcome = match &mut self.socket {
             Socket::Tcp(s) => Pin::new(s).poll_write_vectored(cx, slices),
             Socket::Unix(s) => Pin::new(s).poll_write_vectored(cx, slices),

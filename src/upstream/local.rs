@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 use super::balance::Turn;
 use super::connection::Connection;
@@ -26,11 +26,11 @@ impl Locals {
     }
 
     /// Drops what is too old or closed, and forgets upstreams that `is_known` no longer names.
-    pub fn sweep(&self, is_known: impl Fn(u64) -> bool) {
+    pub fn sweep(&self, now_ms: u64, is_known: impl Fn(u64) -> bool) {
         let mut by_id = self.by_id.borrow_mut();
         by_id.retain(|id, _| is_known(*id));
         for local in by_id.values() {
-            local.sweep();
+            local.sweep(now_ms);
         }
     }
 
@@ -60,12 +60,16 @@ impl Local {
     }
 
     /// An idle connection to `endpoint` that is still good.
-    pub fn take(&self, cx: &mut Context<'_>, endpoint: &Arc<Endpoint>) -> Option<Box<Connection>> {
+    pub fn take(&self, endpoint: &Arc<Endpoint>, now_ms: u64) -> Option<Box<Connection>> {
+        // With our own waker, handing over the request would wake this task again.
+        let mut cx = Context::from_waker(Waker::noop());
         let mut stacks = self.stacks.borrow_mut();
         let stack = stacks.iter_mut().find(|s| Arc::ptr_eq(&s.endpoint, endpoint))?;
         while let Some(mut connection) = stack.idle.pop() {
             // Polling shows a close by the other side that came since it was given back.
-            if connection.drive(cx).is_pending() && connection.is_reusable() && !is_stale(&connection, &self.pool)
+            if !is_stale(&connection, &self.pool, now_ms)
+                && connection.drive(&mut cx).is_pending()
+                && connection.is_reusable()
             {
                 return Some(connection);
             }
@@ -74,13 +78,13 @@ impl Local {
     }
 
     /// Keeps `connection` for the next request, if it is clean and there is room.
-    pub fn give_back(&self, mut connection: Box<Connection>, pool: &Pool) {
+    pub fn give_back(&self, mut connection: Box<Connection>, now_ms: u64) {
         // One more poll settles the state of the finished exchange.
         let mut cx = Context::from_waker(Waker::noop());
         if connection.drive(&mut cx).is_ready() || !connection.is_reusable() {
             return;
         }
-        connection.idle_since = Instant::now();
+        connection.idle_since_ms = now_ms;
         let mut stacks = self.stacks.borrow_mut();
         let index = stacks.iter().position(|s| Arc::ptr_eq(&s.endpoint, &connection.endpoint));
         let index = index.unwrap_or_else(|| {
@@ -89,16 +93,16 @@ impl Local {
             stacks.len() - 1
         });
         let idle = &mut stacks[index].idle;
-        if idle.len() < pool.idle {
+        if idle.len() < self.pool.idle {
             idle.push(connection);
         }
     }
 
-    fn sweep(&self) {
+    fn sweep(&self, now_ms: u64) {
         let mut cx = Context::from_waker(Waker::noop());
         let mut stacks = self.stacks.borrow_mut();
         for stack in &mut *stacks {
-            stack.idle.retain_mut(|c| matches!(c.drive(&mut cx), Poll::Pending) && !is_stale(c, &self.pool));
+            stack.idle.retain_mut(|c| matches!(c.drive(&mut cx), Poll::Pending) && !is_stale(c, &self.pool, now_ms));
         }
         stacks.retain(|s| !s.idle.is_empty());
     }
@@ -108,6 +112,7 @@ impl Local {
     }
 }
 
-fn is_stale(connection: &Connection, pool: &Pool) -> bool {
-    connection.idle_since.elapsed() > pool.idle_timeout || connection.born.elapsed() > pool.max_age
+fn is_stale(connection: &Connection, pool: &Pool, now_ms: u64) -> bool {
+    let is_over = |since: u64, limit: Duration| u128::from(now_ms.saturating_sub(since)) > limit.as_millis();
+    is_over(connection.idle_since_ms, pool.idle_timeout) || is_over(connection.born_ms, pool.max_age)
 }

@@ -4,7 +4,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::header::HOST;
@@ -12,14 +11,13 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 use super::Upstream;
-use super::body::{Lease, Progress, RequestBody, ResponseBody, Slot};
+use super::body::{Lease, RequestBody, ResponseBody, Slot};
 use super::connection::{Connection, SendError};
 use super::eject::{Outcome, observe};
 use super::endpoint::Endpoint;
 use super::local::{Local, Locals};
 use crate::exchange::failure::{Cause, Failure, Kind};
-use crate::exchange::{Attempt, Exchange};
-use crate::process::clock::process_ms;
+use crate::exchange::{Attempt, Exchange, Progress};
 use crate::process::deadline::{Deadline, Deadlines};
 
 /// A limit in time, and the configuration key that set it.
@@ -32,6 +30,8 @@ pub struct Timeout {
 /// The deadlines of an upstream exchange, each its own.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
+    /// Wait for a slot, and for an endpoint.
+    pub queue: Timeout,
     pub connect: Timeout,
     /// From the last byte of the request to the head of the answer.
     pub response: Timeout,
@@ -40,7 +40,7 @@ pub struct Timeouts {
 }
 
 /// A connection that was idle for longer may have been closed just now: its request is kept for a second try.
-const DOUBTFUL: Duration = Duration::from_millis(250);
+const DOUBTFUL_MS: u64 = 250;
 
 /// What a core brings along to send.
 pub struct Reach<'a> {
@@ -62,7 +62,8 @@ pub async fn send(
 ) -> Result<Response<ResponseBody>, Failure> {
     let deadline = reach.deadlines.slot();
     exchange.upstream.name = Some(Arc::clone(&upstream.settings.name));
-    let slot = enter(upstream, &deadline).await?;
+    exchange.upstream.progress.clone_from(&progress);
+    let slot = enter(upstream, &timeouts.queue, &deadline).await?;
     let local = reach.locals.of(upstream);
     let mut sending = Sending { upstream, timeouts, progress, deadline, local, exchange };
     let (response, connection, lease) = sending.attempts(request).await?;
@@ -75,39 +76,35 @@ pub async fn send(
         deadline,
         idle: timeouts.body.after,
         cause: Arc::clone(&timeouts.body.cause),
-        _lease: lease,
-        _slot: slot,
+        held: Some((lease, slot)),
     }))
 }
 
 /// Takes a place among the requests in flight, waiting in the bounded queue when there is none.
-async fn enter(upstream: &Arc<Upstream>, deadline: &Deadline) -> Result<Slot, Failure> {
-    let Some(limit) = upstream.settings.max_in_flight else {
-        upstream.in_flight.fetch_add(1, Ordering::Relaxed);
-        return Ok(Slot(Arc::clone(upstream)));
-    };
-    let take = || {
-        let add = |now| (now < limit).then_some(now + 1);
-        upstream.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()
-    };
-    wait_for(upstream, deadline, || take().map(|_| Slot(Arc::clone(upstream))))
-        .await
-        .ok_or_else(|| Failure::refuse(Kind::QueueFull, "no place in flight at the upstream"))
+async fn enter(upstream: &Arc<Upstream>, timeout: &Timeout, deadline: &Deadline) -> Result<Slot, Failure> {
+    let missed = || Failure::refuse(Kind::QueueFull, "no place in flight at the upstream");
+    wait_for(upstream, timeout, deadline, missed, || Slot::take(upstream)).await
 }
 
-/// Waits until `ready` gives something: at most `queue` requests wait, for at most `queue_timeout`.
-async fn wait_for<T>(upstream: &Upstream, deadline: &Deadline, ready: impl Fn() -> Option<T>) -> Option<T> {
+/// Waits until `ready` gives something: at most `queue` requests wait, for at most `timeout`. Else it is `missed`.
+async fn wait_for<T>(
+    upstream: &Upstream,
+    timeout: &Timeout,
+    deadline: &Deadline,
+    missed: impl Fn() -> Failure,
+    ready: impl Fn() -> Option<T>,
+) -> Result<T, Failure> {
     if let Some(found) = ready() {
-        return Some(found);
+        return Ok(found);
     }
-    let _place = Waiting::enter(upstream)?;
-    deadline.set(upstream.settings.queue_timeout);
+    let _place = Waiting::enter(upstream).ok_or_else(&missed)?;
+    deadline.set(timeout.after);
     loop {
         let changed = upstream.changed.notified();
         if let Some(found) = ready() {
-            return Some(found);
+            return Ok(found);
         }
-        deadline.race(changed).await?;
+        deadline.race(changed).await.ok_or_else(|| missed().because(&timeout.cause))?;
     }
 }
 
@@ -163,13 +160,14 @@ impl Sending<'_> {
             if failed.was_stale && !is_fresh_wanted {
                 is_fresh_wanted = true;
             } else {
-                let in_flight = self.upstream.in_flight.load(Ordering::Relaxed);
+                let in_flight = self.upstream.in_flight.sum() as u32;
                 permit = permit.or_else(|| self.upstream.budget.take(in_flight));
                 if self.exchange.upstream.tries >= settings.tries || permit.is_none() {
                     return Err(failed.failure);
                 }
                 tried.push(Arc::clone(&lease.endpoint));
             }
+            self.exchange.marks.again();
             request = again;
         }
     }
@@ -178,16 +176,18 @@ impl Sending<'_> {
         let upstream = self.upstream;
         let choose = || {
             let endpoints = upstream.endpoints();
-            self.local.turn.pick(upstream.settings.balance, &endpoints, tried, process_ms())
+            self.local.turn.pick(upstream.settings.balance, &endpoints, tried, self.deadline.now_ms())
         };
-        let pick = wait_for(upstream, &self.deadline, choose).await;
-        let pick = pick.ok_or_else(|| Failure::refuse(Kind::NoEndpoint, "no endpoint is up"))?;
+        let missed = || Failure::refuse(Kind::NoEndpoint, "no endpoint is up");
+        let pick = wait_for(upstream, &self.timeouts.queue, &self.deadline, missed, choose).await?;
         let notes = &mut self.exchange.upstream;
         notes.address = Some(Arc::clone(&pick.endpoint.name));
         notes.worker.clone_from(&pick.endpoint.worker);
         notes.pick = Some(pick.why);
-        notes.load = Some(pick.endpoint.in_flight.load(Ordering::Relaxed));
-        self.exchange.marks.picked = Some(Instant::now());
+        notes.load = Some(pick.endpoint.in_flight.sum() as u32);
+        // Only a second attempt or a wait in the queue takes time between the filters and the choice.
+        let has_waited = self.deadline.is_set() || self.exchange.upstream.tries > 0;
+        self.exchange.marks.picked = if has_waited { Some(Instant::now()) } else { self.exchange.marks.policy };
         Ok(Lease::new(upstream, &pick.endpoint))
     }
 
@@ -205,12 +205,12 @@ impl Sending<'_> {
         self.exchange.upstream.tries = self.exchange.upstream.tries.saturating_add(1);
         let pooled = match is_fresh_wanted {
             true => None,
-            false => std::future::poll_fn(|cx| Poll::Ready(self.local.take(cx, endpoint))).await,
+            false => self.local.take(endpoint, self.deadline.now_ms()),
         };
         self.exchange.upstream.is_reused = Some(pooled.is_some());
         let (mut connection, spare) = match pooled {
             Some(connection) => {
-                let spare = spare(&connection, &request);
+                let spare = spare(&connection, &request, self.deadline.now_ms());
                 (connection, spare)
             }
             None => match self.open(endpoint).await {
@@ -220,7 +220,9 @@ impl Sending<'_> {
                 }
             },
         };
-        self.exchange.marks.connected = Some(Instant::now());
+        // A pooled connection costs no time worth another look at the clock.
+        let is_new = self.exchange.upstream.is_reused == Some(false);
+        self.exchange.marks.connected = if is_new { Some(Instant::now()) } else { self.exchange.marks.picked };
         self.watch_traffic(&connection);
         let answer = self.exchange_on(&mut connection, request).await;
         self.judge(endpoint, answer, spare).map(|response| (response, connection))
@@ -228,7 +230,7 @@ impl Sending<'_> {
 
     async fn open(&mut self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, Failure> {
         let timeout = &self.timeouts.connect;
-        match self.deadline.within(timeout.after, Connection::open(endpoint)).await {
+        match self.deadline.within(timeout.after, Connection::open(endpoint, self.deadline.now_ms())).await {
             Some(Ok(connection)) => Ok(connection),
             Some(Err(error)) => Err(Failure::new(Kind::ConnectRefused).from_source(error).retryable()),
             None => Err(Failure::new(Kind::ConnectTimeout).because(&timeout.cause).retryable()),
@@ -334,16 +336,16 @@ impl Sending<'_> {
 
     fn observe(&self, endpoint: &Endpoint, outcome: Outcome) {
         if let Some(settings) = &self.upstream.settings.eject {
-            observe(settings, endpoint, &self.upstream.endpoints(), outcome, process_ms());
+            observe(settings, endpoint, &self.upstream.endpoints(), outcome, self.deadline.now_ms());
         }
     }
 }
 
 /// A copy of `request`, when its connection may turn out to be closed and sending twice is harmless
 /// (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
-fn spare(connection: &Connection, request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+fn spare(connection: &Connection, request: &Request<RequestBody>, now_ms: u64) -> Option<Request<RequestBody>> {
     use http_body::Body;
-    let is_doubtful = connection.idle_since.elapsed() > DOUBTFUL;
+    let is_doubtful = now_ms.saturating_sub(connection.idle_since_ms) > DOUBTFUL_MS;
     if !is_doubtful || !request.method().is_idempotent() || !request.body().is_end_stream() {
         return None;
     }

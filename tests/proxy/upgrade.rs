@@ -73,6 +73,7 @@ fn tunnels_bytes_in_both_directions() {
     assert_eq!(open["status"], 101);
     socket.send("bye");
     assert!(socket.closes_within(DEADLINE));
+    drop(socket);
     let close = tollgate.records().wait_that("the tunnel's end", |r| r["kind"] == "close");
     assert_eq!(close["id"], open["id"]);
     assert_eq!(close["rx_body_b"], 100_105);
@@ -198,6 +199,16 @@ fn refuses_odd_websocket_handshakes() {
         findings.check(case, if switched { Err("a tunnel was opened".to_owned()) } else { Ok(()) });
     }
     findings.settle();
+}
+
+#[test]
+fn names_the_websocket_version_that_it_speaks() {
+    let origin = websocket();
+    let tollgate = Setup::proxy(origin.address).start();
+    let answer = tollgate.plain().ask(hello("/ws").replace("Version: 13", "Version: 99"));
+    let fields = ["sec-websocket-version", "upgrade"].map(|name| answer.header(name));
+    assert_eq!((answer.status, fields), (426, [Some("13"), Some("websocket")]));
+    assert_eq!(origin.count(), 0);
 }
 
 #[test]

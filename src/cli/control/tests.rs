@@ -1,6 +1,8 @@
 use super::table::{ago, table};
 use super::*;
-use crate::app::admin::{Actions, Admin, Count, EndpointStatus, ListenerStatus, LogStatus, Status, UpstreamStatus};
+use crate::app::admin::{
+    Actions, Admin, Count, EndpointStatus, ListenerStatus, LogStatus, Status, UpstreamStatus,
+};
 use crate::worker::{State, WorkerStatus};
 
 fn example() -> Status {
@@ -31,7 +33,7 @@ fn example() -> Status {
         uptime_s: 93_784,
         config: "tollgate.toml".to_owned(),
         plans: 2,
-        listeners: vec![ListenerStatus { name: "http".to_owned(), address: "127.0.0.1:8080".to_owned()}],
+        listeners: vec![ListenerStatus { name: "http".to_owned(), address: "127.0.0.1:8080".to_owned() }],
         connections: Count { open: 1, total: 10 },
         requests: Count { open: 0, total: 20 },
         upstreams: vec![UpstreamStatus {
@@ -111,8 +113,8 @@ fn commands_reach_the_instance_and_report_its_answer() {
     });
     assert_eq!(status(&path, false), Exit::Done);
     assert_eq!(status(&path, true), Exit::Done);
-    assert_eq!(reload(&path, false), Exit::Failed);
-    assert_eq!(reload(&path, true), Exit::Failed);
+    assert_eq!(reload(&path, false), Exit::BadConfig);
+    assert_eq!(reload(&path, true), Exit::BadConfig);
     assert_eq!(reopen_logs(&path, false), Exit::Done);
     assert_eq!(stop(&path), Exit::Done);
     assert!(*stopped.borrow());

@@ -156,7 +156,7 @@ fn drop_family(headers: &mut HeaderMap) {
     }
 }
 
-/// `forwarded`, `x-forwarded`, `x-forwarded-…`, `x-real-ip` and what else tells of a client, with `_` as good as `-`:
+/// `forwarded`, `x-forwarded`, `x-forwarded-…`, `x-real-ip` and what else tells of a client or its target, with `_` as good as `-`:
 /// many origins cannot tell these apart.
 fn is_family(name: &str) -> bool {
     let name = name.as_bytes();
@@ -169,6 +169,9 @@ fn is_family(name: &str) -> bool {
                 || is_alias(rest, b"cluster-client-ip")
                 || is_alias(rest, b"original-forwarded-for")
                 || is_alias(rest, b"original-host")
+                // Some frameworks route by these instead of the target that our routes and limits have judged.
+                || is_alias(rest, b"original-url")
+                || is_alias(rest, b"rewrite-url")
         }
         [b't', ..] => is_alias(name, b"true-client-ip"),
         _ => false,

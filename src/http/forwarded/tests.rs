@@ -130,6 +130,8 @@ fn drops_every_claim_of_an_untrusted_sender() {
         ("true-client-ip", "6.6.6.6"),
         ("x-client-ip", "6.6.6.6"),
         ("x-original-host", "evil"),
+        ("x-original-url", "/admin"),
+        ("x_rewrite_url", "/admin"),
         ("x_forwarded_for", "6.6.6.6"),
         ("x_real_ip", "6.6.6.6"),
         ("x-real_ip", "6.6.6.6"),

@@ -11,6 +11,8 @@ pub enum Fault {
     TargetTooLong,
     /// 417
     ExpectationUnknown,
+    /// 426: a WebSocket version other than 13.
+    UpgradeVersion,
     /// 431
     HeadersTooLarge,
     /// 501: a transfer coding other than `chunked`.

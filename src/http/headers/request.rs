@@ -142,9 +142,10 @@ fn is_connection_field(name: &str) -> bool {
     matches!(name, "upgrade" | "connection" | "keep-alive" | "proxy-connection")
 }
 
-/// Digits only (no sign, no list), and it must fit (RFC 9110 section 8.6).
+/// Digits only (no sign, no list), and it must fit (RFC 9110 section 8.6). Leading zeros are legal there, but the value
+/// goes on as it came, and some origins would read it as octal.
 fn parse_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() {
+    if value.is_empty() || (value.len() > 1 && value[0] == b'0') {
         return None;
     }
     value.iter().try_fold(0_u64, |length, &b| {

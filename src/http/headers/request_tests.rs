@@ -19,7 +19,6 @@ fn decides_the_framing() {
         (&[("host", "a")][..], h1, Framing::Empty),
         (&[("host", "a")], Version::HTTP_10, Framing::Empty),
         (&[("content-length", "0")], h1, Framing::Length(0)),
-        (&[("content-length", "0012")], h1, Framing::Length(12)),
         (&[("content-length", "18446744073709551615")], h1, Framing::Length(u64::MAX)),
         (&[("transfer-encoding", "chunked")], h1, Framing::Chunked),
         (&[("transfer-encoding", "Chunked")], h1, Framing::Chunked),
@@ -35,7 +34,7 @@ fn decides_the_framing() {
 #[test]
 fn refuses_doubtful_framing_in_both_versions() {
     for value in
-        ["+5", "0x5", "5_0", "", "5, 5", "5,5", "-1", "5 5", "18446744073709551616", "1e3", "\u{665}"]
+        ["+5", "0012", "00", "0x5", "5_0", "", "5, 5", "5,5", "-1", "5 5", "18446744073709551616", "1e3", "\u{665}"]
     {
         for version in [Version::HTTP_11, Version::HTTP_2] {
             let refused = check(&[("content-length", value)], version).unwrap_err();

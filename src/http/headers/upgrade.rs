@@ -6,7 +6,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
-use super::refusal::Refusal;
+use super::refusal::{Fault, Refusal};
 
 /// An upgrade that may be passed on. The origin still has to agree with 101 and a fitting answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +85,9 @@ fn check_websocket(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> 
     {
         return Err(Refusal::bad("websocket with a body"));
     }
+    // RFC 6455 section 4.4: the answer names the version that is spoken.
     if single(headers, &SEC_WEBSOCKET_VERSION) != Some(b"13") {
-        return Err(Refusal::bad("websocket version other than 13"));
+        return Err(Refusal::new(Fault::UpgradeVersion, "websocket version other than 13"));
     }
     if !single(headers, &SEC_WEBSOCKET_KEY).is_some_and(is_key) {
         return Err(Refusal::bad("invalid websocket key"));

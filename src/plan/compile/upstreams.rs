@@ -1,5 +1,7 @@
 //! `[upstream.NAME]`.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::upstream::{self as words, HostPolicy, ServerAddress};
@@ -12,11 +14,11 @@ use crate::upstream::{Pool, Retry, Settings, Upstream, eject, health};
 
 /// An upstream of the old plan stays when nothing about it changed; endpoints stay one by one.
 pub(super) fn compile(config: &Config, ground: &Ground) -> Vec<Arc<Upstream>> {
-    config.upstreams.iter().map(|named| upstream(config, named, ground)).collect()
+    config.upstreams.iter().map(|named| upstream(named, ground)).collect()
 }
 
-fn upstream(config: &Config, named: &Named<Name, words::Upstream>, ground: &Ground) -> Arc<Upstream> {
-    let settings = settings(config, named);
+fn upstream(named: &Named<Name, words::Upstream>, ground: &Ground) -> Arc<Upstream> {
+    let settings = settings(named);
     let endpoints = endpoints(named, ground);
     let old = ground.old.as_ref().map_or(&[][..], |plan| &plan.upstreams);
     match old.iter().find(|old| old.settings == settings) {
@@ -27,13 +29,20 @@ fn upstream(config: &Config, named: &Named<Name, words::Upstream>, ground: &Grou
 
 fn endpoints(named: &Named<Name, words::Upstream>, ground: &Ground) -> Vec<Arc<Endpoint>> {
     let mut endpoints = ground.workers.get(&*named.name.value).cloned().unwrap_or_default();
-    for server in named.body.servers.iter() {
+    endpoints.extend(servers(&named.body, &ground.names));
+    endpoints
+}
+
+/// An endpoint for each of `servers`, and for each address of those that are names.
+pub fn servers(words: &words::Upstream, names: &HashMap<(String, u16), Vec<SocketAddr>>) -> Vec<Arc<Endpoint>> {
+    let mut endpoints = Vec::new();
+    for server in words.servers.iter() {
         let make = |address| Arc::new(Endpoint::new(address, server.weight(), server.is_backup(), None, true));
         match server.address() {
             ServerAddress::Tcp(address) => endpoints.push(make(Address::Tcp(*address))),
             ServerAddress::Unix(path) => endpoints.push(make(Address::Unix(path.clone()))),
             ServerAddress::Dns { host, port } => {
-                let addresses = ground.names.get(&(host.clone(), *port));
+                let addresses = names.get(&(host.clone(), *port));
                 endpoints.extend(addresses.into_iter().flatten().map(|a| make(Address::Tcp(*a))));
             }
         }
@@ -41,9 +50,8 @@ fn endpoints(named: &Named<Name, words::Upstream>, ground: &Ground) -> Vec<Arc<E
     endpoints
 }
 
-fn settings(config: &Config, named: &Named<Name, words::Upstream>) -> Settings {
+fn settings(named: &Named<Name, words::Upstream>) -> Settings {
     let words = &named.body;
-    let timeouts = config.server.timeouts.with(words.timeouts.as_ref().map(|t| &t.value));
     Settings {
         name: Arc::from(&*named.name.value),
         balance: match words.balance.value {
@@ -77,7 +85,6 @@ fn settings(config: &Config, named: &Named<Name, words::Upstream>) -> Settings {
         }),
         max_in_flight: words.max_in_flight.as_ref().map(|n| n.get()),
         queue: words.queue.get(),
-        queue_timeout: timeouts.queue.to_std(),
         host_is_endpoint: words.host.value == HostPolicy::Upstream,
     }
 }

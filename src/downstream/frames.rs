@@ -321,7 +321,8 @@ impl Inspector {
         let block = if is_single {
             opening.fragment
         } else {
-            let rest = Frames(&frames[HEADER + first.length..]).flat_map(|(_, payload)| payload.iter().copied());
+            let rest =
+                Frames(&frames[HEADER + first.length..]).flat_map(|(_, payload)| payload.iter().copied());
             joined = opening.fragment.iter().copied().chain(rest).collect();
             &joined
         };

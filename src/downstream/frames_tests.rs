@@ -142,7 +142,10 @@ fn steps_aside_from_what_is_no_protocol() {
         for size in [1, 4096] {
             let mut inspector = inspector();
             assert_eq!(pass(&mut inspector, &bytes, size).unwrap(), bytes);
-            assert_eq!(pass(&mut inspector, &upper_case(7, END_HEADERS), size).unwrap(), upper_case(7, END_HEADERS));
+            assert_eq!(
+                pass(&mut inspector, &upper_case(7, END_HEADERS), size).unwrap(),
+                upper_case(7, END_HEADERS)
+            );
         }
     }
 }

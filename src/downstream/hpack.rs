@@ -267,10 +267,10 @@ struct Walk {
 }
 
 impl Walk {
-    const METHOD: u8 = 1 << (Class::Method as u8 - Class::Method as u8);
-    const SCHEME: u8 = 1 << (Class::Scheme as u8 - Class::Method as u8);
-    const PATH: u8 = 1 << (Class::Path as u8 - Class::Method as u8);
-    const AUTHORITY: u8 = 1 << (Class::Authority as u8 - Class::Method as u8);
+    const METHOD: u8 = Class::Method.bit();
+    const SCHEME: u8 = Class::Scheme.bit();
+    const PATH: u8 = Class::Path.bit();
+    const AUTHORITY: u8 = Class::Authority.bit();
 
     fn new(part: Part) -> Self {
         Self { part, pseudo: 0, is_field_seen: false, method: Method::Unknown, malformed: None }
@@ -307,7 +307,7 @@ impl Walk {
     }
 
     fn see_pseudo(&mut self, class: Class) {
-        let bit = 1 << (class as u8 - Class::Method as u8);
+        let bit = class.bit();
         if self.part == Part::Trailers {
             self.refuse("pseudo field in trailers");
         } else if self.is_field_seen {
@@ -345,6 +345,11 @@ enum Fault {
 }
 
 impl Class {
+    /// The mark of a pseudo field among those seen.
+    const fn bit(self) -> u8 {
+        1 << (self as u8 - Self::Method as u8)
+    }
+
     /// Of the classes whose name must be replaced with their value: filler is no status.
     fn name_len(self) -> usize {
         match self {
@@ -355,7 +360,8 @@ impl Class {
 
     /// Checks a value; `None` when its Huffman code is invalid.
     fn fault(self, text: &Text<'_>, scratch: &mut Vec<u8>) -> Option<Fault> {
-        let may_skip = !matches!(self, Self::Method | Self::Status | Self::Te | Self::Length | Self::Authority);
+        let may_skip =
+            !matches!(self, Self::Method | Self::Status | Self::Te | Self::Length | Self::Authority);
         if may_skip && text.is_huffman && text.is_coded_plain(self == Self::Path) {
             let is_empty_path = self == Self::Path && text.bytes.is_empty();
             return Some(if is_empty_path { Fault::Malformed } else { Fault::None });
@@ -370,7 +376,9 @@ impl Class {
             Self::Method if http::Method::from_bytes(value).is_err() => Fault::Fatal,
             Self::Status if http::StatusCode::from_bytes(value).is_err() => Fault::Fatal,
             Self::Method | Self::Status => Fault::None,
-            Self::Path | Self::Authority | Self::Scheme | Self::Protocol if std::str::from_utf8(value).is_err() => {
+            Self::Path | Self::Authority | Self::Scheme | Self::Protocol
+                if std::str::from_utf8(value).is_err() =>
+            {
                 Fault::Fatal
             }
             Self::Path => {

@@ -53,7 +53,10 @@ fn names_and_values_are_judged_as_the_library_judges_them() {
             assert_eq!(head(&with((&name, b"v"), is_huffman)), Ok((!taken).then_some("invalid field name")));
             let value = [b'a', byte, b'a'];
             let taken = library_takes((b"x", &value));
-            assert_eq!(head(&with((b"x", &value), is_huffman)), Ok((!taken).then_some("invalid field value")));
+            assert_eq!(
+                head(&with((b"x", &value), is_huffman)),
+                Ok((!taken).then_some("invalid field value"))
+            );
         }
     }
 }
@@ -123,7 +126,8 @@ fn pseudo_fields_come_once_and_first() {
     assert_eq!(head(&[0x82, 0x84, 0x86, 0x82]), Ok(Some("pseudo field twice")));
     assert_eq!(head(&[0x82, 0x84, 0x90, 0x86]), Ok(Some("pseudo field after a field")));
     assert_eq!(head(&[0x82, 0x84, 0x86, 0x88]), Ok(Some(":status in a request")));
-    let connect = [literal(0, (b":method", b"CONNECT"), false), literal(0, (b":authority", b"a:1"), true)].concat();
+    let connect =
+        [literal(0, (b":method", b"CONNECT"), false), literal(0, (b":authority", b"a:1"), true)].concat();
     assert_eq!(head(&connect), Ok(None));
     assert_eq!(head(&connect[..17]), Ok(Some("pseudo field missing")));
     assert_eq!(head(&[&connect[..], &[0x86]].concat()), Ok(Some("CONNECT with scheme or path")));
@@ -163,7 +167,8 @@ fn a_fragment_is_seen_in_coded_paths_too() {
 #[test]
 fn remembers_what_an_inserted_entry_is() {
     let mut follower = Follower::default();
-    let insert = [GET.to_vec(), literal(0x40, (b"te", b"gzip"), false), literal(0x40, (b"x", b"ok"), false)].concat();
+    let insert =
+        [GET.to_vec(), literal(0x40, (b"te", b"gzip"), false), literal(0x40, (b"x", b"ok"), false)].concat();
     assert!(matches!(follower.read(&insert, Part::Head), Ok(Some(_))));
     assert_eq!(follower.read(&[0x82, 0x84, 0x86, 0x80 | 62], Part::Head), Ok(None));
     assert!(matches!(follower.read(&[0x82, 0x84, 0x86, 0x80 | 63], Part::Head), Ok(Some(_))));
@@ -201,7 +206,8 @@ fn a_mended_block_is_sound_but_for_its_poison_and_keeps_the_sizes() {
 
 #[test]
 fn broken_coding_is_left_to_the_library() {
-    for block in [&[0x80_u8] as &[u8], &[0x40], &[0, 1], &[0, 0x7f, 0xff, 0xff, 0xff, 0xff, 1], &[0xff, 0xff]] {
+    for block in [&[0x80_u8] as &[u8], &[0x40], &[0, 1], &[0, 0x7f, 0xff, 0xff, 0xff, 0xff, 1], &[0xff, 0xff]]
+    {
         assert_eq!(head(block), Err(Unreadable), "{block:?}");
     }
 }

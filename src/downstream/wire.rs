@@ -245,7 +245,9 @@ impl Wire {
     pub fn failure(&self) -> Failure {
         match self.cut.get() {
             Some(Cut::Stalled) => Failure::new(Kind::ClientTimeout).because(&self.limits.causes.write),
-            Some(Cut::ShortFile) => Failure::refuse(Kind::Internal, "the file became shorter while it was sent"),
+            Some(Cut::ShortFile) => {
+                Failure::refuse(Kind::Internal, "the file became shorter while it was sent")
+            }
             Some(Cut::Drained) => Failure::new(Kind::Draining),
             None => Failure::new(Kind::ClientAbort),
         }

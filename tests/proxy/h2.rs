@@ -233,7 +233,12 @@ fn a_malformed_request_leaves_the_header_table_in_step() {
     for (case, field) in bad {
         let mut h2 = tollgate.h2c();
         let first = h2.open();
-        let parts = [block(&base()), inserted((b"x-before", b"before")), inserted(field), inserted((b"x-after", b"after"))];
+        let parts = [
+            block(&base()),
+            inserted((b"x-before", b"before")),
+            inserted(field),
+            inserted((b"x-after", b"after")),
+        ];
         h2.frame(HEADERS, END_HEADERS | END_STREAM, first, &parts.concat());
         findings.check(case, refused(&h2.ending(first)));
         origin.forget();
@@ -241,7 +246,8 @@ fn a_malformed_request_leaves_the_header_table_in_step() {
         // The newest entry has the index 62.
         let fields = [block(&simple("GET", "/good")), vec![0x80 | 62, 0x80 | 64]].concat();
         h2.frame(HEADERS, END_HEADERS | END_STREAM, second, &fields);
-        findings.check(&format!("{case}, then"), equal(&h2.ending(second), &Ending::Answer(200, b"ok".to_vec())));
+        findings
+            .check(&format!("{case}, then"), equal(&h2.ending(second), &Ending::Answer(200, b"ok".to_vec())));
         let got = origin.requests().pop();
         let seen = got.as_ref().map(|got| (got.all("x-before"), got.all("x-after")));
         let wanted = Some((vec!["before"], vec!["after"]));
@@ -280,7 +286,12 @@ fn a_stream_that_depends_on_itself_ends_alone() {
     h2.frame(HEADERS, END_HEADERS | END_STREAM | PRIORITY_FLAG, stream, &fields);
     assert_eq!(h2.ending(stream), Ending::Reset(1));
     let next = h2.open();
-    h2.frame(HEADERS, END_HEADERS | END_STREAM, next, &[block(&simple("GET", "/good")), vec![0x80 | 62]].concat());
+    h2.frame(
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        next,
+        &[block(&simple("GET", "/good")), vec![0x80 | 62]].concat(),
+    );
     assert!(matches!(h2.ending(next), Ending::Answer(200, _)));
     assert_eq!(origin.last().all("x"), ["kept"]);
 }
@@ -317,7 +328,8 @@ fn a_refused_head_leaves_a_record() {
     assert!(matches!(h2.ending(good), Ending::Answer(200, _)));
     drop(h2);
     let records = tollgate.stop();
-    let told = |why: &str| records.iter().filter(|r| r["err"].as_str().is_some_and(|err| err.contains(why))).count();
+    let told =
+        |why: &str| records.iter().filter(|r| r["err"].as_str().is_some_and(|err| err.contains(why))).count();
     assert_eq!(told("HTTP/2 stream 1: invalid field name"), 1, "{records:#?}");
     assert_eq!(told("1 HTTP/2 requests ended before"), 1, "{records:#?}");
 }
@@ -327,16 +339,18 @@ fn broken_framing_ends_the_connection_with_its_code() {
     let origin = Origin::start();
     let tollgate = Setup::proxy(origin.address).start();
     let mut findings = Findings::default();
-    let broken: [(&str, u8, u8, u32, &[u8], u32); 5] = [
-        ("PING of 7 bytes", PING, 0, 0, &[0; 7], 6),
-        ("WINDOW_UPDATE of 3 bytes", WINDOW_UPDATE, 0, 0, &[0; 3], 6),
-        ("SETTINGS of 5 bytes", SETTINGS, 0, 0, &[0; 5], 6),
-        ("window of 2^31", SETTINGS, 0, 0, &[0, 4, 0x80, 0, 0, 0], 3),
-        ("header block beyond the table", HEADERS, END_HEADERS | END_STREAM, 1, &[0xff, 0xff, 0xff, 0x7f], 9),
+    // Kind and stream of the frame, its payload, the code of GOAWAY.
+    let broken = [
+        ("PING of 7 bytes", (PING, 0), vec![0; 7], 6),
+        ("WINDOW_UPDATE of 3 bytes", (WINDOW_UPDATE, 0), vec![0; 3], 6),
+        ("SETTINGS of 5 bytes", (SETTINGS, 0), vec![0; 5], 6),
+        ("window of 2^31", (SETTINGS, 0), vec![0, 4, 0x80, 0, 0, 0], 3),
+        ("header block beyond the table", (HEADERS, 1), vec![0xff, 0xff, 0xff, 0x7f], 9),
     ];
-    for (case, kind, flags, stream, payload, code) in broken {
+    for (case, (kind, stream), payload, code) in broken {
         let mut h2 = tollgate.h2c();
-        h2.frame(kind, flags, stream, payload);
+        let flags = if kind == HEADERS { END_HEADERS | END_STREAM } else { 0 };
+        h2.frame(kind, flags, stream, &payload);
         findings.check(case, equal(&h2.ending(1), &Ending::GoAway(code)));
     }
     findings.settle();

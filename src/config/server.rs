@@ -72,7 +72,7 @@ table! {
         /// Open streams of one connection.
         max_streams: default Count = 128;
         /// Streams that the client may reset in 10 seconds.
-        max_resets: default Count = 400;
+        max_resets: default Count = 200;
         /// PING frames in 10 seconds, and as many SETTINGS frames; PINGs while a body moves are not counted.
         max_pings: default Count = 100;
         /// CONTINUATION frames of one header block.

@@ -105,7 +105,7 @@ impl Default for H2Limits {
     fn default() -> Self {
         Self {
             max_streams: 128,
-            max_resets: 400,
+            max_resets: 200,
             max_pings: 100,
             max_continuations: 20,
             window: 256 * 1024,

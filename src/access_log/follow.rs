@@ -213,6 +213,8 @@ impl http_body::Body for Followed {
         Poll::Ready(match polled {
             Some(Ok(frame)) => {
                 self.handed(frame.data_ref().map_or(0, Bytes::len));
+                // Nothing follows trailers, and whoever sends them on may not ask again.
+                self.has_no_body |= frame.is_trailers();
                 Some(Ok(frame))
             }
             Some(Err(error)) => Some(Err(self.fail(error))),

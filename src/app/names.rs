@@ -103,6 +103,8 @@ mod tests {
     use crate::upstream::endpoint::Address;
 
     const TEXT: &str = "
+[server]
+http = \"127.0.0.1:8080\"
 [log]
 service = \"none\"
 stdout = true

@@ -255,3 +255,54 @@ fn summary(warnings: usize, fixed: Option<&str>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::plan::ground::Ground;
+
+    const DAY: u64 = 86_400;
+    const TEXT: &str = "
+[server]
+https = \"127.0.0.1:8443\"
+[log]
+service = \"none\"
+stdout = true
+[site.\"localhost\"]
+tls = \"local\"
+routes = [{ path = \"/*\", respond = \"hi\" }]
+";
+
+    fn running(dir: &Path, now: u64) -> Control {
+        let config = config::from_text("test.toml", TEXT, &|_| None).unwrap();
+        let mut ground = Ground::bare(now.cast_signed());
+        ground.local = ground::local_pair(dir, &config, Purpose::Run, now).unwrap();
+        let (plan, _) = compile(&config, &ground).unwrap_or_else(|found| panic!("{found}"));
+        let (_, collector) = access_log::open(access_log::Settings::new("test", Vec::new()), 1).unwrap();
+        let loaded = Loaded {
+            config,
+            tickets: None,
+            workers: Workers::default(),
+            names: Names::new(),
+            local: ground.local,
+        };
+        let loader: Loader = Box::new(|| unreachable!("a renewal reads no configuration"));
+        let lines = mpsc::channel(1).0;
+        Control::new(loaded, loader, Arc::new(ArcSwap::from_pointee(plan)), lines, collector.handle(), 1)
+    }
+
+    #[tokio::test]
+    async fn the_local_certificate_is_replaced_only_when_its_time_runs_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let now = ground::unix_time();
+        let control = running(dir, now);
+        let first = control.plan.load_full();
+        assert_eq!(control.renew(dir, now + 30 * DAY).await, Ok(false));
+        assert!(Arc::ptr_eq(&first, &control.plan.load()));
+        assert_eq!(control.renew(dir, now + 80 * DAY).await, Ok(true));
+        assert!(!Arc::ptr_eq(&first, &control.plan.load()), "the new certificate is served");
+        assert_eq!(control.renew(dir, now + 81 * DAY).await, Ok(false));
+    }
+}

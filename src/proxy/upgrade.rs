@@ -3,6 +3,7 @@
 //! Not a byte from the client goes to the upstream before its 101 has been checked, so an origin that ignores the
 //! upgrade never sees them as a second request.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -30,6 +31,10 @@ use crate::upstream::connection::Stream;
 
 /// The `Sec-WebSocket-Accept` that answers the client's key.
 pub struct Expected(String);
+
+/// When one side has ended: how long the other may be silent before it is ended too. WebSockets end in both directions
+/// at once, and a client that forgets its half would hold a connection of the origin's.
+const HALF_CLOSED: Duration = Duration::from_secs(5);
 
 /// Bytes buffered in each direction of a tunnel.
 const BUFFER: usize = 16 * 1024;
@@ -84,7 +89,10 @@ pub fn accept(
     live.tunnel = Some(Box::new(move |mut live, downstream| {
         Box::pin(async move {
             let _held = (lease, slot);
-            live.exchange.end = pump(downstream, Upstream { stream, read }, &idle).await;
+            let moved = Moved::default();
+            live.exchange.end = pump(downstream, Upstream { stream, read }, &idle, &moved).await;
+            live.exchange.body_in = Some(moved.from_client);
+            live.exchange.body_out = moved.from_origin.get();
         })
     }));
     parts.extensions = http::Extensions::new();
@@ -98,11 +106,25 @@ struct Idle {
     cause: Cause,
 }
 
+/// Bytes that went through a tunnel.
+#[derive(Default)]
+struct Moved {
+    from_client: Rc<Cell<u64>>,
+    from_origin: Rc<Cell<u64>>,
+}
+
 /// Copies in both directions until both have ended, one breaks, or nothing moves for too long.
-async fn pump(downstream: Box<dyn Duplex>, upstream: Upstream, idle: &Idle) -> End {
-    let touch = |io| Touch { io, deadline: Rc::clone(&idle.deadline), after: idle.after };
-    let mut client = touch(downstream);
-    let mut origin = touch(Box::new(upstream));
+async fn pump(downstream: Box<dyn Duplex>, upstream: Upstream, idle: &Idle, moved: &Moved) -> End {
+    let after = Rc::new(Cell::new(idle.after));
+    let is_half = || after.get() < idle.after;
+    let touch = |io, read: &Rc<Cell<u64>>| Touch {
+        io,
+        deadline: Rc::clone(&idle.deadline),
+        after: Rc::clone(&after),
+        read: Rc::clone(read),
+    };
+    let mut client = touch(downstream, &moved.from_client);
+    let mut origin = touch(Box::new(upstream), &moved.from_origin);
     idle.deadline.set(idle.after);
     let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut origin, BUFFER, BUFFER);
     match idle.deadline.race(copy).await {
@@ -111,6 +133,7 @@ async fn pump(downstream: Box<dyn Duplex>, upstream: Upstream, idle: &Idle) -> E
             let detail = Some(error.to_string());
             End { by: EndBy::Client, at: EndAt::Tunnel, reason: Some("client_abort"), cause: None, detail }
         }
+        None if is_half() => End::default(),
         None => End {
             by: EndBy::Proxy,
             at: EndAt::Tunnel,
@@ -157,11 +180,13 @@ impl AsyncWrite for Upstream {
     }
 }
 
-/// Puts the deadline off whenever bytes move.
+/// Puts the deadline off whenever bytes move, and draws it near when this side has ended.
 struct Touch {
     io: Box<dyn Duplex>,
     deadline: Rc<Deadline>,
-    after: Duration,
+    after: Rc<Cell<Duration>>,
+    /// Bytes that came from this side.
+    read: Rc<Cell<u64>>,
 }
 
 impl AsyncRead for Touch {
@@ -170,9 +195,15 @@ impl AsyncRead for Touch {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
         if polled.is_ready() {
-            self.deadline.set(self.after);
+            let count = buf.filled().len() - before;
+            self.read.set(self.read.get() + count as u64);
+            if count == 0 && buf.remaining() > 0 {
+                self.after.set(self.after.get().min(HALF_CLOSED));
+            }
+            self.deadline.set(self.after.get());
         }
         polled
     }

@@ -30,6 +30,10 @@ impl Tickets {
     }
 }
 
+/// Bytes that a connection encrypts ahead of its socket: as much as is read from an upstream at a time, with the
+/// headers of its records, so that all of it leaves in one write.
+const AHEAD: usize = 144 << 10;
+
 /// Shakes hands with clients. Cheap to clone; never changes.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -100,7 +104,7 @@ impl Server {
             *sni = hello.server_name().map(Into::into);
             if prefers_chacha(hello.cipher_suites()) { &self.theirs } else { &self.ours }
         };
-        start.into_stream(Arc::clone(config)).await
+        start.into_stream_with(Arc::clone(config), |tls| tls.set_buffer_limit(Some(AHEAD))).await
     }
 }
 
@@ -164,6 +168,8 @@ fn config(
         .with_cert_resolver(Arc::<Resolver>::clone(resolver));
     config.alpn_protocols = if settings.http2 { vec![b"h2".to_vec()] } else { Vec::new() };
     config.alpn_protocols.push(b"http/1.1".to_vec());
+    // Some clients of HTTP/1.0 offer nothing else, and would be sent away by an alert.
+    config.alpn_protocols.push(b"http/1.0".to_vec());
     config.ticketer = Arc::clone(&tickets.0);
     // Sealed tickets only: the library's store of sessions is one locked table for all cores.
     config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -18,7 +18,7 @@ use super::endpoint::Endpoint;
 use super::local::Local;
 use crate::exchange::Progress;
 use crate::exchange::failure::{Cause, Failure, Kind};
-use crate::http::{Body, BodyError};
+use crate::http::{Body, BodyError, headers};
 use crate::process::deadline::Deadline;
 
 /// A request body on its way to an upstream.
@@ -164,8 +164,11 @@ impl http_body::Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.poll_incoming(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.deadline.set(self.idle);
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::clean_trailers(trailers);
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {

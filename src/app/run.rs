@@ -324,7 +324,10 @@ fn actions(
             let control = Arc::clone(&control);
             Box::pin(async move { control.reload().await })
         }),
-        stop: Box::new(move || drop(stage.send(Stage::Draining))),
+        stop: Box::new(move || {
+            // Nobody listens any more only when everything has ended already.
+            let _ = stage.send(Stage::Draining);
+        }),
         reopen_logs: Box::new(move || {
             log.reopen();
             Box::pin(async { Ok("log files will be opened again".to_owned()) })

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -25,7 +24,7 @@ use crate::files::OpenFiles;
 use crate::http::forwarded::{Hop, Proto};
 use crate::listener::gate::{Entered, Gate};
 use crate::listener::{CoreSocket, EXHAUSTED_PAUSE, Settings as ListenerSettings};
-use crate::plan::Plan;
+use crate::plan::{Plan, Plans};
 use crate::process::clock::Clock;
 use crate::process::deadline::Deadlines;
 use crate::process::memory;
@@ -51,7 +50,7 @@ pub enum Stage {
 pub struct Seat {
     pub index: u16,
     pub sockets: Vec<(Arc<ListenerSettings>, CoreSocket)>,
-    pub plan: Arc<ArcSwap<Plan>>,
+    pub plan: Arc<Plans>,
     pub log: CoreLog,
     pub counts: Arc<Counts>,
     pub gate: Arc<Gate>,
@@ -108,7 +107,7 @@ async fn serve(seat: Seat) -> io::Result<()> {
 
 fn station(
     index: u16,
-    plan: Arc<ArcSwap<Plan>>,
+    plan: Arc<Plans>,
     log: CoreLog,
     counts: Arc<Counts>,
     gate: Arc<Gate>,
@@ -129,7 +128,7 @@ fn station(
         log: Rc::new(Writer { log, on_end }),
         counts,
     });
-    let proxy = Rc::new(Proxy { plan, core });
+    let proxy = Rc::new(Proxy { plans: plan, core });
     // Serials are unique over the cores of a boot.
     let serial = Cell::new(u64::from(index) << 48);
     Ok(Station { proxy, gate, serial, wires: RefCell::default() })
@@ -142,7 +141,7 @@ async fn keep_house(proxy: Rc<Proxy>) {
     loop {
         tick.tick().await;
         let core = &proxy.core;
-        let plan = proxy.plan.load();
+        let plan = proxy.plan();
         core.locals.sweep(core.deadlines.now_ms(), |id| plan.upstreams.iter().any(|u| u.id == id));
         core.files.sweep();
         core.clock.follow();
@@ -190,14 +189,13 @@ impl Station {
         sender: Option<SocketAddr>,
         settings: &Arc<ListenerSettings>,
     ) {
-        let plan = &self.proxy.plan;
-        let max_per_ip = plan.load().max_connections_per_ip;
+        let max_per_ip = self.proxy.plan().max_connections_per_ip;
         let Some(mut entered) = self.gate.enter(sender.map(|s| s.ip()), max_per_ip) else {
-            return self.refuse(sender, settings, &plan.load());
+            return self.refuse(sender, settings, &self.proxy.plan());
         };
-        entered.place(|| plan.load().max_connections).await;
-        let (station, settings) = (Rc::clone(self), Arc::clone(settings));
-        tokio::task::spawn_local(station.connection(socket, sender, settings, plan.load_full(), entered));
+        entered.place(|| self.proxy.plan().max_connections).await;
+        let (station, settings, plan) = (Rc::clone(self), Arc::clone(settings), self.proxy.plan());
+        tokio::task::spawn_local(station.connection(socket, sender, settings, plan, entered));
     }
 
     fn refuse(&self, sender: Option<SocketAddr>, settings: &ListenerSettings, plan: &Plan) {

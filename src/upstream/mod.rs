@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod health;
 pub mod local;
 pub mod send;
+pub mod striped;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 use balance::Balance;
 use budget::Budget;
 use endpoint::Endpoint;
+use striped::Striped;
 
 /// Checked settings of an upstream.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +91,10 @@ pub struct Upstream {
     pub settings: Settings,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     pub budget: Budget,
-    pub in_flight: AtomicU32,
+    /// Requests that are somewhere between the queue and the end of their answer.
+    pub in_flight: Striped,
+    /// The same as one number, kept only under `max_in_flight`, where it must be exact.
+    pub places: AtomicU32,
     pub waiting: AtomicU32,
     /// An endpoint came up, or a slot became free.
     pub changed: Notify,
@@ -103,7 +108,8 @@ impl Upstream {
             budget: Budget::new(settings.retry.budget_percent, settings.retry.min_concurrent),
             settings,
             endpoints: ArcSwap::from_pointee(endpoints),
-            in_flight: AtomicU32::new(0),
+            in_flight: Striped::new(),
+            places: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             changed: Notify::new(),
         })
@@ -128,7 +134,8 @@ impl Upstream {
             budget: Budget::new(self.settings.retry.budget_percent, self.settings.retry.min_concurrent),
             settings: self.settings.clone(),
             endpoints: ArcSwap::new(Arc::new(endpoints)),
-            in_flight: AtomicU32::new(0),
+            in_flight: Striped::new(),
+            places: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             changed: Notify::new(),
         })

@@ -76,23 +76,14 @@ pub async fn send(
         deadline,
         idle: timeouts.body.after,
         cause: Arc::clone(&timeouts.body.cause),
-        _lease: lease,
-        _slot: slot,
+        held: Some((lease, slot)),
     }))
 }
 
 /// Takes a place among the requests in flight, waiting in the bounded queue when there is none.
 async fn enter(upstream: &Arc<Upstream>, timeout: &Timeout, deadline: &Deadline) -> Result<Slot, Failure> {
-    let Some(limit) = upstream.settings.max_in_flight else {
-        upstream.in_flight.fetch_add(1, Ordering::Relaxed);
-        return Ok(Slot(Arc::clone(upstream)));
-    };
-    let take = || {
-        let add = |now| (now < limit).then_some(now + 1);
-        upstream.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()
-    };
     let missed = || Failure::refuse(Kind::QueueFull, "no place in flight at the upstream");
-    wait_for(upstream, timeout, deadline, missed, || take().map(|_| Slot(Arc::clone(upstream)))).await
+    wait_for(upstream, timeout, deadline, missed, || Slot::take(upstream)).await
 }
 
 /// Waits until `ready` gives something: at most `queue` requests wait, for at most `timeout`. Else it is `missed`.
@@ -169,7 +160,7 @@ impl Sending<'_> {
             if failed.was_stale && !is_fresh_wanted {
                 is_fresh_wanted = true;
             } else {
-                let in_flight = self.upstream.in_flight.load(Ordering::Relaxed);
+                let in_flight = self.upstream.in_flight.sum() as u32;
                 permit = permit.or_else(|| self.upstream.budget.take(in_flight));
                 if self.exchange.upstream.tries >= settings.tries || permit.is_none() {
                     return Err(failed.failure);
@@ -193,7 +184,7 @@ impl Sending<'_> {
         notes.address = Some(Arc::clone(&pick.endpoint.name));
         notes.worker.clone_from(&pick.endpoint.worker);
         notes.pick = Some(pick.why);
-        notes.load = Some(pick.endpoint.in_flight.load(Ordering::Relaxed));
+        notes.load = Some(pick.endpoint.in_flight.sum() as u32);
         // Only a second attempt or a wait in the queue takes time between the filters and the choice.
         let has_waited = self.deadline.is_set() || self.exchange.upstream.tries > 0;
         self.exchange.marks.picked = if has_waited { Some(Instant::now()) } else { self.exchange.marks.policy };

@@ -1,3 +1,4 @@
+use super::layout::{END_HEADERS, PADDED, PRIORITY};
 use super::*;
 
 const GET: [u8; 4] = [0x82, 0x84, 0x86, 0x90];

@@ -1,6 +1,8 @@
 use httlib_huffman::encode;
 use proptest::prelude::*;
 
+use super::class::is_padded;
+use super::text::{Text, has_plain_codes};
 use super::*;
 
 type Pair<'a> = (&'a [u8], &'a [u8]);

@@ -5,6 +5,8 @@
 //! library has the wrong code for a broken connection, it is ended here; for what else follows no protocol the
 //! inspector steps aside.
 
+mod layout;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,26 +14,17 @@ use std::time::Instant;
 
 use bytes::{Buf, BufMut, BytesMut};
 
+use layout::{
+    CONTINUATION, DATA, END_STREAM, ENDED, Frames, HEADER, HEADERS, Head, Opening, RST_STREAM, SETTINGS,
+    SMALLEST_MAX_FRAME, check_settings, check_size, put_block,
+};
+pub use layout::{Code, Fatal};
+
 use super::hpack::{Follower, Part};
 use super::meter::{FrameMeter, Kind};
 use super::wire::{Limits, Malformed};
 
 const PREFACE: usize = 24;
-const HEADER: usize = 9;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PADDED: u8 = 8;
-const PRIORITY: u8 = 0x20;
-
-/// Every receiver takes frames of this size (RFC 9113 section 4.2).
-const SMALLEST_MAX_FRAME: usize = 16_384;
 
 /// See the module.
 pub struct Inspector {
@@ -62,31 +55,6 @@ pub struct Inspector {
     malformed: Vec<Malformed>,
 }
 
-/// Why a connection is ended, with the code for GOAWAY (RFC 9113 section 7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fatal {
-    pub code: Code,
-    pub why: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
-    FlowControl = 3,
-    StreamClosed = 5,
-    FrameSize = 6,
-    Compression = 9,
-    EnhanceYourCalm = 0xb,
-}
-
-/// RFC 9113 section 5.1, half-closed (remote) and closed.
-const ENDED: Fatal = Fatal { code: Code::StreamClosed, why: "frame on a stream that its sender had ended" };
-
-impl Fatal {
-    fn flood(why: &'static str) -> Self {
-        Self { code: Code::EnhanceYourCalm, why }
-    }
-}
-
 enum Step {
     /// So many bytes may go on.
     Pass(usize),
@@ -94,32 +62,6 @@ enum Step {
     Replaced(usize),
     /// More bytes are needed.
     Hold,
-}
-
-#[derive(Clone, Copy)]
-struct Head {
-    length: usize,
-    kind: u8,
-    flags: u8,
-    stream: u32,
-}
-
-impl Head {
-    fn of(bytes: &[u8]) -> Option<Self> {
-        let &[l0, l1, l2, kind, flags, s0, s1, s2, s3] = bytes.first_chunk::<HEADER>()?;
-        let length = u32::from_be_bytes([0, l0, l1, l2]) as usize;
-        Some(Self { length, kind, flags, stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]) })
-    }
-
-    fn is_last(self) -> bool {
-        self.flags & END_HEADERS != 0
-    }
-
-    fn put(self, out: &mut BytesMut) {
-        out.put_slice(&(self.length as u32).to_be_bytes()[1..]);
-        out.put_slice(&[self.kind, self.flags]);
-        out.put_u32(self.stream);
-    }
 }
 
 impl Inspector {
@@ -413,78 +355,5 @@ impl Inspector {
     }
 }
 
-/// The sizes that frames of a kind always have (RFC 9113 section 6).
-fn check_size(head: Head) -> Result<(), Fatal> {
-    const ACK: u8 = 1;
-    let is_right = match head.kind {
-        2 => head.length == 5,
-        RST_STREAM | 8 => head.length == 4,
-        SETTINGS if head.flags & ACK != 0 => head.length == 0,
-        SETTINGS => head.length.is_multiple_of(6),
-        6 => head.length == 8,
-        _ => true,
-    };
-    let wrong = Fatal { code: Code::FrameSize, why: "frame of a wrong size" };
-    if is_right { Ok(()) } else { Err(wrong) }
-}
-
-/// SETTINGS_INITIAL_WINDOW_SIZE has a code of its own for what is too large (RFC 9113 section 6.5.2).
-fn check_settings(payload: &[u8]) -> Result<(), Fatal> {
-    let is_window_too_large = |setting: &[u8]| setting.starts_with(&[0, 4]) && setting[2] & 0x80 != 0;
-    let wrong = Fatal { code: Code::FlowControl, why: "initial window too large" };
-    if payload.chunks_exact(6).any(is_window_too_large) { Err(wrong) } else { Ok(()) }
-}
-
-/// Writes a header block as frames of the size that everybody takes, without padding and priority.
-fn put_block(first: Head, block: &[u8], out: &mut BytesMut) {
-    let count = block.len().div_ceil(SMALLEST_MAX_FRAME).max(1);
-    for index in 0..count {
-        let from = index * SMALLEST_MAX_FRAME;
-        let part = &block[from..block.len().min(from + SMALLEST_MAX_FRAME)];
-        let kind = if index == 0 { HEADERS } else { CONTINUATION };
-        let kept = if index == 0 { first.flags & END_STREAM } else { 0 };
-        let last = if index + 1 == count { END_HEADERS } else { 0 };
-        Head { length: part.len(), kind, flags: kept | last, stream: first.stream }.put(out);
-        out.put_slice(part);
-    }
-}
-
-/// Whole frames in a row.
-struct Frames<'b>(&'b [u8]);
-
-impl<'b> Iterator for Frames<'b> {
-    type Item = (Head, &'b [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let head = Head::of(self.0)?;
-        let payload = self.0.get(HEADER..HEADER + head.length)?;
-        self.0 = &self.0[HEADER + head.length..];
-        Some((head, payload))
-    }
-}
-
-/// The payload of a HEADERS frame without padding and priority (RFC 9113 section 6.2).
-struct Opening<'b> {
-    fragment: &'b [u8],
-    is_own_parent: bool,
-}
-
-impl<'b> Opening<'b> {
-    fn of(mut payload: &'b [u8], head: Head) -> Option<Self> {
-        let mut padding = 0;
-        if head.flags & PADDED != 0 {
-            padding = usize::from(*payload.split_off_first()?);
-        }
-        let mut is_own_parent = false;
-        if head.flags & PRIORITY != 0 {
-            let [a, b, c, d, _] = *payload.split_off(..5)?.first_chunk()?;
-            is_own_parent = u32::from_be_bytes([a & 0x7f, b, c, d]) == head.stream;
-        }
-        let fragment = payload.get(..payload.len().checked_sub(padding)?)?;
-        Some(Self { fragment, is_own_parent })
-    }
-}
-
 #[cfg(test)]
-#[path = "frames_tests.rs"]
 mod tests;

@@ -39,6 +39,8 @@ pub struct Loaded {
     pub names: Names,
     /// The local certificate that is served.
     pub local: Option<CertPair>,
+    /// The port that https is served on; only a restart changes it.
+    pub https_port: Option<u16>,
 }
 
 /// See the module.
@@ -103,6 +105,7 @@ impl Control {
         let old = self.plan.load_full();
         ground.tickets.clone_from(&loaded.tickets);
         ground.workers = intended.endpoints(Some(&old));
+        ground.https_port = loaded.https_port;
         ground.old = Some(old);
         for (name, known) in &loaded.names {
             ground.names.entry(name.clone()).or_insert_with(|| known.clone());
@@ -177,6 +180,7 @@ impl Control {
         ground.tickets.clone_from(&loaded.tickets);
         ground.workers = intended.endpoints(Some(&old));
         ground.names.clone_from(&loaded.names);
+        ground.https_port = loaded.https_port;
         ground.old = Some(old);
         let (plan, _) = compile(&loaded.config, &ground).map_err(|found| found.summary())?;
         self.plan.store(Arc::new(plan));

@@ -90,9 +90,11 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let mut ground = ground::gather(&config, ground::Purpose::Run)?;
     ground.tickets = Tickets::new().ok();
     ground.workers = intended.endpoints(None);
+    // Before compiling: port 0 is a number only now, and redirects to https name it.
+    let bound = bind_all(&config.server, cores)?;
+    ground.https_port = https_port(&bound);
     let (plan, found) = compile(&config, &ground).map_err(|found| RunError::Config(Box::new(found)))?;
     warn(&found);
-    let bound = bind_all(&config.server, cores)?;
     let admin = admin_socket(&config.server)?;
 
     let plan = Arc::new(ArcSwap::from_pointee(plan));
@@ -114,7 +116,14 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
 
     let started = started(&config, &listeners);
     let control = Arc::new(Control::new(
-        Loaded { config, tickets: ground.tickets, workers, names: ground.names, local: ground.local },
+        Loaded {
+            config,
+            tickets: ground.tickets,
+            workers,
+            names: ground.names,
+            local: ground.local,
+            https_port: ground.https_port,
+        },
         loader,
         Arc::clone(&plan),
         lines,
@@ -171,6 +180,14 @@ fn bind_all(server: &Server, cores: usize) -> Result<Vec<Bound>, BindError> {
         }
     }
     Ok(bound)
+}
+
+/// Where https is served, if on TCP.
+fn https_port(bound: &[Bound]) -> Option<u16> {
+    bound.iter().filter(|bound| bound.settings.is_tls).find_map(|bound| match &bound.address {
+        Address::Tcp(address) => Some(address.port()),
+        Address::Unix(_) => None,
+    })
 }
 
 fn address(listen: &Listen) -> Address {

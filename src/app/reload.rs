@@ -19,6 +19,7 @@ use crate::access_log;
 use crate::config::Config;
 use crate::plan::Plan;
 use crate::plan::compile::compile;
+use crate::plan::ground::Ground;
 use crate::record::Kind;
 use crate::tls::{CertPair, Tickets};
 use crate::upstream::{Upstream, health};
@@ -41,6 +42,14 @@ pub struct Loaded {
     pub local: Option<CertPair>,
     /// The port that https is served on; only a restart changes it.
     pub https_port: Option<u16>,
+}
+
+impl Loaded {
+    /// What a reload needs of the ground that the first plan stands on.
+    pub fn new(config: Config, workers: Workers, ground: Ground) -> Self {
+        let Ground { tickets, names, local, https_port, .. } = ground;
+        Self { config, tickets, workers, names, local, https_port }
+    }
 }
 
 /// See the module.

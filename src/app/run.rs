@@ -116,14 +116,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
 
     let started = started(&config, &listeners);
     let control = Arc::new(Control::new(
-        Loaded {
-            config,
-            tickets: ground.tickets,
-            workers,
-            names: ground.names,
-            local: ground.local,
-            https_port: ground.https_port,
-        },
+        Loaded::new(config, workers, ground),
         loader,
         Arc::clone(&plan),
         lines,

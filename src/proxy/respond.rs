@@ -49,7 +49,10 @@ pub fn to_refused(refused: Refused, wants: Wants, plan: &Plan, live: &mut Live) 
             refusal.write(response.headers_mut());
             response
         }
-        Refused::ToHttps { location } => redirect(&location),
+        Refused::ToHttps { location } => {
+            exchange.is_own = true;
+            redirect(&location)
+        }
     }
 }
 

@@ -103,5 +103,11 @@ pub(super) fn downstream(server: &Server) -> wire::Limits {
         max_header_size: server.max_header_size.to_usize(),
         max_streams: server.h2.max_streams.get(),
         park_after: Duration::from_secs(1),
+        causes: wire::Causes {
+            handshake: timeouts.handshake.cause("timeouts.handshake"),
+            header: timeouts.header.cause("timeouts.header"),
+            write: timeouts.write.cause("timeouts.write"),
+            max_connections_per_ip: server.max_connections_per_ip.cause("max_connections_per_ip"),
+        },
     }
 }

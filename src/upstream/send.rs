@@ -319,6 +319,7 @@ impl<'a> Sending<'a> {
         after.checked_sub(last.elapsed()).filter(|rest| !rest.is_zero())
     }
 
+    #[expect(clippy::result_large_err, reason = "the good answer is as large")]
     fn judge(
         &mut self,
         endpoint: &Arc<Endpoint>,

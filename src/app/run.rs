@@ -119,14 +119,8 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     log.event(Kind::Start, plan.load_full().configuration, None);
 
     let started = started(&config, &listeners);
-    let control = Arc::new(Control::new(
-        Loaded::new(config, workers, ground),
-        loader,
-        Arc::clone(&plan),
-        lines,
-        log.clone(),
-        cores,
-    ));
+    let loaded = Loaded::new(config, workers, ground);
+    let control = Arc::new(Control::new(loaded, loader, Arc::clone(&plan), lines, log.clone(), cores));
     control.start_checks();
     let following = tokio::spawn(Arc::clone(&control).follow());
     let view = status::View { control: Arc::clone(&control), counts, gate, listeners, metrics: running_log.metrics() };

@@ -90,9 +90,9 @@ pub fn accept(
         Box::pin(async move {
             let _held = (lease, slot);
             let moved = Moved::default();
-            live.exchange.end = pump(downstream, Upstream { stream, read }, &idle, &moved).await;
-            live.exchange.body_in = Some(moved.from_client);
-            live.exchange.body_out = moved.from_origin.get();
+            live.exchange.body_in = Some(Rc::clone(&moved.from_client));
+            let mut counted = Counted { live, from_origin: Rc::clone(&moved.from_origin) };
+            counted.live.exchange.end = pump(downstream, Upstream { stream, read }, &idle, &moved).await;
         })
     }));
     parts.extensions = http::Extensions::new();
@@ -104,6 +104,18 @@ struct Idle {
     deadline: Rc<Deadline>,
     after: Duration,
     cause: Cause,
+}
+
+/// Writes down what went to the client, also where the tunnel is cut off in the middle.
+struct Counted {
+    live: Box<Live>,
+    from_origin: Rc<Cell<u64>>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.live.exchange.body_out = self.from_origin.get();
+    }
 }
 
 /// Bytes that went through a tunnel.
@@ -126,14 +138,15 @@ async fn pump(downstream: Box<dyn Duplex>, upstream: Upstream, idle: &Idle, move
     let mut client = touch(downstream, &moved.from_client);
     let mut origin = touch(Box::new(upstream), &moved.from_origin);
     idle.deadline.set(idle.after);
+    let over = End { at: EndAt::Tunnel, ..End::default() };
     let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut origin, BUFFER, BUFFER);
     match idle.deadline.race(copy).await {
-        Some(Ok(_)) => End::default(),
+        Some(Ok(_)) => over,
         Some(Err(error)) => {
             let detail = Some(error.to_string());
             End { by: EndBy::Client, at: EndAt::Tunnel, reason: Some("client_abort"), cause: None, detail }
         }
-        None if is_half() => End::default(),
+        None if is_half() => over,
         None => End {
             by: EndBy::Proxy,
             at: EndAt::Tunnel,

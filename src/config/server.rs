@@ -72,13 +72,13 @@ table! {
         /// Open streams of one connection.
         max_streams: default Count = 128;
         /// Streams that the client may reset in 10 seconds.
-        max_resets: default Count = 100;
-        /// PING and SETTINGS frames in 10 seconds.
+        max_resets: default Count = 200;
+        /// PING frames in 10 seconds, and as many SETTINGS frames; PINGs while a body moves are not counted.
         max_pings: default Count = 100;
         /// CONTINUATION frames of one header block.
         max_continuations: default Count = 20;
-        /// Flow-control window of a stream: what one stream may hold in memory.
-        window: default Size = "64KiB";
+        /// Flow-control window of a stream: what one upload may hold in memory; a connection has four of them.
+        window: default Size = "256KiB";
         /// Largest frame that is accepted.
         max_frame: default Size = "16KiB";
     }

@@ -14,9 +14,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::tap::{Socket, Tap};
-use super::wire::{Cut, GOODBYE, Phase, Wire};
+use super::wire::{Cut, GOODBYE, Malformed, Phase, Wire};
 use super::{Arrival, Handler, Refusal, Why};
 use crate::process::executor::Local;
+
+/// Streams of one connection that the library may reset over its whole life, malformed heads among them (which `meter`
+/// counts by time too). Each may have cost an upstream connection: a thousand were 10 MB and more.
+const LOCAL_RESETS: usize = 120;
+
+/// Bounds of a connection's window (RFC 9113 section 6.9).
+const LEAST_WINDOW: u32 = 65_535;
+const MOST_WINDOW: u32 = (1 << 31) - 1;
 
 /// Serves `socket` until it ends. `prefix` was read before.
 pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wire>, handler: Rc<H>) {
@@ -31,7 +39,9 @@ pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wir
     let mut is_leaving = false;
     let outcome = std::future::poll_fn(|cx| {
         loop {
-            if let Poll::Ready(done) = http.as_mut().poll(cx) {
+            let polled = http.as_mut().poll(cx);
+            tell_malformed(&wire, &*handler);
+            if let Poll::Ready(done) = polled {
                 return Poll::Ready(Some(done));
             }
             match poll_deadlines(cx, &wire, is_leaving) {
@@ -49,6 +59,7 @@ pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wir
     if let Some(Err(error)) = outcome {
         tell_if_hostile(&wire, &*handler, &error);
     }
+    tell_unhandled(&wire, &*handler);
     wire.flush_endings(false);
 }
 
@@ -79,15 +90,17 @@ fn poll_deadlines(cx: &mut Context<'_>, wire: &Wire, is_leaving: bool) -> Poll<V
 }
 
 fn builder(wire: &Wire) -> http2::Builder<Local> {
+    let limits = &wire.limits.h2;
     let mut builder = http2::Builder::new(Local);
     builder
-        .max_concurrent_streams(wire.limits.max_streams)
+        .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(wire.limits.max_header_size as u32)
+        .max_frame_size(limits.max_frame)
         .max_send_buf_size(64 * 1024)
-        .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
+        .initial_stream_window_size(limits.window)
+        .initial_connection_window_size(limits.window.saturating_mul(4).clamp(LEAST_WINDOW, MOST_WINDOW))
         .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(100);
+        .max_local_error_reset_streams(LOCAL_RESETS);
     builder
 }
 
@@ -101,11 +114,42 @@ async fn answer<H: Handler>(
     Ok(handler.handle(request, arrival).await)
 }
 
+/// One record for each request that the inspector refused.
+fn tell_malformed<H: Handler>(wire: &Rc<Wire>, handler: &H) {
+    if wire.malformed.borrow().is_empty() {
+        return;
+    }
+    for Malformed { stream, why } in wire.malformed.take() {
+        handler.refused(Refusal {
+            wire: Rc::clone(wire),
+            why: Why::Malformed,
+            status: None,
+            head: Bytes::new(),
+            detail: format!("HTTP/2 stream {stream}: {why}"),
+        });
+    }
+}
+
+/// One record for the requests that looked sound and that the library refused: it tells nobody which.
+fn tell_unhandled<H: Handler>(wire: &Rc<Wire>, handler: &H) {
+    let unhandled = wire.heads.get().saturating_sub(u64::from(wire.connection.requests.get()));
+    if unhandled == 0 {
+        return;
+    }
+    handler.refused(Refusal {
+        wire: Rc::clone(wire),
+        why: Why::Malformed,
+        status: None,
+        head: Bytes::new(),
+        detail: format!("{unhandled} HTTP/2 requests ended before they were handled"),
+    });
+}
+
 fn tell_if_hostile<H: Handler>(wire: &Rc<Wire>, handler: &H, error: &hyper::Error) {
     use std::error::Error;
     let source = error.source().map(ToString::to_string).unwrap_or_default();
-    let is_flood = source.contains("flood") || source.contains("ENHANCE_YOUR_CALM");
-    if is_flood || wire.connection.requests.get() == 0 {
+    let is_cut = wire.broken.get().is_some() || source.contains("ENHANCE_YOUR_CALM");
+    if is_cut || wire.connection.requests.get() == 0 {
         handler.refused(Refusal {
             wire: Rc::clone(wire),
             why: Why::Flood,

@@ -1,119 +1,101 @@
-//! [`FrameMeter`]: counts HTTP/2 frames by kind as they arrive and says when a client floods.
+//! [`FrameMeter`]: counts HTTP/2 frames by kind and says when a client floods.
 //!
-//! It reads only the nine bytes of each frame header (RFC 9113 section 4.1); the HTTP/2 library does the rest.
-//! Bounds are per window of one second, with a burst for the first one, after the defaults of other proxies: what a
-//! browser or a load generator sends stays an order of magnitude below.
+//! Bounds are per window of ten seconds: what a browser or a load generator sends stays an order of magnitude below.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-const PREFACE: usize = 24;
-const HEADER: usize = 9;
+use super::wire::H2Limits;
 
-/// Frames of one kind allowed per second: PRIORITY, RST_STREAM, SETTINGS, PING, empty DATA,
-/// CONTINUATION, WINDOW_UPDATE.
-const BOUNDS: [u32; Kind::COUNT] = [200, 400, 50, 100, 200, 50, 100_000];
+const WINDOW: Duration = Duration::from_secs(10);
+/// A body that trickles forgives PINGs no more often.
+const FORGIVING_MS: u64 = 10;
 
-#[derive(Clone, Copy)]
-enum Kind {
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
     Priority,
     Reset,
     Settings,
     Ping,
     EmptyData,
-    Continuation,
     WindowUpdate,
+    /// Frames of types that nobody knows here; browsers send one PRIORITY_UPDATE per request.
+    Unknown,
+    /// Requests that were malformed.
+    Malformed,
 }
 
 impl Kind {
-    const COUNT: usize = 7;
+    const COUNT: usize = 8;
 
-    fn of(header: &[u8; HEADER], length: u32) -> Option<Self> {
+    /// What a frame counts as, from its header (RFC 9113 section 4.1).
+    pub fn of(kind: u8, flags: u8, length: u32) -> Option<Self> {
         const END_STREAM: u8 = 1;
-        match header[3] {
-            0 if length == 0 && header[4] & END_STREAM == 0 => Some(Self::EmptyData),
+        const ACK: u8 = 1;
+        match kind {
+            0 if length == 0 && flags & END_STREAM == 0 => Some(Self::EmptyData),
             2 => Some(Self::Priority),
             3 => Some(Self::Reset),
-            4 => Some(Self::Settings),
+            4 if flags & ACK == 0 => Some(Self::Settings),
             6 => Some(Self::Ping),
             8 => Some(Self::WindowUpdate),
-            9 => Some(Self::Continuation),
+            10.. => Some(Self::Unknown),
             _ => None,
         }
     }
 
-    fn name(self) -> &'static str {
+    fn bound(self, limits: &H2Limits) -> u32 {
+        match self {
+            Self::Reset => limits.max_resets,
+            Self::Settings | Self::Ping => limits.max_pings,
+            Self::Priority | Self::EmptyData => 500,
+            Self::WindowUpdate => 1_000_000,
+            Self::Unknown => 1_000,
+            Self::Malformed => 100,
+        }
+    }
+
+    fn flood(self) -> &'static str {
         match self {
             Self::Priority => "PRIORITY flood",
             Self::Reset => "RST_STREAM flood",
             Self::Settings => "SETTINGS flood",
             Self::Ping => "PING flood",
             Self::EmptyData => "empty DATA flood",
-            Self::Continuation => "CONTINUATION flood",
             Self::WindowUpdate => "WINDOW_UPDATE flood",
+            Self::Unknown => "flood of unknown frames",
+            Self::Malformed => "flood of malformed requests",
         }
     }
 }
 
-/// Frame counts of one connection in the current second.
+/// Counts of one connection in the current window.
 #[derive(Debug, Default)]
 pub struct FrameMeter {
-    preface: usize,
-    header: [u8; HEADER],
-    have: usize,
-    payload_left: u32,
     counts: [u32; Kind::COUNT],
     window: Option<Instant>,
-    last_stream: u32,
+    /// When PINGs were last forgiven.
+    forgiven_ms: u64,
 }
 
 impl FrameMeter {
-    /// Bytes came from the client; `Some` names the flood.
-    pub fn on_read(&mut self, mut bytes: &[u8], now: Instant) -> Option<&'static str> {
-        let skipped = (PREFACE - self.preface).min(bytes.len());
-        self.preface += skipped;
-        bytes = &bytes[skipped..];
-        while !bytes.is_empty() {
-            if self.payload_left > 0 {
-                let taken = (self.payload_left as usize).min(bytes.len());
-                self.payload_left -= taken as u32;
-                bytes = &bytes[taken..];
-                continue;
-            }
-            let taken = (HEADER - self.have).min(bytes.len());
-            self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
-            self.have += taken;
-            bytes = &bytes[taken..];
-            if self.have == HEADER
-                && let Some(flood) = self.on_frame(now)
-            {
-                return Some(flood);
-            }
-        }
-        None
-    }
-
-    fn on_frame(&mut self, now: Instant) -> Option<&'static str> {
-        self.have = 0;
-        let length = u32::from_be_bytes([0, self.header[0], self.header[1], self.header[2]]);
-        self.payload_left = length;
-        if self.header[3] == 1 {
-            let [.., a, b, c, d] = self.header;
-            self.last_stream = u32::from_be_bytes([a & 0x7f, b, c, d]);
-        }
-        let kind = Kind::of(&self.header, length)?;
-        if self.window.is_none_or(|since| now.duration_since(since).as_millis() >= 1_000) {
+    /// One more; `Err` names the flood.
+    pub fn count(&mut self, kind: Kind, limits: &H2Limits, now: Instant) -> Result<(), &'static str> {
+        if self.window.is_none_or(|since| now.duration_since(since) >= WINDOW) {
             self.window = Some(now);
             self.counts = [0; Kind::COUNT];
         }
         let count = &mut self.counts[kind as usize];
         *count += 1;
-        (*count > BOUNDS[kind as usize]).then(|| kind.name())
+        if *count > kind.bound(limits) { Err(kind.flood()) } else { Ok(()) }
     }
 
-    /// A GOAWAY frame with ENHANCE_YOUR_CALM (RFC 9113 sections 6.8 and 7) for the last stream seen.
-    pub fn goaway(&self) -> [u8; 17] {
-        let [a, b, c, d] = self.last_stream.to_be_bytes();
-        [0, 0, 8, 7, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, 0x0b]
+    /// A body moved: clients that measure the bandwidth send a PING per round trip meanwhile, and are no flooders.
+    pub fn on_progress(&mut self, progress_ms: u64) {
+        if progress_ms >= self.forgiven_ms + FORGIVING_MS {
+            self.forgiven_ms = progress_ms;
+            self.counts[Kind::Ping as usize] = 0;
+        }
     }
 }
 
@@ -121,45 +103,51 @@ impl FrameMeter {
 mod tests {
     use super::*;
 
-    fn frame(kind: u8, length: usize) -> Vec<u8> {
-        let mut bytes = vec![0, (length >> 8) as u8, length as u8, kind, 0, 0, 0, 0, 0];
-        bytes.extend(std::iter::repeat_n(0, length));
-        bytes
+    fn pings(meter: &mut FrameMeter, count: u32, now: Instant) -> Result<(), &'static str> {
+        (0..count).try_for_each(|_| meter.count(Kind::Ping, &H2Limits::default(), now))
     }
 
     #[test]
-    fn names_a_ping_flood_whatever_the_read_sizes() {
-        let mut bytes = vec![b'x'; PREFACE];
-        for _ in 0..=BOUNDS[Kind::Ping as usize] {
-            bytes.extend(frame(6, 8));
-        }
-        for size in [1, 7, 4096] {
-            let mut meter = FrameMeter::default();
-            let now = Instant::now();
-            let flood = bytes.chunks(size).find_map(|part| meter.on_read(part, now));
-            assert_eq!(flood, Some("PING flood"));
+    fn names_a_flood_beyond_its_bound() {
+        let bound = H2Limits::default().max_pings;
+        let (mut meter, now) = (FrameMeter::default(), Instant::now());
+        assert_eq!(pings(&mut meter, bound, now), Ok(()));
+        assert_eq!(pings(&mut meter, 1, now), Err("PING flood"));
+    }
+
+    #[test]
+    fn lets_the_same_number_pass_in_the_next_window() {
+        let bound = H2Limits::default().max_pings;
+        let (mut meter, now) = (FrameMeter::default(), Instant::now());
+        assert_eq!(pings(&mut meter, bound, now), Ok(()));
+        assert_eq!(pings(&mut meter, bound, now + WINDOW), Ok(()));
+    }
+
+    #[test]
+    fn pings_while_a_body_moves_are_no_flood() {
+        let bound = H2Limits::default().max_pings;
+        let (mut meter, now) = (FrameMeter::default(), Instant::now());
+        for round in 1..10 {
+            assert_eq!(pings(&mut meter, bound, now), Ok(()));
+            meter.on_progress(FORGIVING_MS * round);
         }
     }
 
     #[test]
-    fn lets_the_same_number_pass_over_two_seconds() {
-        let mut meter = FrameMeter::default();
-        let start = Instant::now();
-        meter.on_read(&[0; PREFACE], start);
-        for step in 0..2 {
-            let now = start + std::time::Duration::from_secs(step);
-            for _ in 0..BOUNDS[Kind::Ping as usize] {
-                assert_eq!(meter.on_read(&frame(6, 8), now), None);
-            }
-        }
+    fn a_trickling_body_forgives_few_pings() {
+        let bound = H2Limits::default().max_pings;
+        let (mut meter, now) = (FrameMeter::default(), Instant::now());
+        meter.on_progress(1_000);
+        assert_eq!(pings(&mut meter, bound, now), Ok(()));
+        meter.on_progress(1_000 + FORGIVING_MS / 2);
+        assert_eq!(pings(&mut meter, 1, now), Err("PING flood"));
     }
 
     #[test]
-    fn data_frames_are_free() {
-        let mut meter = FrameMeter::default();
-        meter.on_read(&[0; PREFACE], Instant::now());
-        for _ in 0..10_000 {
-            assert_eq!(meter.on_read(&frame(0, 100), Instant::now()), None);
-        }
+    fn data_and_acknowledgements_are_free() {
+        assert_eq!(Kind::of(0, 0, 100), None);
+        assert_eq!(Kind::of(0, 1, 0), None);
+        assert_eq!(Kind::of(4, 1, 0), None);
+        assert_eq!(Kind::of(0, 0, 0), Some(Kind::EmptyData));
     }
 }

@@ -4,9 +4,11 @@
 //! connection is always under some deadline, and whatever ends it, each of its exchanges was told.
 
 pub mod body;
+pub mod frames;
 pub mod h1;
 pub mod h2;
 pub mod head;
+pub mod hpack;
 pub mod meter;
 pub mod tap;
 pub mod wire;

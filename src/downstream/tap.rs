@@ -1,16 +1,18 @@
 //! [`Tap`]: the I/O wrapper under each downstream connection. It counts bytes, stamps first bytes, keeps raw heads,
-//! meters HTTP/2 frames and notices blocked writes; it changes nothing that passes, but for the placeholders of
-//! files, whose bytes it sends instead of them.
+//! lets the [`Inspector`] judge HTTP/2 frames and notices blocked writes. Of HTTP/1 it changes nothing that passes, but
+//! for the placeholders of files, whose bytes it sends instead of them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::{Code, Fatal, Inspector};
 use super::wire::{Cut, Phase, Wire};
 use crate::http::sendfile::{SendQueue, is_placeholder};
 use crate::process::small;
@@ -66,6 +68,9 @@ impl<S: Socket> Socket for Box<tokio_rustls::server::TlsStream<S>> {
     }
 }
 
+/// Bytes read at once while a header block is held back; a rare case.
+const SIDE: usize = 4 * 1024;
+
 /// See the module.
 pub struct Tap<S> {
     socket: S,
@@ -74,27 +79,23 @@ pub struct Tap<S> {
     prefix: Bytes,
     /// The last write took all it was given: a frame boundary, when HTTP/2 writes whole buffers.
     is_write_whole: bool,
+    /// HTTP/2 only.
+    inspector: Option<Box<Inspector>>,
 }
 
 impl<S: Socket> Tap<S> {
     pub fn new(socket: S, wire: Rc<Wire>, prefix: Bytes) -> Self {
-        Self { socket, wire, prefix, is_write_whole: true }
+        let is_h2 = wire.connection.is_h2;
+        let inspector = is_h2.then(|| Box::new(Inspector::new(Arc::clone(&wire.limits))));
+        Self { socket, wire, prefix, is_write_whole: true, inspector }
     }
 
     pub fn into_socket(self) -> S {
         self.socket
     }
 
-    fn on_read(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+    fn on_read(&mut self, bytes: &[u8]) -> io::Result<()> {
         let wire = &self.wire;
-        wire.connection.rx.set(wire.connection.rx.get() + bytes.len() as u64);
-        if wire.connection.is_h2 {
-            let flood = wire.frames.borrow_mut().on_read(bytes, Instant::now());
-            return match flood {
-                Some(name) => self.refuse_flood(cx, name),
-                None => Ok(()),
-            };
-        }
         let begins = wire.head.borrow_mut().on_read(bytes);
         // As the error of the read it reaches whoever reads the body, who answers 400.
         let begins = begins.map_err(|refusal| io::Error::new(io::ErrorKind::InvalidData, refusal.detail))?;
@@ -108,14 +109,91 @@ impl<S: Socket> Tap<S> {
         Ok(())
     }
 
-    /// Tells a flooding client why (GOAWAY, best effort) and breaks the connection.
-    fn refuse_flood(&mut self, cx: &mut Context<'_>, name: &'static str) -> io::Result<()> {
-        if self.is_write_whole {
-            let goaway = self.wire.frames.borrow().goaway();
+    /// Reads once from what was read before or from the socket, and counts.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let before = buf.filled().len();
+        if self.prefix.is_empty() {
+            let room = buf.remaining();
+            ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+            if buf.filled().len() == before && room > 0 {
+                self.wire.closed_by_peer.set(true);
+            }
+        } else {
+            let count = self.prefix.len().min(buf.remaining());
+            buf.put_slice(&self.prefix[..count]);
+            self.prefix.advance(count);
+        }
+        let count = buf.filled().len() - before;
+        self.wire.connection.rx.set(self.wire.connection.rx.get() + count as u64);
+        Poll::Ready(Ok(count))
+    }
+
+    /// Reads what the inspector lets pass.
+    fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let Some(inspector) = &mut self.inspector else { return Poll::Ready(Ok(())) };
+            let ready = inspector.ready();
+            if !ready.is_empty() {
+                let count = ready.len().min(buf.remaining());
+                buf.put_slice(&ready[..count]);
+                ready.advance(count);
+                return Poll::Ready(Ok(()));
+            }
+            let judged = if inspector.is_holding() {
+                let mut side = [0; SIDE];
+                let mut side = ReadBuf::new(&mut side);
+                match ready!(self.poll_bytes(cx, &mut side))? {
+                    0 => self.judge(|inspector| {
+                        inspector.on_close();
+                        Ok(0)
+                    }),
+                    _ => self.judge(|inspector| inspector.on_more(side.filled()).map(|()| 0)),
+                }
+            } else {
+                let before = buf.filled().len();
+                if ready!(self.poll_bytes(cx, buf))? == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                let judged = self.judge(|inspector| inspector.on_read(&buf.filled()[before..]));
+                buf.set_filled(before + judged.unwrap_or(0));
+                judged
+            };
+            match judged {
+                Ok(0) => {}
+                Ok(_) => return Poll::Ready(Ok(())),
+                Err(fatal) => return Poll::Ready(self.break_off(cx, fatal)),
+            }
+        }
+    }
+
+    /// Lets the inspector judge, and tells the connection what it found.
+    fn judge(
+        &mut self,
+        on_bytes: impl FnOnce(&mut Inspector) -> Result<usize, Fatal>,
+    ) -> Result<usize, Fatal> {
+        let Some(inspector) = &mut self.inspector else { return Ok(0) };
+        inspector.on_progress(self.wire.progress_ms.get());
+        let judged = on_bytes(inspector);
+        self.wire.heads.set(inspector.heads());
+        if inspector.is_anything_malformed() {
+            self.wire.malformed.borrow_mut().extend(inspector.take_malformed());
+        }
+        judged
+    }
+
+    /// Tells the client why (GOAWAY, best effort) and breaks the connection.
+    fn break_off(&mut self, cx: &mut Context<'_>, fatal: Fatal) -> io::Result<()> {
+        if self.is_write_whole
+            && let Some(inspector) = &self.inspector
+        {
+            let goaway = inspector.goaway(fatal.code);
             let _ = Pin::new(&mut self.socket).poll_write(cx, &goaway);
             let _ = Pin::new(&mut self.socket).poll_flush(cx);
         }
-        Err(io::Error::new(io::ErrorKind::QuotaExceeded, name))
+        self.wire.broken.set(Some(fatal.why));
+        let is_flood = fatal.code == Code::EnhanceYourCalm;
+        let kind = if is_flood { io::ErrorKind::QuotaExceeded } else { io::ErrorKind::InvalidData };
+        Err(io::Error::new(kind, fatal.why))
     }
 
     fn write_files(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
@@ -151,20 +229,13 @@ impl<S: Socket> AsyncRead for Tap<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        if self.prefix.is_empty() {
-            let room = buf.remaining();
-            ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
-            if buf.filled().len() == before && room > 0 {
-                self.wire.closed_by_peer.set(true);
-                return Poll::Ready(Ok(()));
-            }
-        } else {
-            let count = self.prefix.len().min(buf.remaining());
-            buf.put_slice(&self.prefix[..count]);
-            self.prefix.advance(count);
+        if self.inspector.is_some() {
+            return self.poll_frames(cx, buf);
         }
-        self.on_read(cx, &buf.filled()[before..])?;
+        let before = buf.filled().len();
+        if ready!(self.poll_bytes(cx, buf))? > 0 {
+            self.on_read(&buf.filled()[before..])?;
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::head::HeadTracker;
-use super::meter::FrameMeter;
 use crate::exchange::connection::Connection;
 use crate::exchange::failure::{Cause, Failure, Kind};
 use crate::http::sendfile::SendQueue;
@@ -64,7 +63,7 @@ pub struct Limits {
     pub write: Duration,
     pub max_headers: usize,
     pub max_header_size: usize,
-    pub max_streams: u32,
+    pub h2: H2Limits,
     /// Idle HTTP/1 connections give their buffers back after this.
     pub park_after: Duration,
     pub causes: Causes,
@@ -79,11 +78,47 @@ impl Default for Limits {
             write: Duration::from_secs(30),
             max_headers: 100,
             max_header_size: 32 * 1024,
-            max_streams: 128,
+            h2: H2Limits::default(),
             park_after: Duration::from_secs(1),
             causes: Causes::default(),
         }
     }
+}
+
+/// Bounds of one HTTP/2 connection.
+#[derive(Clone, Copy, Debug)]
+pub struct H2Limits {
+    pub max_streams: u32,
+    /// RST_STREAM frames in ten seconds.
+    pub max_resets: u32,
+    /// PING frames in ten seconds, and as many SETTINGS frames.
+    pub max_pings: u32,
+    /// CONTINUATION frames of one header block.
+    pub max_continuations: u32,
+    /// Flow-control window of a stream, in bytes.
+    pub window: u32,
+    /// Bytes.
+    pub max_frame: u32,
+}
+
+impl Default for H2Limits {
+    fn default() -> Self {
+        Self {
+            max_streams: 128,
+            max_resets: 200,
+            max_pings: 100,
+            max_continuations: 20,
+            window: 256 * 1024,
+            max_frame: 16 * 1024,
+        }
+    }
+}
+
+/// An HTTP/2 request whose stream was ended before anybody handled it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed {
+    pub stream: u32,
+    pub why: &'static str,
 }
 
 /// The configuration keys behind the limits, for records.
@@ -110,7 +145,12 @@ pub struct Wire {
     pub cut: Cell<Option<Cut>>,
     pub first_byte: Cell<Option<Instant>>,
     pub head: RefCell<HeadTracker>,
-    pub frames: RefCell<FrameMeter>,
+    /// HTTP/2 requests that were refused and not yet told.
+    pub malformed: RefCell<Vec<Malformed>>,
+    /// Why the HTTP/2 connection was ended below the library.
+    pub broken: Cell<Option<&'static str>>,
+    /// HTTP/2 request heads that went to the library, so far.
+    pub heads: Cell<u64>,
     /// Answers that are complete but not yet flushed (HTTP/1).
     endings: RefCell<Vec<Box<dyn Ending>>>,
     pub tunnel: RefCell<Option<Tunnel>>,
@@ -144,7 +184,9 @@ impl Wire {
             cut: Cell::new(None),
             first_byte: Cell::new(None),
             head: RefCell::default(),
-            frames: RefCell::default(),
+            malformed: RefCell::default(),
+            broken: Cell::new(None),
+            heads: Cell::new(0),
             endings: RefCell::default(),
             tunnel: RefCell::default(),
             files: SendQueue::default(),
@@ -209,7 +251,9 @@ impl Wire {
     pub fn failure(&self) -> Failure {
         match self.cut.get() {
             Some(Cut::Stalled) => Failure::new(Kind::ClientTimeout).because(&self.limits.causes.write),
-            Some(Cut::ShortFile) => Failure::refuse(Kind::Internal, "the file became shorter while it was sent"),
+            Some(Cut::ShortFile) => {
+                Failure::refuse(Kind::Internal, "the file became shorter while it was sent")
+            }
             Some(Cut::Drained) => Failure::new(Kind::Draining),
             None => Failure::new(Kind::ClientAbort),
         }

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use http_body_util::Full;
 
-use crate::support::h2raw::{DATA, END_HEADERS, END_STREAM, Ending, Field, H2, HEADERS, block, simple};
+use crate::support::h2raw::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Ending, Field, H2, HEADERS, PING, PRIORITY_FLAG, SETTINGS,
+    WINDOW_UPDATE, block, put_frame, simple,
+};
 use crate::support::legal_h2::{LegalH2, get, request};
 use crate::support::{Findings, Origin, Setup, Tollgate, equal};
 
@@ -206,6 +209,152 @@ fn trailers_with_pseudo_fields_or_bad_names_end_their_stream_only() {
         findings.check(&format!("{case}, dirt"), equal(&origin.dirt(), &Vec::new()));
     }
     findings.settle();
+}
+
+/// A literal with incremental indexing: the field enters the dynamic table.
+fn inserted((name, value): Field<'_>) -> Vec<u8> {
+    let mut bytes = block(&[(name, value)]);
+    bytes[0] = 0x40;
+    bytes
+}
+
+#[test]
+fn a_malformed_request_leaves_the_header_table_in_step() {
+    let origin = Origin::start();
+    let tollgate = Setup::proxy(origin.address).start();
+    let mut findings = Findings::default();
+    let bad: [(&str, Field<'_>); 5] = [
+        ("name", (b"X-Bad", b"1")),
+        ("value", (b"x-bad", b"a\0b")),
+        ("pseudo field", (b":what", b"1")),
+        ("method", (b":method", b"G T")),
+        ("status", (b":status", b"1")),
+    ];
+    for (case, field) in bad {
+        let mut h2 = tollgate.h2c();
+        let first = h2.open();
+        let parts = [
+            block(&base()),
+            inserted((b"x-before", b"before")),
+            inserted(field),
+            inserted((b"x-after", b"after")),
+        ];
+        h2.frame(HEADERS, END_HEADERS | END_STREAM, first, &parts.concat());
+        findings.check(case, refused(&h2.ending(first)));
+        origin.forget();
+        let second = h2.open();
+        // The newest entry has the index 62.
+        let fields = [block(&simple("GET", "/good")), vec![0x80 | 62, 0x80 | 64]].concat();
+        h2.frame(HEADERS, END_HEADERS | END_STREAM, second, &fields);
+        findings
+            .check(&format!("{case}, then"), equal(&h2.ending(second), &Ending::Answer(200, b"ok".to_vec())));
+        let got = origin.requests().pop();
+        let seen = got.as_ref().map(|got| (got.all("x-before"), got.all("x-after")));
+        let wanted = Some((vec!["before"], vec!["after"]));
+        findings.check(&format!("{case}, its table"), equal(&seen, &wanted));
+        let third = h2.open();
+        let fields = [block(&base()), vec![0x80 | 63]].concat();
+        h2.frame(HEADERS, END_HEADERS | END_STREAM, third, &fields);
+        findings.check(&format!("{case}, by index"), refused(&h2.ending(third)));
+    }
+    findings.settle();
+}
+
+#[test]
+fn a_malformed_head_in_pieces_ends_its_stream_only() {
+    let origin = Origin::start();
+    let tollgate = Setup::proxy(origin.address).start();
+    let mut h2 = tollgate.h2c();
+    for split in [1, 10, 40] {
+        let fields = block(&with(&[(b"connection", b"close"), (b"x-more", b"1")]));
+        let stream = h2.open();
+        h2.frame(HEADERS, END_STREAM, stream, &fields[..split]);
+        h2.frame(CONTINUATION, END_HEADERS, stream, &fields[split..]);
+        assert_eq!(refused(&h2.ending(stream)), Ok(()), "{split}");
+        let next = h2.get("/good");
+        assert!(matches!(h2.ending(next), Ending::Answer(200, _)), "{split}");
+    }
+}
+
+#[test]
+fn a_stream_that_depends_on_itself_ends_alone() {
+    let origin = Origin::start();
+    let tollgate = Setup::proxy(origin.address).start();
+    let mut h2 = tollgate.h2c();
+    let stream = h2.open();
+    let fields = [&stream.to_be_bytes()[..], &[16], &block(&base()), &inserted((b"x", b"kept"))].concat();
+    h2.frame(HEADERS, END_HEADERS | END_STREAM | PRIORITY_FLAG, stream, &fields);
+    assert_eq!(h2.ending(stream), Ending::Reset(1));
+    let next = h2.open();
+    h2.frame(
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        next,
+        &[block(&simple("GET", "/good")), vec![0x80 | 62]].concat(),
+    );
+    assert!(matches!(h2.ending(next), Ending::Answer(200, _)));
+    assert_eq!(origin.last().all("x"), ["kept"]);
+}
+
+#[test]
+fn frames_cut_anywhere_are_understood() {
+    let origin = Origin::start();
+    let tollgate = Setup::proxy(origin.address).start();
+    let mut h2 = tollgate.h2c();
+    for size in [1, 5, 11] {
+        let mut bytes = Vec::new();
+        let (bad, good) = (h2.open(), h2.open());
+        put_frame(&mut bytes, HEADERS, END_HEADERS | END_STREAM, bad, &block(&with(&[(b"X", b"1")])));
+        put_frame(&mut bytes, HEADERS, END_HEADERS | END_STREAM, good, &block(&simple("GET", "/good")));
+        for piece in bytes.chunks(size) {
+            h2.write(piece);
+        }
+        assert!(matches!(h2.ending(good), Ending::Answer(200, _)), "{size}");
+    }
+    assert_eq!(origin.count(), 3);
+}
+
+#[test]
+fn a_refused_head_leaves_a_record() {
+    let origin = Origin::start();
+    let tollgate = Setup::proxy(origin.address).start();
+    let mut h2 = tollgate.h2c();
+    let bad = h2.request(&with(&[(b"X", b"1")]), true);
+    assert_eq!(h2.ending(bad), Ending::Reset(1));
+    // Sound by its fields, and refused by the library for its target.
+    let odd = h2.request(&instead(":path", b"bad"), true);
+    assert_eq!(refused(&h2.ending(odd)), Ok(()));
+    let good = h2.get("/good");
+    assert!(matches!(h2.ending(good), Ending::Answer(200, _)));
+    drop(h2);
+    let records = tollgate.stop();
+    let told =
+        |why: &str| records.iter().filter(|r| r["err"].as_str().is_some_and(|err| err.contains(why))).count();
+    assert_eq!(told("HTTP/2 stream 1: invalid field name"), 1, "{records:#?}");
+    assert_eq!(told("1 HTTP/2 requests ended before"), 1, "{records:#?}");
+}
+
+#[test]
+fn broken_framing_ends_the_connection_with_its_code() {
+    let origin = Origin::start();
+    let tollgate = Setup::proxy(origin.address).start();
+    let mut findings = Findings::default();
+    // Kind and stream of the frame, its payload, the code of GOAWAY.
+    let broken = [
+        ("PING of 7 bytes", (PING, 0), vec![0; 7], 6),
+        ("WINDOW_UPDATE of 3 bytes", (WINDOW_UPDATE, 0), vec![0; 3], 6),
+        ("SETTINGS of 5 bytes", (SETTINGS, 0), vec![0; 5], 6),
+        ("window of 2^31", (SETTINGS, 0), vec![0, 4, 0x80, 0, 0, 0], 3),
+        ("header block beyond the table", (HEADERS, 1), vec![0xff, 0xff, 0xff, 0x7f], 9),
+    ];
+    for (case, (kind, stream), payload, code) in broken {
+        let mut h2 = tollgate.h2c();
+        let flags = if kind == HEADERS { END_HEADERS | END_STREAM } else { 0 };
+        h2.frame(kind, flags, stream, &payload);
+        findings.check(case, equal(&h2.ending(1), &Ending::GoAway(code)));
+    }
+    findings.settle();
+    assert_eq!(tollgate.get("/good").status, 200);
 }
 
 fn legal() -> Vec<(&'static str, Head, Option<&'static [u8]>)> {

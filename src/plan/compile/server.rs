@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::config::headers::{ServerHeader, Via as ViaWords};
 use crate::config::log::Redact;
 use crate::config::place::At;
-use crate::config::server::{ErrorPage, Server, Trace as TraceWord};
+use crate::config::server::{ErrorPage, Http2, Server, Trace as TraceWord};
 use crate::config::words::Net;
 use crate::downstream::wire;
 use crate::http::forwarded::{Family, Trust};
@@ -101,7 +101,7 @@ pub(super) fn downstream(server: &Server) -> wire::Limits {
         write: timeouts.write.to_std(),
         max_headers: server.max_headers.to_usize(),
         max_header_size: server.max_header_size.to_usize(),
-        max_streams: server.h2.max_streams.get(),
+        h2: h2(&server.h2),
         park_after: Duration::from_secs(1),
         causes: wire::Causes {
             handshake: timeouts.handshake.cause("timeouts.handshake"),
@@ -109,5 +109,18 @@ pub(super) fn downstream(server: &Server) -> wire::Limits {
             write: timeouts.write.cause("timeouts.write"),
             max_connections_per_ip: server.max_connections_per_ip.cause("max_connections_per_ip"),
         },
+    }
+}
+
+fn h2(words: &Http2) -> wire::H2Limits {
+    // The check holds both sizes below 2^31.
+    let bytes = |size: u64| u32::try_from(size).unwrap_or(i32::MAX as u32);
+    wire::H2Limits {
+        max_streams: words.max_streams.get(),
+        max_resets: words.max_resets.get(),
+        max_pings: words.max_pings.get(),
+        max_continuations: words.max_continuations.get(),
+        window: bytes(words.window.as_bytes()),
+        max_frame: bytes(words.max_frame.as_bytes()),
     }
 }

@@ -44,8 +44,11 @@ pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wir
             Left::Idle(back, read) if read.is_empty() => {
                 wire.head.borrow_mut().shrink();
                 match park(back, &wire).await {
-                    Some(ready) => (socket, prefix) = (ready, Bytes::new()),
-                    None => break end_without_request(&wire, &*handler),
+                    Ok(ready) => (socket, prefix) = (ready, Bytes::new()),
+                    Err(left) => {
+                        end_without_request(&wire, &*handler);
+                        break Box::pin(close(left, false, &wire)).await;
+                    }
                 }
             }
             Left::Idle(back, read) => (socket, prefix) = (back, reread(&wire, read)),
@@ -68,8 +71,9 @@ fn reread(wire: &Wire, read: Bytes) -> Bytes {
     read
 }
 
-/// Waits, holding only the socket, until the client sends again. `None` when it did not in time, or on drain.
-async fn park<S: Socket>(socket: S, wire: &Wire) -> Option<S> {
+/// Waits, holding only the socket, until the client sends again; gives the socket back as an error when it did not in
+/// time, or on drain.
+async fn park<S: Socket>(socket: S, wire: &Wire) -> Result<S, S> {
     let limit = match wire.connection.requests.get() {
         0 => wire.limits.header,
         _ => wire.limits.idle,
@@ -77,11 +81,11 @@ async fn park<S: Socket>(socket: S, wire: &Wire) -> Option<S> {
     let spent = wire.connection.idle_since.get().elapsed();
     wire.deadline.set(limit.saturating_sub(spent));
     if wire.draining.get() {
-        return None;
+        return Err(socket);
     }
     let readable = wire.deadline.race(std::future::poll_fn(|cx| socket.poll_readable(cx))).await;
     wire.deadline.set(wire.limits.header.min(wire.limits.park_after));
-    matches!(readable, Some(Ok(()))).then_some(socket)
+    if matches!(readable, Some(Ok(()))) { Ok(socket) } else { Err(socket) }
 }
 
 fn end_without_request<H: Handler>(wire: &Rc<Wire>, handler: &H) {

@@ -3,6 +3,7 @@
 //! Not a byte from the client goes to the upstream before its 101 has been checked, so an origin that ignores the
 //! upgrade never sees them as a second request.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -30,6 +31,10 @@ use crate::upstream::connection::Stream;
 
 /// The `Sec-WebSocket-Accept` that answers the client's key.
 pub struct Expected(String);
+
+/// When one side has ended: how long the other may be silent before it is ended too. WebSockets end in both directions
+/// at once, and a client that forgets its half would hold a connection of the origin's.
+const HALF_CLOSED: Duration = Duration::from_secs(5);
 
 /// Bytes buffered in each direction of a tunnel.
 const BUFFER: usize = 16 * 1024;
@@ -100,7 +105,9 @@ struct Idle {
 
 /// Copies in both directions until both have ended, one breaks, or nothing moves for too long.
 async fn pump(downstream: Box<dyn Duplex>, upstream: Upstream, idle: &Idle) -> End {
-    let touch = |io| Touch { io, deadline: Rc::clone(&idle.deadline), after: idle.after };
+    let after = Rc::new(Cell::new(idle.after));
+    let is_half = || after.get() < idle.after;
+    let touch = |io| Touch { io, deadline: Rc::clone(&idle.deadline), after: Rc::clone(&after) };
     let mut client = touch(downstream);
     let mut origin = touch(Box::new(upstream));
     idle.deadline.set(idle.after);
@@ -111,6 +118,7 @@ async fn pump(downstream: Box<dyn Duplex>, upstream: Upstream, idle: &Idle) -> E
             let detail = Some(error.to_string());
             End { by: EndBy::Client, at: EndAt::Tunnel, reason: Some("client_abort"), cause: None, detail }
         }
+        None if is_half() => End::default(),
         None => End {
             by: EndBy::Proxy,
             at: EndAt::Tunnel,
@@ -157,11 +165,11 @@ impl AsyncWrite for Upstream {
     }
 }
 
-/// Puts the deadline off whenever bytes move.
+/// Puts the deadline off whenever bytes move, and draws it near when this side has ended.
 struct Touch {
     io: Box<dyn Duplex>,
     deadline: Rc<Deadline>,
-    after: Duration,
+    after: Rc<Cell<Duration>>,
 }
 
 impl AsyncRead for Touch {
@@ -170,9 +178,14 @@ impl AsyncRead for Touch {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
         if polled.is_ready() {
-            self.deadline.set(self.after);
+            let has_ended = buf.filled().len() == before && buf.remaining() > 0;
+            if has_ended {
+                self.after.set(self.after.get().min(HALF_CLOSED));
+            }
+            self.deadline.set(self.after.get());
         }
         polled
     }

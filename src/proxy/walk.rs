@@ -217,11 +217,15 @@ fn upload(core: &Core, route: &Route, incoming: Incoming, live: &mut Live) -> Re
 async fn proxy(
     core: &Core,
     proxying: &Proxying,
-    parts: http::request::Parts,
+    mut parts: http::request::Parts,
     body: Body,
     expected: Option<upgrade::Expected>,
     live: &mut Live,
 ) -> Result<Response<Body>, Refused> {
+    // hyper would send a GET or HEAD whose body has no known length without it, as if there were none.
+    if matches!(body, Body::Stream(_)) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     let (body, progress) = RequestBody::new(body);
     let request = Request::from_parts(parts, body);
     let reach = Reach { locals: &core.locals, deadlines: &core.deadlines };

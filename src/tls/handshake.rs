@@ -16,7 +16,7 @@ pub struct Facts {
     /// IANA name of the suite.
     pub cipher: &'static str,
     pub group: Option<&'static str>,
-    /// `h2` or `http/1.1`; none when the client did not ask.
+    /// `h2`, `http/1.1` or `http/1.0`; none when the client did not ask.
     pub alpn: Option<&'static str>,
     /// Server name that the client asked for, in lower case.
     pub sni: Option<Box<str>>,
@@ -168,6 +168,7 @@ fn alpn_name(protocol: Option<&[u8]>) -> Option<&'static str> {
     match protocol {
         Some(b"h2") => Some("h2"),
         Some(b"http/1.1") => Some("http/1.1"),
+        Some(b"http/1.0") => Some("http/1.0"),
         _ => None,
     }
 }

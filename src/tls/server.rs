@@ -159,6 +159,8 @@ fn config(
         .with_cert_resolver(Arc::<Resolver>::clone(resolver));
     config.alpn_protocols = if settings.http2 { vec![b"h2".to_vec()] } else { Vec::new() };
     config.alpn_protocols.push(b"http/1.1".to_vec());
+    // Some clients of HTTP/1.0 offer nothing else, and would be sent away by an alert.
+    config.alpn_protocols.push(b"http/1.0".to_vec());
     config.ticketer = Arc::clone(&tickets.0);
     // Sealed tickets only: the library's store of sessions is one locked table for all cores.
     config.session_storage = Arc::new(NoServerSessionStorage {});

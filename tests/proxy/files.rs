@@ -6,7 +6,7 @@ use crate::support::{Findings, Setup, Tollgate, equal, get, get_with};
 
 fn gate(route: &str) -> Tollgate {
     let setup = Setup::new(format!(
-        "[site.\"*\"]\nroutes = [{{ path = \"/*\", files = \"DIR/www\"{route} }}, {{ path = \"/assets/*\", files = \"DIR/www\", strip_prefix = true }}]\n"
+        "[site.\"*\"]\nroutes = [{{ path = \"/*\", files = \"DIR/www\"{route} }}, {{ path = \"/assets/*\", files = \"DIR/www\" }}]\n"
     ));
     fill(setup.dir());
     setup.start()
@@ -31,6 +31,7 @@ fn fill(dir: &Path) {
     put("packed.js.gz", b"gzip bytes");
     put("packed.js.br", b"brotli bytes");
     put("empty.txt", b"");
+    put("long.txt", "0123456789".repeat(1_000).as_bytes());
     std::fs::write(dir.join("outside.txt"), b"secret").unwrap();
     std::os::unix::fs::symlink("../outside.txt", www.join("link.txt")).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", www.join("absolute-link")).unwrap();
@@ -65,7 +66,13 @@ fn serves_files_with_their_types() {
         findings.check(path, equal(&answer.header("content-length"), &Some(text.len().to_string().as_str())));
     }
     let moved = tollgate.get("/sub?x=y");
-    findings.check("/sub", equal(&(moved.status, moved.header("location")), &(301, Some("/sub/?x=y"))));
+    findings.check(
+        "/sub",
+        equal(
+            &(moved.status, moved.header("location").map(|to| to.trim_start_matches('.'))),
+            &(301, Some("/sub/?x=y")),
+        ),
+    );
     findings.settle();
 }
 
@@ -186,14 +193,19 @@ fn serves_ranges() {
 #[test]
 fn serves_several_ranges_but_not_an_attack() {
     let tollgate = gate("");
-    let answer = tollgate.plain().ask(get_with("/digits.txt", "Range: bytes=0-1,4-5,8-\r\n"));
+    let answer = tollgate.plain().ask(get_with("/long.txt", "Range: bytes=0-1,5004-5005,9998-\r\n"));
     assert_eq!(answer.status, 206);
     let kind = answer.header("content-type").unwrap_or("").to_owned();
     let boundary = kind.strip_prefix("multipart/byteranges; boundary=").expect("multipart").trim_matches('"');
     let text = answer.text();
-    for part in
-        ["bytes 0-1/10", "bytes 4-5/10", "bytes 8-9/10", "\r\n\r\n01\r\n", "\r\n\r\n45\r\n", "\r\n\r\n89\r\n"]
-    {
+    for part in [
+        "bytes 0-1/10000",
+        "bytes 5004-5005/10000",
+        "bytes 9998-9999/10000",
+        "\r\n\r\n01\r\n",
+        "\r\n\r\n45\r\n",
+        "\r\n\r\n89\r\n",
+    ] {
         assert!(text.contains(part), "{part:?} in {text:?}");
     }
     assert!(text.trim_end().ends_with(&format!("--{boundary}--")));

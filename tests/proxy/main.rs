@@ -17,6 +17,7 @@ mod files;
 mod floods;
 mod forwarding;
 mod framing;
+mod framing_cases;
 mod h2;
 mod host;
 mod limits;

@@ -98,7 +98,7 @@ fn gate() -> (Origin, Tollgate) {
     let site = format!(
         "[site.localhost]\ntls = {tls}\nredirect_http = false\ncompress = [\"gzip\"]\nmax_body = \"1MiB\"\nroutes = [\n\
          {{ path = \"/*\", proxy = \"app\" }}, {{ path = \"/once\", proxy = \"app\", limit = \"once\" }},\n\
-         {{ path = \"/own\", respond = \"own\" }}, {{ path = \"/www/*\", files = \"DIR/www\", strip_prefix = true }},\n]\n"
+         {{ path = \"/own\", respond = \"own\" }}, {{ path = \"/www/*\", files = \"DIR/www\" }},\n]\n"
     );
     std::fs::create_dir(setup.dir().join("www")).unwrap();
     std::fs::write(setup.dir().join("www/a.txt"), "0123456789").unwrap();

@@ -62,7 +62,8 @@ fn hangs_up_on_a_client_that_says_nothing() {
 #[test]
 fn answers_408_to_half_a_head() {
     let (origin, tollgate) = gate();
-    for mut connection in [tollgate.plain(), tollgate.tls()] {
+    for dial in [Tollgate::plain, Tollgate::tls] {
+        let mut connection = dial(&tollgate);
         connection.send("GET /half HTTP/1.1\r\nHost: local");
         let status = connection.reader.answer(false).map_or(0, |answer| answer.status);
         assert_eq!(status, 408);
@@ -132,7 +133,8 @@ fn a_slow_but_steady_body_passes() {
 #[test]
 fn closes_an_idle_kept_connection() {
     let (_origin, tollgate) = gate();
-    for mut connection in [tollgate.plain(), tollgate.tls()] {
+    for dial in [Tollgate::plain, Tollgate::tls] {
+        let mut connection = dial(&tollgate);
         assert_eq!(connection.ask(get("/")).status, 200);
         pause(Duration::from_millis(1_200));
         assert_eq!(connection.ask(get("/")).status, 200, "idle is not header time");

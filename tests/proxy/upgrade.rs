@@ -73,6 +73,7 @@ fn tunnels_bytes_in_both_directions() {
     assert_eq!(open["status"], 101);
     socket.send("bye");
     assert!(socket.closes_within(DEADLINE));
+    drop(socket);
     let close = tollgate.records().wait_that("the tunnel's end", |r| r["kind"] == "close");
     assert_eq!(close["id"], open["id"]);
     assert_eq!(close["rx_body_b"], 100_105);

@@ -45,8 +45,14 @@ fn restarts(status: &Value) -> u64 {
     }
 }
 
+/// Kills a process and waits until it is dead: what is sent after that can no longer have reached it.
 fn kill(process: i32) {
     kill_process(Pid::from_raw(process).unwrap(), Signal::KILL).unwrap();
+    eventually("the process is dead", || {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().unwrap_or_default();
+        (stat.is_empty() || state.starts_with(['Z', 'X'])).then_some(())
+    });
 }
 
 #[test]
@@ -77,6 +83,33 @@ fn a_killed_worker_costs_nothing_but_its_own_requests_and_comes_back() {
     let again = wait_for_both(&tollgate);
     assert_ne!(again[&name], victim);
     assert_eq!(restarts(&tollgate.status()), 1);
+}
+
+#[test]
+fn a_kill_under_load_fails_only_what_was_being_answered() {
+    const CLIENTS: usize = 4;
+    let tollgate = gate("");
+    let victim = *wait_for_both(&tollgate).values().next().unwrap();
+    let failed = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (failed, tollgate) = (&failed, &tollgate);
+            scope.spawn(move || {
+                let mut connection = tollgate.plain();
+                for n in 0..150 {
+                    let answer = connection.ask(crate::support::get(&format!("/delay/2?n={client}-{n}")));
+                    if answer.status != 200 {
+                        failed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+        crate::support::pause(std::time::Duration::from_millis(200));
+        kill(victim);
+    });
+    let failed = failed.into_inner();
+    assert!(failed <= CLIENTS, "{failed} requests failed; {CLIENTS} were in flight");
+    wait_for_both(&tollgate);
 }
 
 #[test]
@@ -119,8 +152,10 @@ fn a_worker_that_dies_at_once_is_tried_ever_more_slowly_and_given_up() {
 
 #[test]
 fn what_a_worker_says_is_kept_with_its_name() {
+    let whoami = env!("CARGO_BIN_EXE_tollgate");
+    let script = "echo hello from $TOLLGATE_WORKER; exec \\\"$0\\\" whoami";
     let tollgate = Setup::new(format!(
-        "[upstream.app]\nworkers = {{ command = [\"/bin/sh\", \"-c\", \"echo hello from $TOLLGATE_WORKER; exec sleep 60\"], count = 1 }}\n{CATCH_ALL}"
+        "[upstream.app]\nworkers = {{ command = [\"/bin/sh\", \"-c\", \"{script}\", \"{whoami}\"], count = 1 }}\n{CATCH_ALL}"
     ));
     let tollgate = tollgate.start();
     let line = tollgate

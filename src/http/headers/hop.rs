@@ -1,6 +1,6 @@
 //! Hop-by-hop fields: they end here, in both directions (RFC 9110 section 7.6.1).
 
-use http::header::{CONNECTION, TE};
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::refusal::Refusal;
@@ -30,7 +30,8 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Takes hop-by-hop fields and those that `Connection` names off a response. `Content-Length` stays.
+/// Takes hop-by-hop fields and those that `Connection` names off a response. `Content-Length` stays, except beside a
+/// `Transfer-Encoding`, which alone has framed the body that we read (RFC 9112 section 6.3).
 /// Nothing is refused: protected fields are kept whatever `Connection` says.
 pub fn strip_response_hop_by_hop(headers: &mut HeaderMap) {
     let seen = survey(headers);
@@ -45,6 +46,9 @@ pub fn strip_response_hop_by_hop(headers: &mut HeaderMap) {
         clean_announcement(headers);
     }
     if seen.others {
+        if headers.contains_key(TRANSFER_ENCODING) {
+            headers.remove(CONTENT_LENGTH);
+        }
         strip_fixed(headers);
     }
 }

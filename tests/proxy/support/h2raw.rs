@@ -101,13 +101,17 @@ impl H2 {
         self.request(&simple("GET", path), true)
     }
 
-    /// Reads the next frame; `None` when the peer closed. Settings are acknowledged on the way.
+    /// Reads the next frame; `None` when the peer closed. Settings and pings are acknowledged on the way.
     pub(crate) fn next(&mut self, time: Duration) -> io::Result<Option<Frame>> {
         let end = Instant::now() + time;
         loop {
             if let Some(frame) = self.cut_frame() {
-                if frame.kind == SETTINGS && frame.flags & ACK == 0 {
-                    self.frame(SETTINGS, ACK, 0, &[]);
+                if frame.flags & ACK == 0 {
+                    match frame.kind {
+                        SETTINGS => self.frame(SETTINGS, ACK, 0, &[]),
+                        PING => self.frame(PING, ACK, 0, &frame.payload),
+                        _ => true,
+                    };
                 }
                 return Ok(Some(frame));
             }

@@ -119,12 +119,11 @@ impl Setup {
     /// Starts it and waits until it serves.
     #[track_caller]
     pub(crate) fn start(self) -> Tollgate {
-        let config = self.dir().join("tollgate.toml");
+        let config = self.dir().join(CONFIG);
         std::fs::write(&config, self.text()).unwrap();
         let stderr = self.dir().join("stderr");
         let child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
-            .args(["run", "-c"])
-            .arg(&config)
+            .args(["run", "-c", CONFIG])
             .env_remove("RUST_LOG")
             .current_dir(self.dir())
             .stdin(Stdio::null())
@@ -135,6 +134,9 @@ impl Setup {
         Tollgate::ready(child, config, self)
     }
 }
+
+/// Named as a user would name it, from the directory that it stands in: records and messages repeat that name.
+const CONFIG: &str = "tollgate.toml";
 
 /// The site that takes every host and sends everything to the upstream `app`.
 pub(crate) const CATCH_ALL: &str = "[site.\"*\"]\nroutes = [{ path = \"/*\", proxy = \"app\" }]\n";
@@ -236,7 +238,7 @@ impl Tollgate {
     /// Runs a tollgate command beside the running one, in its directory.
     pub(crate) fn command(&self, words: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-        command.args(words).arg("-c").arg(&self.config).current_dir(self.setup.dir());
+        command.args(words).args(["-c", CONFIG]).current_dir(self.setup.dir());
         command.output().unwrap()
     }
 

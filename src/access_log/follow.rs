@@ -106,6 +106,18 @@ impl Live {
         compose::write(kind, now, &self.exchange, &self.redactor, &self.wire, &self.writer.log);
     }
 
+    /// The answer did not leave whole: the client went away, unless something else was noted before.
+    fn fail_unsent(&mut self, at: EndAt) {
+        if self.exchange.end.reason.is_some() {
+            return;
+        }
+        self.exchange.fail(&match self.wire.is_cut.get() {
+            true => Failure::refuse(Kind::Internal, "the file became shorter while it was sent"),
+            false => Failure::new(Kind::ClientAbort),
+        });
+        self.exchange.end.at = at;
+    }
+
     fn complete(mut self) {
         self.state = State::Complete;
         match self.exchange.connection.is_h2 {
@@ -118,7 +130,7 @@ impl Live {
 impl Ending for Live {
     fn end(mut self: Box<Self>, flushed: bool) {
         if !flushed {
-            self.exchange.fail(&Failure::new(Kind::ClientAbort));
+            self.fail_unsent(EndAt::Resp);
         }
     }
 }
@@ -127,10 +139,8 @@ impl Drop for Live {
     fn drop(&mut self) {
         let kind = match self.state {
             State::Open => {
-                if self.exchange.end.reason.is_none() {
-                    self.exchange.fail(&Failure::new(Kind::ClientAbort));
-                    self.exchange.end.at = phase(&self.exchange);
-                }
+                let at = phase(&self.exchange);
+                self.fail_unsent(at);
                 RecordKind::Request
             }
             State::Complete => RecordKind::Request,

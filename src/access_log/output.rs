@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use anstream::adapter::strip_str;
+
 use super::handle::{Entry, Stream, What, now_us};
 use super::metrics::Reason;
 use super::queue::{Batch, Queue};
@@ -10,7 +12,7 @@ use super::span::{Span, Spans};
 use crate::record::frame::{Cut, Decoded};
 use crate::record::id::IdSource;
 use crate::record::json::{AppLine, Gap, Renderer, Stamp};
-use crate::record::{Record, combined};
+use crate::record::{Record, combined, line};
 
 /// A batch is closed when it has this many bytes, or at the end of a turn.
 const BATCH: usize = 256 << 10;
@@ -80,9 +82,7 @@ impl Output {
             reason: reason.word(),
         };
         for outlet in &mut self.outlets {
-            if outlet.form == Form::Json {
-                outlet.renderer.gap(&gap, &mut outlet.lines);
-            }
+            outlet.write(|renderer, lines| renderer.gap(&gap, lines));
             outlet.spans.add(Span { core, range, count: missing, lost: Some(reason) });
             outlet.close_if_full();
         }
@@ -123,8 +123,8 @@ impl Output {
     fn control_line(&mut self, mut write: impl FnMut(&mut Renderer, &Stamp<'_>, &mut Vec<u8>)) {
         self.control_seq += 1;
         let stamp = stamp(&self.origin, self.control, self.control_seq, Cut::default());
-        for outlet in self.outlets.iter_mut().filter(|outlet| outlet.form == Form::Json) {
-            write(&mut outlet.renderer, &stamp, &mut outlet.lines);
+        for outlet in self.outlets.iter_mut().filter(|outlet| outlet.form != Form::Combined) {
+            outlet.write(|renderer, lines| write(renderer, &stamp, lines));
             outlet.carried(&stamp);
             outlet.close_if_full();
         }
@@ -144,11 +144,25 @@ impl Outlet {
 
     fn record(&mut self, record: &Record<'_>, stamp: &Stamp<'_>) {
         match self.form {
-            Form::Json => self.renderer.record(record, stamp, &mut self.lines),
             Form::Combined => combined::write(record, &mut self.lines),
+            _ => self.write(|renderer, lines| renderer.record(record, stamp, lines)),
         }
         self.carried(stamp);
         self.close_if_full();
+    }
+
+    /// Writes a line that the renderer makes; the form for people is made from the JSON, so that it is the one that
+    /// `logs tail` shows.
+    fn write(&mut self, json: impl FnOnce(&mut Renderer, &mut Vec<u8>)) {
+        match self.form {
+            Form::Json => json(&mut self.renderer, &mut self.lines),
+            Form::Combined => {}
+            Form::Line { colours } => {
+                let mut stored = Vec::new();
+                json(&mut self.renderer, &mut stored);
+                for_people(&stored, colours, &mut self.lines);
+            }
+        }
     }
 
     fn carried(&mut self, stamp: &Stamp<'_>) {
@@ -174,6 +188,22 @@ impl Outlet {
     }
 }
 
+/// Start and stop are left out: whoever looks on has just started it.
+fn for_people(stored: &[u8], colours: bool, out: &mut Vec<u8>) {
+    let Ok(text) = std::str::from_utf8(stored) else { return };
+    let text = text.trim_end();
+    let Ok(entry) = serde_json::from_str::<serde_json::Value>(text) else { return };
+    if matches!(entry["kind"].as_str(), Some("start" | "stop")) {
+        return;
+    }
+    let styled = line::render(&entry, text, false);
+    match colours {
+        true => out.extend_from_slice(styled.as_bytes()),
+        false => strip_str(&styled).for_each(|part| out.extend_from_slice(part.as_bytes())),
+    }
+    out.push(b'\n');
+}
+
 fn stamp(origin: &Origin, core: u16, seq: u64, cut: Cut) -> Stamp<'_> {
     Stamp { proxy: &origin.proxy, boot: origin.boot, core, seq, cut }
 }
@@ -197,12 +227,19 @@ impl GapWriter {
         let mut lines = Vec::new();
         let ts_us = now_us();
         let Origin { proxy, boot } = &self.origin;
-        for span in gaps.iter().filter(|_| self.form == Form::Json) {
+        for span in gaps.iter().filter(|_| self.form != Form::Combined) {
             let reason = span.lost.map_or("", Reason::word);
             let (core, range, missing) = (span.core, span.range, span.count);
             let gap =
                 Gap { id: self.ids.next(ts_us), ts_us, proxy, boot: *boot, core, range, missing, reason };
-            self.renderer.gap(&gap, &mut lines);
+            match self.form {
+                Form::Line { colours } => {
+                    let mut stored = Vec::new();
+                    self.renderer.gap(&gap, &mut stored);
+                    for_people(&stored, colours, &mut lines);
+                }
+                _ => self.renderer.gap(&gap, &mut lines),
+            }
         }
         lines
     }

@@ -38,6 +38,8 @@ pub enum Form {
     Json,
     /// The combined format of Apache and nginx; exchanges only.
     Combined,
+    /// One line for people, as `logs tail` prints it; without start and stop. With colours or without.
+    Line { colours: bool },
 }
 
 #[derive(Clone, Debug)]

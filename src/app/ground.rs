@@ -1,15 +1,14 @@
 //! Gathers what a plan stands on: the I/O that compiling does not do.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 
+use super::names::{self, Names};
 use crate::config::route::{Action, Route};
-use crate::config::upstream::ServerAddress;
 use crate::config::words::Host;
 use crate::config::Config;
 use crate::files::{self, Files, Try};
@@ -34,9 +33,9 @@ pub enum Purpose {
 /// # Errors
 /// The local certificate authority cannot be used.
 pub fn gather(config: &Config, purpose: Purpose) -> Result<Ground, LocalError> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+    let now = unix_time();
     let mut ground = Ground::bare(now as i64);
-    ground.local = local_pair(config, purpose, now)?;
+    ground.local = local_pair(Path::new(LOCAL_CA), config, purpose, now)?;
     ground.roots = roots(config);
     if purpose == Purpose::Run {
         ground.names = names(config);
@@ -44,7 +43,22 @@ pub fn gather(config: &Config, purpose: Purpose) -> Result<Ground, LocalError> {
     Ok(ground)
 }
 
-fn local_pair(config: &Config, purpose: Purpose, now: u64) -> Result<Option<CertPair>, LocalError> {
+/// Seconds since the Unix epoch.
+pub fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// The certificate of the local authority in `dir` for all sites that want one; a new one when the stored one has
+/// little time left. `now` is in Unix seconds.
+///
+/// # Errors
+/// The authority cannot be used.
+pub fn local_pair(
+    dir: &Path,
+    config: &Config,
+    purpose: Purpose,
+    now: u64,
+) -> Result<Option<CertPair>, LocalError> {
     let mut names = Vec::new();
     for site in &config.sites {
         if site.body.tls.as_ref().is_some_and(|tls| tls.is_local()) {
@@ -57,7 +71,6 @@ fn local_pair(config: &Config, purpose: Purpose, now: u64) -> Result<Option<Cert
     }
     names.sort();
     names.dedup();
-    let dir = Path::new(LOCAL_CA);
     match purpose {
         Purpose::Run => local::ensure(dir, &names, now).map(Some),
         Purpose::Check => local::describe(dir, &names, now).map(Some),
@@ -99,20 +112,10 @@ fn settings(directory: &str, route: &Route) -> files::Settings {
     }
 }
 
-fn names(config: &Config) -> HashMap<(String, u16), Vec<SocketAddr>> {
-    let servers = config.upstreams.iter().flat_map(|upstream| upstream.body.servers.iter());
-    let mut names = HashMap::new();
-    for server in servers {
-        if let ServerAddress::Dns { host, port } = server.address() {
-            let found = (host.as_str(), *port).to_socket_addrs();
-            let found = found.map(Iterator::collect).unwrap_or_else(|error| {
-                tracing::error!(%host, %error, "cannot resolve the name of a server");
-                Vec::new()
-            });
-            names.insert((host.clone(), *port), found);
-        }
-    }
-    names
+fn names(config: &Config) -> Names {
+    let mut all = Names::new();
+    names::learn(&mut all, names::look_up(names::wanted(config)));
+    all
 }
 
 /// An error with its sources, one line.

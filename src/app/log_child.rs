@@ -55,7 +55,8 @@ fn start(data: &Path) -> std::io::Result<Child> {
     Command::new(program)
         .args(arguments)
         .arg(&tollgate)
-        .args(["logs", "serve", "--data"])
+        // Quiet: where it listens is nobody's business but ours, and the first minute has four lines of its own.
+        .args(["--quiet", "logs", "serve", "--data"])
         .arg(data)
         .arg("--http")
         .arg(format!("unix:{}", socket(data).display()))

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod ground;
 pub mod log_child;
+pub mod names;
 pub mod reload;
 pub mod run;
 pub mod serve;

@@ -2,6 +2,7 @@
 //! it; any error leaves everything as it was.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
-use super::ground::{self, Purpose, chain};
+use super::ground::{self, LOCAL_CA, Purpose, chain};
+use super::names::{self, Names};
 use super::run::Loader;
 use super::workers::Workers;
 use crate::access_log;
@@ -18,18 +20,25 @@ use crate::config::Config;
 use crate::plan::Plan;
 use crate::plan::compile::compile;
 use crate::record::Kind;
-use crate::tls::Tickets;
+use crate::tls::{CertPair, Tickets};
 use crate::upstream::{Upstream, health};
 use crate::worker::{Line, Supervisor, WorkerStatus};
 
 /// Old workers get no new requests after the swap; they may finish what they have before they are ended.
 const RETIRE_AFTER: Duration = Duration::from_secs(1);
 
+/// How often the local certificate is looked at. It has a month left when it is renewed.
+const RENEW_EVERY: Duration = Duration::from_hours(24);
+
 /// What the running plan was made of.
 pub struct Loaded {
     pub config: Config,
     pub tickets: Option<Tickets>,
     pub workers: Workers,
+    /// What the names of servers were last known to mean.
+    pub names: Names,
+    /// The local certificate that is served.
+    pub local: Option<CertPair>,
 }
 
 /// See the module.
@@ -91,9 +100,13 @@ impl Control {
         let intended = loaded.workers.intend(&config, self.cores).map_err(|e| format!("{}; {KEPT}", chain(&e)))?;
         let mut ground =
             ground::gather(&config, Purpose::Run).map_err(|error| format!("{}; {KEPT}", chain(&error)))?;
+        let old = self.plan.load_full();
         ground.tickets.clone_from(&loaded.tickets);
-        ground.workers = intended.endpoints();
-        ground.old = Some(self.plan.load_full());
+        ground.workers = intended.endpoints(Some(&old));
+        ground.old = Some(old);
+        for (name, known) in &loaded.names {
+            ground.names.entry(name.clone()).or_insert_with(|| known.clone());
+        }
         let (plan, found) = compile(&config, &ground).map_err(|found| refused(&found))?;
         let configuration = plan.configuration;
 
@@ -101,11 +114,76 @@ impl Control {
         let retired = loaded.workers.start(intended, &self.plan, &self.lines).await;
         self.plan.store(Arc::new(plan));
         loaded.config = config;
+        loaded.names = ground.names;
+        loaded.local = ground.local;
         self.plans.fetch_add(1, Ordering::Relaxed);
         self.start_checks();
         retire(retired);
         self.log.event(Kind::Reload, configuration, None);
         Ok(summary(found.warnings(), fixed))
+    }
+
+    /// Follows what changes by itself, until it is aborted: addresses of names, the local certificate.
+    pub async fn follow(self: Arc<Self>) {
+        let mut names = tokio::time::interval(names::EVERY);
+        let mut certificates = tokio::time::interval(RENEW_EVERY);
+        for tick in [&mut names, &mut certificates] {
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            // The first one is at once, and everything is fresh.
+            tick.tick().await;
+        }
+        loop {
+            tokio::select! {
+                _ = names.tick() => self.resolve_again().await,
+                _ = certificates.tick() => {
+                    if let Err(reason) = self.renew(Path::new(LOCAL_CA), ground::unix_time()).await {
+                        tracing::error!(%reason, "cannot renew the local certificate");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn resolve_again(&self) {
+        let wanted = names::wanted(&self.loaded.lock().await.config);
+        if wanted.is_empty() {
+            return;
+        }
+        // The resolver may take long: a reload need not wait for it.
+        let Ok(found) = tokio::task::spawn_blocking(|| names::look_up(wanted)).await else { return };
+        let mut loaded = self.loaded.lock().await;
+        names::learn(&mut loaded.names, found);
+        for upstream in names::apply(&self.plan.load(), &loaded.config, &loaded.names) {
+            tracing::info!(%upstream, "the addresses of an upstream changed");
+        }
+    }
+
+    /// Serves a new local certificate when the old one has little time left. The configuration is the one that runs:
+    /// what its files say by now is for a reload. Tells whether there was something to do.
+    async fn renew(&self, dir: &Path, now: u64) -> Result<bool, String> {
+        let mut loaded = self.loaded.lock().await;
+        let (config, dir) = (loaded.config.clone(), dir.to_owned());
+        let look = move || ground::local_pair(&dir, &config, Purpose::Run, now);
+        let pair = tokio::task::spawn_blocking(look).await.map_err(|error| error.to_string())?;
+        let pair = pair.map_err(|error| chain(&error))?;
+        let chain_of = |pair: &Option<CertPair>| pair.as_ref().map(|pair| pair.chain.clone());
+        if chain_of(&pair) == chain_of(&loaded.local) {
+            return Ok(false);
+        }
+        let mut ground = ground::gather(&loaded.config, Purpose::Check).map_err(|error| chain(&error))?;
+        let old = self.plan.load_full();
+        let intended = loaded.workers.intend(&loaded.config, self.cores).map_err(|error| chain(&error))?;
+        ground.local.clone_from(&pair);
+        ground.tickets.clone_from(&loaded.tickets);
+        ground.workers = intended.endpoints(Some(&old));
+        ground.names.clone_from(&loaded.names);
+        ground.old = Some(old);
+        let (plan, _) = compile(&loaded.config, &ground).map_err(|found| found.summary())?;
+        self.plan.store(Arc::new(plan));
+        loaded.local = pair;
+        self.start_checks();
+        tracing::info!("the local certificate was renewed");
+        Ok(true)
     }
 
     /// Starts the health checks of new upstreams and ends those of upstreams that are gone.

@@ -13,8 +13,10 @@ use super::reload::{Control, Loaded};
 use super::serve::{self, Seat, Stage};
 use super::workers::{self, Workers};
 use super::{admin, ground, log_child, status};
-use crate::access_log::{self, CoreLog, FileSettings, ServiceEndpoint, ServiceSettings, SinkSettings, StdoutSettings};
-use crate::config::log::LogService;
+use crate::access_log::{
+    self, CoreLog, FileSettings, Form, ServiceEndpoint, ServiceSettings, SinkSettings, StdoutSettings,
+};
+use crate::config::log::{LogService, StdoutForm};
 use crate::config::read::OneOrMany;
 use crate::config::server::{Cores, Server};
 use crate::config::words::Listen;
@@ -87,7 +89,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let intended = workers.intend(&config, cores)?;
     let mut ground = ground::gather(&config, ground::Purpose::Run)?;
     ground.tickets = Tickets::new().ok();
-    ground.workers = intended.endpoints();
+    ground.workers = intended.endpoints(None);
     let (plan, found) = compile(&config, &ground).map_err(|found| RunError::Config(Box::new(found)))?;
     warn(&found);
     let bound = bind_all(&config.server, cores)?;
@@ -112,7 +114,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
 
     let started = started(&config, &listeners);
     let control = Arc::new(Control::new(
-        Loaded { config, tickets: ground.tickets, workers },
+        Loaded { config, tickets: ground.tickets, workers, names: ground.names, local: ground.local },
         loader,
         Arc::clone(&plan),
         lines,
@@ -120,6 +122,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
         cores,
     ));
     control.start_checks();
+    let following = tokio::spawn(Arc::clone(&control).follow());
     let view = status::View { control: Arc::clone(&control), counts, gate, listeners, metrics: running_log.metrics() };
     let admin = tokio::spawn(admin.serve(actions(&control, view, &stage, log.clone())));
     on_start(&started);
@@ -127,6 +130,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
 
     let drain = wait_for_end(&mut signals, &control, &stage, &log).await;
     finish_cores(threads, &mut signals, &stage, drain).await;
+    following.abort();
     control.stop_workers().await;
     log.event(Kind::Stop, plan.load().configuration, None);
     let report = running_log.stop(LOG_GRACE).await;
@@ -199,8 +203,8 @@ fn data_dir(config: &Config) -> PathBuf {
 fn log_settings(config: &Config) -> access_log::Settings {
     let log = &config.log;
     let mut sinks = Vec::new();
-    if *log.stdout {
-        sinks.push(SinkSettings::Stdout(StdoutSettings::default()));
+    if let Some(form) = log.stdout.form() {
+        sinks.push(SinkSettings::Stdout(StdoutSettings { form: line_form(form), ..StdoutSettings::default() }));
     }
     if let Some(file) = &log.file {
         sinks.push(SinkSettings::File(FileSettings {
@@ -225,6 +229,16 @@ fn log_settings(config: &Config) -> access_log::Settings {
         })
     }));
     access_log::Settings::new(host_name(), sinks)
+}
+
+/// Colours are for terminals.
+fn line_form(form: StdoutForm) -> Form {
+    let is_terminal = io::IsTerminal::is_terminal(&io::stdout());
+    match form {
+        StdoutForm::Json => Form::Json,
+        StdoutForm::Combined => Form::Combined,
+        StdoutForm::Line => Form::Line { colours: is_terminal && std::env::var_os("NO_COLOR").is_none() },
+    }
 }
 
 /// The name of this proxy in its records: the machine's.

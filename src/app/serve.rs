@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
+use tokio_rustls::server::TlsStream;
 
 use crate::access_log::CoreLog;
 use crate::access_log::follow::Writer;
@@ -230,6 +231,8 @@ impl Station {
         Wire::new(Rc::new(connection), limits, deadlines.slot(), deadlines.slot())
     }
 
+    /// One connection from its acceptance to its end. What only its beginning needs is boxed: an idle connection
+    /// keeps this future, so each byte of it counts.
     async fn connection<S: Socket>(
         self: Rc<Self>,
         socket: S,
@@ -238,61 +241,72 @@ impl Station {
         plan: Arc<Plan>,
         entered: Entered,
     ) {
-        let counts = Arc::clone(&self.proxy.core.counts);
-        Counts::step32(&counts.connections, 1);
-        Counts::step64(&counts.accepted);
+        let _open = Open::new(Arc::clone(&self.proxy.core.counts), entered);
         let connection = self.facts(sender, &settings, Instant::now());
         match settings.is_tls {
-            true => self.serve_tls(socket, connection, plan).await,
-            false => self.serve_plain(socket, connection, plan).await,
+            true => {
+                let shaken = Box::pin(self.shake(socket, connection, plan)).await;
+                if let Some((stream, wire)) = shaken {
+                    self.serve_wire(stream, Bytes::new(), wire).await;
+                }
+            }
+            false => {
+                let sniffed = Box::pin(self.sniffed(socket, connection, plan)).await;
+                if let Some((socket, prefix, wire)) = sniffed {
+                    self.serve_wire(socket, prefix, wire).await;
+                }
+            }
         }
-        Counts::step32(&counts.connections, -1);
-        drop(entered);
     }
 
-    async fn serve_plain<S: Socket>(self: Rc<Self>, mut socket: S, mut connection: Connection, plan: Arc<Plan>) {
+    /// Finds out which protocol a plain connection speaks, where more than one is allowed.
+    async fn sniffed<S: Socket>(
+        &self,
+        mut socket: S,
+        mut connection: Connection,
+        plan: Arc<Plan>,
+    ) -> Option<(S, Bytes, Rc<Wire>)> {
         if !plan.h2c {
             let wire = self.wire(connection, &plan);
-            drop(plan);
-            return self.serve_wire(socket, Bytes::new(), wire).await;
+            return Some((socket, Bytes::new(), wire));
         }
-        let limits = Arc::clone(&plan.downstream);
         let probe = self.wire(self.twin(&connection), &plan);
-        probe.deadline.set(limits.header);
+        probe.deadline.set(plan.downstream.header);
         let Some((is_h2, prefix)) = sniff(&mut socket, &probe).await else {
-            return self.proxy.refused(refusal(&probe, Why::Gone, String::new()));
+            self.proxy.refused(refusal(&probe, Why::Gone, String::new()));
+            return None;
         };
         connection.is_h2 = is_h2;
-        let wire = self.wire(connection, &plan);
-        drop((plan, probe));
-        self.serve_wire(socket, prefix, wire).await;
+        Some((socket, prefix, self.wire(connection, &plan)))
     }
 
-    async fn serve_tls<S: Socket>(self: Rc<Self>, socket: S, mut connection: Connection, plan: Arc<Plan>) {
-        let Some(server) = &plan.tls else { return };
+    async fn shake<S: Socket>(
+        &self,
+        socket: S,
+        mut connection: Connection,
+        plan: Arc<Plan>,
+    ) -> Option<(Box<TlsStream<S>>, Rc<Wire>)> {
+        let server = plan.tls.as_ref()?;
         let deadline = self.proxy.core.deadlines.slot();
         deadline.set(plan.downstream.handshake);
-        let shaken = Box::pin(server.accept(socket, deadline.due())).await;
-        let (stream, facts) = match shaken {
+        let (stream, facts) = match server.accept(socket, deadline.due()).await {
             Ok(shaken) => shaken,
             Err(error) => {
                 let is_timeout = error.why == crate::tls::handshake::Why::Timeout;
                 let why = if is_timeout { Why::HandshakeTimeout } else { Why::Handshake };
                 let wire = self.wire(connection, &plan);
-                return self.proxy.refused(refusal(&wire, why, error.detail().to_owned()));
+                self.proxy.refused(refusal(&wire, why, error.detail().to_owned()));
+                return None;
             }
         };
-        drop(deadline);
         connection.handshake_us = Some(connection.accepted.elapsed().as_micros() as u32);
         connection.idle_since.set(Instant::now());
         connection.is_h2 = facts.alpn == Some("h2");
         connection.tls = Some(tls_facts(facts));
-        let wire = self.wire(connection, &plan);
-        drop(plan);
-        self.serve_wire(Box::new(stream), Bytes::new(), wire).await;
+        Some((Box::new(stream), self.wire(connection, &plan)))
     }
 
-    async fn serve_wire<S: Socket>(self: Rc<Self>, socket: S, prefix: Bytes, wire: Rc<Wire>) {
+    async fn serve_wire<S: Socket>(&self, socket: S, prefix: Bytes, wire: Rc<Wire>) {
         let serial = wire.connection.serial;
         self.wires.borrow_mut().insert(serial, Rc::downgrade(&wire));
         let handler = Rc::clone(&self.proxy);
@@ -337,6 +351,26 @@ impl Station {
             self.drain();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+}
+
+/// One open connection, counted until dropped.
+struct Open {
+    counts: Arc<Counts>,
+    _entered: Entered,
+}
+
+impl Open {
+    fn new(counts: Arc<Counts>, entered: Entered) -> Self {
+        Counts::step32(&counts.connections, 1);
+        Counts::step64(&counts.accepted);
+        Self { counts, _entered: entered }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        Counts::step32(&self.counts.connections, -1);
     }
 }
 

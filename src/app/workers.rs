@@ -38,9 +38,20 @@ pub struct Intended {
 }
 
 impl Intended {
-    /// The endpoints of all workers, by upstream.
-    pub fn endpoints(&self) -> HashMap<String, Vec<Arc<Endpoint>>> {
-        self.endpoints.clone()
+    /// The endpoints of all workers, by upstream. Workers that go on stay where `running` has them: they may have moved
+    /// to other ports since they were started.
+    pub fn endpoints(&self, running: Option<&Plan>) -> HashMap<String, Vec<Arc<Endpoint>>> {
+        let mut all = self.endpoints.clone();
+        let upstreams = running.iter().flat_map(|plan| &plan.upstreams);
+        for upstream in upstreams {
+            let name = &*upstream.settings.name;
+            let is_fresh = self.fresh.iter().any(|(fresh, ..)| fresh == name);
+            if let Some(endpoints) = all.get_mut(name).filter(|_| !is_fresh) {
+                let now = upstream.endpoints();
+                *endpoints = now.iter().filter(|endpoint| endpoint.worker.is_some()).cloned().collect();
+            }
+        }
+        all
     }
 }
 
@@ -168,8 +179,7 @@ fn on_change(name: &str, current: &[ArcSwap<Endpoint>], plan: &ArcSwap<Plan>, ev
         let moved = Arc::new(moved);
         if let Some(upstream) = upstream {
             let exchange = |e: &Arc<Endpoint>| if Arc::ptr_eq(e, &endpoint) { Arc::clone(&moved) } else { Arc::clone(e) };
-            let all = upstream.endpoints().iter().map(exchange).collect();
-            upstream.set_endpoints(all);
+            upstream.change_endpoints(|all| all.iter().map(exchange).collect());
         }
         slot.store(Arc::clone(&moved));
         endpoint = moved;

@@ -40,11 +40,11 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(arguments: Arguments) -> Exit {
-    let Arguments { config, json, command, .. } = arguments;
+    let Arguments { config, json, quiet, command, .. } = arguments;
     let socket = || args::socket(&config);
     match command.unwrap_or(Command::Run) {
         Command::Run => run::run(&config),
-        Command::Proxy(proxy) => run::proxy(&proxy),
+        Command::Proxy(proxy) => run::proxy(&proxy, json),
         Command::Check { file, strict } => {
             let color = std::io::stderr().is_terminal() && anstream::stderr().is_terminal();
             check::check(&file.unwrap_or(config), json, strict, color)
@@ -55,7 +55,7 @@ fn dispatch(arguments: Arguments) -> Exit {
         Command::Stop => control::stop(&socket()),
         Command::Status => control::status(&socket(), json),
         Command::ReopenLogs => control::reopen_logs(&socket(), json),
-        Command::Logs(arguments) => logs::run(arguments),
+        Command::Logs(arguments) => logs::run(arguments, quiet),
         Command::Whoami(arguments) => whoami::run(&arguments),
         Command::Completions { shell } => completions(shell),
         Command::Version => version(json),
@@ -96,7 +96,12 @@ fn schema() -> Exit {
 }
 
 fn completions(shell: clap_complete::Shell) -> Exit {
-    clap_complete::generate(shell, &mut Arguments::command(), "tollgate", &mut std::io::stdout());
+    let all = Arguments::command();
+    // What is hidden in the help would be offered all the same.
+    let mut shown = clap::Command::new("tollgate")
+        .args(all.get_arguments().cloned())
+        .subcommands(all.get_subcommands().filter(|command| !command.is_hide_set()).cloned());
+    clap_complete::generate(shell, &mut shown, "tollgate", &mut std::io::stdout());
     Exit::Done
 }
 

@@ -16,10 +16,9 @@ use crate::listener::Address;
 /// Runs the configuration at `file`.
 pub(super) fn run(file: &Path) -> Exit {
     let path = file.to_owned();
-    let shown = file.display().to_string();
     start(
         Box::new(move || config::load(&path, &config::process_env)),
-        move |started| tell(started, Some(&shown)),
+        |started| tell(started, "Ctrl-C, or: tollgate stop", &read_log(started)),
     )
 }
 
@@ -32,7 +31,7 @@ admin = "unix:${SOCKET}"
 
 [log]
 service = "none"
-stdout  = true
+stdout  = "${FORM}"
 
 [upstream.service]
 servers = ["${TO}"]
@@ -44,8 +43,9 @@ compress = ["zstd", "br", "gzip"]
 routes   = [{ path = "/*", proxy = "service" }]
 "#;
 
-/// Runs without a file, in front of one service.
-pub(super) fn proxy(arguments: &ProxyArgs) -> Exit {
+/// Runs without a file, in front of one service. Each request is one line on stdout, for people or as `json`.
+pub(super) fn proxy(arguments: &ProxyArgs, json: bool) -> Exit {
+    let form = if json { "json" } else { "line" };
     let (to, http, https) = (arguments.to.clone(), arguments.http.clone(), arguments.https.clone());
     let socket = private_socket();
     let loader: Loader = Box::new(move || {
@@ -53,12 +53,14 @@ pub(super) fn proxy(arguments: &ProxyArgs) -> Exit {
             "TO" => Some(to.clone()),
             "HTTP" => Some(http.clone()),
             "HTTPS" => Some(https.clone()),
+            "FORM" => Some(form.to_owned()),
             "SOCKET" => Some(socket.display().to_string()),
             _ => None,
         };
         config::from_text("proxy --to", PROXY, &variable)
     });
-    start(loader, |started| tell(started, None))
+    let log = "one line per request follows";
+    start(loader, |started| tell(started, "Ctrl-C", log))
 }
 
 /// Several of these may run, each with a socket of its own.
@@ -83,7 +85,7 @@ fn start(loader: Loader, on_start: impl FnOnce(&Started)) -> Exit {
     }
 }
 
-fn bad(found: &Diagnostics) -> Exit {
+pub(super) fn bad(found: &Diagnostics) -> Exit {
     eprint!("{}", found.render(io::stderr().is_terminal()));
     eprintln!("{}", found.summary());
     Exit::BadConfig
@@ -113,13 +115,12 @@ fn exit_code(error: &RunError) -> Exit {
 }
 
 /// Four lines: where, how to try it, how to read the log, how to stop. On stderr, so that a log on stdout stays clean.
-fn tell(started: &Started, file: Option<&str>) {
+fn tell(started: &Started, stop: &str, log: &str) {
     let mut out = io::stderr().lock();
     let urls: Vec<String> = started.listeners.iter().map(url).collect();
     let _ = writeln!(out, "serving  {}", urls.join("   "));
     let _ = writeln!(out, "try      {}", try_it(started));
-    let _ = writeln!(out, "log      {}", read_log(started));
-    let stop = file.map_or_else(|| "Ctrl-C".to_owned(), |_| "Ctrl-C, or: tollgate stop".to_owned());
+    let _ = writeln!(out, "log      {log}");
     let _ = writeln!(out, "stop     {stop}");
 }
 
@@ -153,7 +154,7 @@ fn read_log(started: &Started) -> String {
             Some("run/logs") => "tollgate logs tail -f".to_owned(),
             _ => format!("tollgate logs tail -f --data {}", started.data.display()),
         },
-        LogService::None => "one line per request where [log] says; `stdout = true` prints them here".to_owned(),
+        LogService::None => "one line per request where [log] says; `stdout = \"line\"` prints them here".to_owned(),
         LogService::Unix(path) => format!("tollgate logs tail -f --service unix:{}", path.display()),
         LogService::Url(url) => format!("tollgate logs tail -f --service {url}"),
     }

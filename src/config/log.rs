@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use http::Uri;
 
 use super::place::At;
-use super::shape::table;
+use super::shape::{choice, either, table};
 use super::words::Text;
 use crate::units::{Count, Size};
 
@@ -20,8 +20,8 @@ table! {
         file: optional Text;
         /// When the file is put aside.
         rotate: default Rotate = ();
-        /// One JSON line per request on the standard output.
-        stdout: default bool = false;
+        /// One line per request on the standard output: JSON with `true` or `json`, `line` for people, `combined` as Apache and nginx write it.
+        stdout: default Stdout = false;
         /// What is never kept, beyond the credentials that never are: `query.NAME`.
         redact: default Vec<At<Redact>> = &[] as &[&str];
         /// What may wait in memory for a log service that is away; more is dropped, counted, and reported as a gap.
@@ -36,6 +36,34 @@ pub enum LogService {
     None,
     Unix(PathBuf),
     Url(Uri),
+}
+
+either! {
+    /// Whether there are lines on the standard output, and which.
+    pub enum Stdout {
+        Switch(bool),
+        Form(StdoutForm),
+    }
+}
+
+choice! {
+    /// The form of a line.
+    pub enum StdoutForm ("form") {
+        Json = "json",
+        Line = "line",
+        Combined = "combined",
+    }
+}
+
+impl Stdout {
+    /// None when there are none.
+    pub fn form(&self) -> Option<StdoutForm> {
+        match self {
+            Self::Switch(false) => None,
+            Self::Switch(true) => Some(StdoutForm::Json),
+            Self::Form(form) => Some(*form),
+        }
+    }
 }
 
 table! {

@@ -37,11 +37,15 @@ enum Left<S> {
 pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wire>, handler: Rc<H>) {
     let mut socket = socket;
     let mut prefix = prefix;
+    wire.takes_files.set(S::TAKES_FILES);
     wire.deadline.set(wire.limits.header.min(wire.limits.park_after));
     loop {
-        // Boxed so that a parked connection does not keep the room of a serving one.
-        match Box::pin(serve_until_idle(socket, prefix, &wire, &handler)).await {
+        // Boxed, and gone before the match, so that a parked connection does not keep the room of a serving one.
+        let left = Box::pin(serve_until_idle(socket, prefix, &wire, &handler)).await;
+        match left {
             Left::Idle(back, read) if read.is_empty() => {
+                // Even an empty rest holds on to the whole read buffer.
+                drop(read);
                 wire.head.borrow_mut().shrink();
                 match park(back, &wire).await {
                     Ok(ready) => (socket, prefix) = (ready, Bytes::new()),
@@ -175,6 +179,8 @@ fn poll_turn(
 
 fn builder(wire: &Wire) -> http1::Builder {
     let mut builder = http1::Builder::new();
+    // Bodies must reach the tap as the slices that they are: a placeholder that was copied would be zeros.
+    builder.writev(true);
     builder.half_close(false).max_buf_size(MAX_BUFFER.max(wire.limits.max_header_size + 8192));
     if wire.limits.max_headers != 100 {
         // Setting it moves the parsed headers from the stack to the heap.

@@ -1,5 +1,6 @@
 //! [`Tap`]: the I/O wrapper under each downstream connection. It counts bytes, stamps first bytes, keeps raw heads,
-//! meters HTTP/2 frames and notices blocked writes; it changes nothing that passes.
+//! meters HTTP/2 frames and notices blocked writes; it changes nothing that passes, but for the placeholders of
+//! files, whose bytes it sends instead of them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,15 +12,44 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::wire::{Phase, Wire};
+use crate::http::sendfile::{SendQueue, is_placeholder};
 
 /// A transport that can tell when it becomes readable without reading: what a parked connection waits for.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Whether [`poll_write_files`](Self::poll_write_files) works.
+    const TAKES_FILES: bool = false;
+
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Writes slices of which some are placeholders for the queued segments.
+    ///
+    /// # Errors
+    /// `InvalidData` unless [`TAKES_FILES`](Self::TAKES_FILES): a placeholder must never leave as it is.
+    fn poll_write_files(
+        &self,
+        _: &mut Context<'_>,
+        _: &[IoSlice<'_>],
+        _: &SendQueue,
+    ) -> Poll<io::Result<usize>> {
+        let error = io::Error::new(io::ErrorKind::InvalidData, "a placeholder where no file can be sent");
+        Poll::Ready(Err(error))
+    }
 }
 
 impl Socket for tokio::net::TcpStream {
+    const TAKES_FILES: bool = true;
+
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
+    }
+
+    fn poll_write_files(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        queue: &SendQueue,
+    ) -> Poll<io::Result<usize>> {
+        queue.poll_write(self, cx, slices)
     }
 }
 
@@ -87,6 +117,16 @@ impl<S: Socket> Tap<S> {
         Err(io::Error::new(io::ErrorKind::QuotaExceeded, name))
     }
 
+    fn write_files(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = self.socket.poll_write_files(cx, slices, &self.wire.files);
+        if let Poll::Ready(Err(error)) = &written
+            && error.kind() == io::ErrorKind::UnexpectedEof
+        {
+            self.wire.is_cut.set(true);
+        }
+        written
+    }
+
     fn on_write(&mut self, written: Poll<io::Result<usize>>, given: usize) -> Poll<io::Result<usize>> {
         let wire = &self.wire;
         match &written {
@@ -130,6 +170,9 @@ impl<S: Socket> AsyncRead for Tap<S> {
 
 impl<S: Socket> AsyncWrite for Tap<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if is_placeholder(bytes) {
+            return self.poll_write_vectored(cx, &[IoSlice::new(bytes)]);
+        }
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.on_write(written, bytes.len())
     }
@@ -139,7 +182,10 @@ impl<S: Socket> AsyncWrite for Tap<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        let written = match slices.iter().any(|slice| is_placeholder(slice)) {
+            true => self.write_files(cx, slices),
+            false => Pin::new(&mut self.socket).poll_write_vectored(cx, slices),
+        };
         let given = slices.iter().map(|s| s.len()).sum();
         self.on_write(written, given)
     }

@@ -89,6 +89,8 @@ pub struct Wire {
     pub files: SendQueue,
     /// The socket takes `sendfile(2)`: plain text, HTTP/1.
     pub takes_files: Cell<bool>,
+    /// A file became shorter while it was sent: the answer was cut by us, not by the client.
+    pub is_cut: Cell<bool>,
     /// The request body was not read to its end: closing must linger.
     pub unread: Cell<bool>,
     /// Response chunks handed to HTTP/2 whose successor was not asked for yet, and when one last was.
@@ -119,6 +121,7 @@ impl Wire {
             tunnel: RefCell::default(),
             files: SendQueue::default(),
             takes_files: Cell::new(false),
+            is_cut: Cell::new(false),
             unread: Cell::new(false),
             unsent: Cell::new(0),
             progress_ms: Cell::new(now_ms),

@@ -107,7 +107,10 @@ impl Answer<'_> {
         let body = match *self.ask.method {
             Method::HEAD => Body::Empty,
             _ if self.meta.size == 0 => Body::Empty,
-            _ => single(&self.source(), 0, self.meta.size, queue),
+            _ => match self.meta.content(|len| self.source().read_whole(0, len)) {
+                Some(content) => Body::Full(content),
+                None => single(&self.source(), 0, self.meta.size, queue),
+            },
         };
         let mut response = self.response(StatusCode::OK, body);
         response.headers_mut().insert(header::CONTENT_TYPE, self.file.content_type.clone());

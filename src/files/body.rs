@@ -50,8 +50,7 @@ pub(super) fn single(source: &Source, offset: u64, len: u64, queue: Option<&Send
     let queue = queue.filter(|_| len >= SENDFILE_FROM && !source.remote);
     if queue.is_none()
         && len <= CHUNK as u64
-        && let Ok(Read::Now(bytes)) = source.read_now(offset, len as usize)
-        && bytes.len() as u64 == len
+        && let Some(bytes) = source.read_whole(offset, len as usize)
     {
         return Body::from(bytes);
     }
@@ -89,6 +88,14 @@ impl Source {
             }
         };
         finish(buffer, read).map(Read::Now)
+    }
+
+    /// Just `len` bytes, if they are in memory.
+    pub(super) fn read_whole(&self, offset: u64, len: usize) -> Option<Bytes> {
+        match self.read_now(offset, len) {
+            Ok(Read::Now(bytes)) if bytes.len() == len => Some(bytes),
+            _ => None,
+        }
     }
 
     /// Reads at most `len` bytes, however long it takes.
@@ -337,9 +344,13 @@ mod tests {
             let mut all = Vec::new();
             io::copy(&mut { theirs }, &mut all).map(|_| all)
         });
-        while !queue.is_empty() {
-            queue.send(ours.as_fd(), MAX_PLACEHOLDER).unwrap();
+        for place in (0..stand_ins.len()).step_by(MAX_PLACEHOLDER) {
+            let mut left = MAX_PLACEHOLDER.min(stand_ins.len() - place);
+            while left > 0 {
+                left -= queue.send(ours.as_fd(), left).unwrap();
+            }
         }
+        assert!(queue.is_empty());
         drop(ours);
         let sent = reader.join().unwrap().unwrap();
         assert_eq!(sent.len(), stand_ins.len());

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::HeaderValue;
 use rustix::fs::{Stat, fstat};
 
@@ -32,7 +33,14 @@ pub(super) struct Meta {
     /// Strong: made of the time of change, in nanoseconds, and the size.
     pub(super) etag: HeaderValue,
     last_modified: OnceCell<Option<HeaderValue>>,
+    /// All of a small file.
+    content: OnceCell<Bytes>,
 }
+
+/// Files up to this size are kept in memory while they are open: 2 MiB per core at most.
+const KEPT_BYTES: u64 = 8 << 10;
+/// A file that was changed this recently may change again without a newer time of change, so it is not kept.
+const SETTLED: Duration = Duration::from_secs(2);
 
 impl Open {
     pub(super) fn new(
@@ -73,7 +81,7 @@ impl Meta {
         let etag = format!("\"{nanos:x}-{size:x}\"");
         // Hex digits, dashes and quotes are valid in any header.
         let etag = HeaderValue::from_str(&etag).unwrap_or(HeaderValue::from_static("W/\"\""));
-        Self { size, stamp, length: HeaderValue::from(size), etag, last_modified: OnceCell::new() }
+        Self { size, stamp, length: HeaderValue::from(size), etag, last_modified: OnceCell::new(), content: OnceCell::new() }
     }
 
     fn is_of(&self, stat: &Stat) -> bool {
@@ -83,6 +91,21 @@ impl Meta {
     /// To the second, as headers count. A time before 1970 counts as 1970.
     pub(super) fn modified(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(u64::try_from(self.stamp.0).unwrap_or(0))
+    }
+
+    /// All of the file, if it is small, read by `read` unless it was before.
+    pub(super) fn content(&self, read: impl FnOnce(usize) -> Option<Bytes>) -> Option<Bytes> {
+        if self.size > KEPT_BYTES {
+            return None;
+        }
+        if let Some(content) = self.content.get() {
+            return Some(content.clone());
+        }
+        let content = read(self.size as usize)?;
+        if SystemTime::now().duration_since(self.modified()).is_ok_and(|age| age > SETTLED) {
+            let _ = self.content.set(content.clone());
+        }
+        Some(content)
     }
 
     /// `None` for a time that a header cannot hold (after the year 9999).

@@ -89,18 +89,19 @@ impl SendQueue {
         bytes
     }
 
-    /// Sends at most `max` bytes of the front segment; call it when the next slice to write is a placeholder,
-    /// with the length of that slice.
+    /// Sends from the front segment; call it when the next slice to write is a placeholder, with the length of
+    /// that slice.
     ///
     /// # Errors
-    /// Those of [`Segment::send_to`], and `InvalidData` when no segment is queued: the connection must be closed
-    /// then, for its bytes are not what was promised.
-    pub fn send(&self, socket: BorrowedFd<'_>, max: usize) -> io::Result<usize> {
+    /// Those of [`Segment::send_to`], and `InvalidData` when the front segment has not just this length left:
+    /// something cut or dropped a placeholder, and what would be sent belongs to another answer. The connection
+    /// must be closed after any of them but `WouldBlock`.
+    pub fn send(&self, socket: BorrowedFd<'_>, len: usize) -> io::Result<usize> {
         let mut segments = self.segments.borrow_mut();
-        let Some(front) = segments.front_mut() else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a placeholder without a segment"));
+        let Some(front) = segments.front_mut().filter(|front| front.len == len) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a placeholder without its segment"));
         };
-        let sent = front.send_to(socket, max)?;
+        let sent = front.send_to(socket, len)?;
         if front.len == 0 {
             segments.pop_front();
         }
@@ -186,9 +187,8 @@ mod tests {
         let second = queue.place(&file(b"abc"), 0, 3);
         assert_eq!((first.len(), second.len(), queue.len()), (5, 3, 2));
 
-        assert_eq!(queue.send(ours.as_fd(), 2).unwrap(), 2);
+        assert_eq!(queue.send(ours.as_fd(), 5).unwrap(), 5);
         assert_eq!(queue.send(ours.as_fd(), 3).unwrap(), 3);
-        assert_eq!(queue.send(ours.as_fd(), 100).unwrap(), 3);
         assert!(queue.is_empty());
 
         let mut got = [0; 8];
@@ -205,9 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_placeholder_without_a_segment() {
+    fn refuses_a_placeholder_that_is_not_the_front_segments() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let error = SendQueue::default().send(ours.as_fd(), 1).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let queue = SendQueue::default();
+        let refused = |len| queue.send(ours.as_fd(), len).unwrap_err().kind();
+        assert_eq!(refused(1), io::ErrorKind::InvalidData);
+        queue.place(&file(b"0123456789"), 0, 10);
+        assert_eq!((refused(9), refused(11)), (io::ErrorKind::InvalidData, io::ErrorKind::InvalidData));
+        assert_eq!(queue.send(ours.as_fd(), 10).unwrap(), 10);
     }
 }

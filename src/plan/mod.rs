@@ -96,6 +96,8 @@ pub struct ErrorPages {
 /// A site as the walk needs it.
 pub struct Site {
     pub name: Arc<str>,
+    /// Where the configuration has it: `tollgate.toml:22`.
+    pub place: Arc<str>,
     pub has_tls: bool,
     /// Over http: answer with a redirect to https on this port.
     pub redirect_to: Option<u16>,
@@ -104,6 +106,8 @@ pub struct Site {
 /// A route, ready to walk.
 pub struct Route {
     pub name: Arc<str>,
+    /// Where the configuration has it: `tollgate.toml:26`.
+    pub place: Arc<str>,
     /// The path ends in `*`: what that stands for is what files are looked for by.
     pub is_prefix: bool,
     pub site: Arc<Site>,

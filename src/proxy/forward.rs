@@ -1,29 +1,54 @@
 //! What changes in a message on its way through: fields taken off, fields put on, the path, the Host.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{EXPECT, HOST, LOCATION, SERVER, VIA};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, Version};
 
 use super::traceparent;
-use crate::access_log::follow::Live;
 use crate::exchange::Exchange;
 use crate::exchange::failure::{Failure, Kind};
-use crate::http::forwarded::{self, Client};
+use crate::http::forwarded::{self, Client, Hop};
 use crate::http::headers;
 use crate::http::target::{Canonical, join};
 use crate::http::Body;
 use crate::plan::{PathChange, Plan, Proxying, Route, ServerField, Via};
-use crate::record::id;
+use crate::record::{Id, id};
 
 /// The request as the rooms before have understood it.
 pub struct Inbound<'a> {
+    pub id: Id,
+    /// Address on the other end of the connection, and the connection's part of the forwarding fields.
+    pub sender: IpAddr,
+    pub hop: &'a Hop,
     pub canonical: &'a Canonical<'a>,
     pub client: &'a Client,
     /// What the route's prefix leaves of the path.
     pub rest: &'a str,
     pub route: &'a Route,
+}
+
+/// The ids that the request came with and goes on with.
+#[derive(Debug, Default)]
+pub struct Ids {
+    /// The inbound request id that was believed, and one that was not.
+    pub rid: Option<Bytes>,
+    pub rid_in: Option<Bytes>,
+    pub trace: traceparent::Ids,
+}
+
+impl Ids {
+    /// Writes them into the notebook.
+    pub fn note(self, exchange: &mut Exchange) {
+        exchange.rid = self.rid;
+        exchange.rid_in = self.rid_in;
+        exchange.trace_id = self.trace.trace;
+        exchange.span_id = self.trace.span;
+        exchange.parent_id = self.trace.parent;
+        exchange.trace_flags = self.trace.flags;
+    }
 }
 
 /// Turns the client's request head into the upstream's.
@@ -35,8 +60,7 @@ pub fn request(
     parts: &mut http::request::Parts,
     inbound: &Inbound<'_>,
     proxying: &Proxying,
-    live: &mut Live,
-) -> Result<(), Failure> {
+) -> Result<Ids, Failure> {
     let headers = &mut parts.headers;
     headers::strip_hop_by_hop(headers)?;
     headers::drop_underscore_names(headers);
@@ -44,11 +68,11 @@ pub fn request(
     if let Some(via) = &plan.via {
         pass_via(via, headers, parts.version)?;
     }
-    let connection = &live.exchange.connection;
     let host = inbound.canonical.host.value();
-    forwarded::rewrite(headers, inbound.client, &connection.hop, host, plan.forwarded);
-    request_id(plan, headers, &mut live.exchange);
-    traceparent::pass(plan.trace, headers, &mut live.exchange);
+    forwarded::rewrite(headers, inbound.client, inbound.hop, host, plan.forwarded);
+    let mut ids = Ids::default();
+    request_id(plan, headers, inbound, &mut ids);
+    ids.trace = traceparent::pass(plan.trace, headers, &inbound.id);
     headers.insert(HOST, host_for(proxying, host));
     for changes in &inbound.route.request_headers {
         changes.apply(headers);
@@ -56,7 +80,7 @@ pub fn request(
     parts.uri = uri(parts, inbound)?;
     parts.version = Version::HTTP_11;
     parts.extensions = http::Extensions::new();
-    Ok(())
+    Ok(ids)
 }
 
 /// The Host for the upstream. A client of HTTP/1.0 may name none (RFC 9112 section 3.2); HTTP/1.1 must, and origins
@@ -140,18 +164,18 @@ fn pass_via(via: &Via, headers: &mut HeaderMap, version: Version) -> Result<(), 
 const MAX_ID: usize = 128;
 
 /// Sets the request id field: ours, or the inbound one when its sender is trusted.
-fn request_id(plan: &Plan, headers: &mut HeaderMap, exchange: &mut Exchange) {
+fn request_id(plan: &Plan, headers: &mut HeaderMap, inbound: &Inbound<'_>, ids: &mut Ids) {
     let name = &plan.request_id.name;
-    if let Some(inbound) = headers.get(name) {
-        let is_good = is_request_id(inbound.as_bytes());
-        let bytes = Bytes::copy_from_slice(&inbound.as_bytes()[..inbound.len().min(MAX_ID)]);
-        if is_good && plan.request_id.trust.contains(exchange.connection.sender_ip()) {
-            exchange.rid = Some(bytes);
+    if let Some(sent) = headers.get(name) {
+        let is_good = is_request_id(sent.as_bytes());
+        let bytes = Bytes::copy_from_slice(&sent.as_bytes()[..sent.len().min(MAX_ID)]);
+        if is_good && plan.request_id.trust.contains(inbound.sender) {
+            ids.rid = Some(bytes);
             return;
         }
-        exchange.rid_in = Some(bytes);
+        ids.rid_in = Some(bytes);
     }
-    headers.insert(name.clone(), own_id(exchange));
+    headers.insert(name.clone(), own_id(&inbound.id));
 }
 
 fn is_request_id(text: &[u8]) -> bool {
@@ -159,17 +183,17 @@ fn is_request_id(text: &[u8]) -> bool {
     (1..=MAX_ID).contains(&text.len()) && text.iter().all(is_allowed)
 }
 
-fn own_id(exchange: &Exchange) -> HeaderValue {
-    let text = id::text(&exchange.id);
+fn own_id(id: &Id) -> HeaderValue {
+    let text = id::text(id);
     // Hexadecimal digits and hyphens are always a valid field value.
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 /// Last touch on every answer: the request id, the policy about `Server`.
-pub fn finish(plan: &Plan, exchange: &Exchange, headers: &mut HeaderMap) {
-    let value = match &exchange.rid {
-        Some(rid) => HeaderValue::from_maybe_shared(rid.clone()).unwrap_or_else(|_| own_id(exchange)),
-        None => own_id(exchange),
+pub fn finish(plan: &Plan, id: &Id, rid: Option<&Bytes>, headers: &mut HeaderMap) {
+    let value = match rid {
+        Some(rid) => HeaderValue::from_maybe_shared(rid.clone()).unwrap_or_else(|_| own_id(id)),
+        None => own_id(id),
     };
     headers.insert(plan.request_id.name.clone(), value);
     match &plan.server {

@@ -5,6 +5,7 @@
 
 pub mod begin;
 pub mod core;
+pub mod decide;
 pub mod forward;
 pub mod respond;
 pub mod traceparent;
@@ -43,7 +44,7 @@ impl Handler for Proxy {
             Ok(response) => response,
             Err(refused) => respond::to_refused(refused, wants, &plan, &mut live),
         };
-        forward::finish(&plan, &live.exchange, response.headers_mut());
+        forward::finish(&plan, &live.exchange.id, live.exchange.rid.as_ref(), response.headers_mut());
         live.follow(response)
     }
 

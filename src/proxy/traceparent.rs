@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::exchange::Exchange;
 use crate::plan::Trace;
+use crate::record::Id;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -15,46 +15,54 @@ struct Parent {
     flags: u8,
 }
 
-/// Applies the plan's choice and writes the ids into the notebook.
-pub fn pass(choice: Trace, headers: &mut HeaderMap, exchange: &mut Exchange) {
+/// What the record tells about the trace.
+#[derive(Debug, Default)]
+pub struct Ids {
+    pub trace: Option<[u8; 16]>,
+    /// Our hop, when it takes part.
+    pub span: Option<[u8; 8]>,
+    pub parent: Option<[u8; 8]>,
+    pub flags: Option<u8>,
+}
+
+impl Ids {
+    fn of(parent: &Parent) -> Self {
+        let Parent { trace, span, flags } = *parent;
+        Self { trace: Some(trace), span: None, parent: Some(span), flags: Some(flags) }
+    }
+}
+
+/// Applies the plan's choice; `id` is that of the request.
+pub fn pass(choice: Trace, headers: &mut HeaderMap, id: &Id) -> Ids {
     match choice {
         Trace::Off => {
             headers.remove(TRACEPARENT);
             headers.remove(TRACESTATE);
+            Ids::default()
         }
         Trace::Pass => {
-            if let Some(parent) = headers.get(TRACEPARENT).and_then(|v| parse(v.as_bytes())) {
-                note(exchange, &parent);
-            }
+            let parent = headers.get(TRACEPARENT).and_then(|v| parse(v.as_bytes()));
+            parent.as_ref().map(Ids::of).unwrap_or_default()
         }
-        Trace::Join => join(headers, exchange),
+        Trace::Join => join(headers, id),
     }
-}
-
-fn note(exchange: &mut Exchange, parent: &Parent) {
-    exchange.trace_id = Some(parent.trace);
-    exchange.parent_id = Some(parent.span);
-    exchange.trace_flags = Some(parent.flags);
 }
 
 /// Our hop takes a span of its own; without a valid parent a trace begins with the request id, whose last seven
 /// bytes are random, as level 2 of the recommendation asks of flag `02`.
-fn join(headers: &mut HeaderMap, exchange: &mut Exchange) {
+fn join(headers: &mut HeaderMap, id: &Id) -> Ids {
     let parent = headers.get(TRACEPARENT).and_then(|v| parse(v.as_bytes()));
     let (trace, flags) = match &parent {
-        Some(parent) => {
-            note(exchange, parent);
-            (parent.trace, parent.flags)
-        }
+        Some(parent) => (parent.trace, parent.flags),
         None => {
             headers.remove(TRACESTATE);
-            (exchange.id, 0x02)
+            (*id, 0x02)
         }
     };
     let mut span = [0; 8];
-    span.copy_from_slice(&exchange.id[8..]);
-    exchange.span_id = Some(span);
+    span.copy_from_slice(&id[8..]);
     headers.insert(TRACEPARENT, render(&trace, &span, flags));
+    Ids { span: Some(span), ..parent.as_ref().map(Ids::of).unwrap_or_default() }
 }
 
 fn parse(text: &[u8]) -> Option<Parent> {

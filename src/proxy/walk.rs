@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body as _, Incoming};
 
 use super::core::Core;
+use super::decide::{Decision, decide};
 use super::forward::{self, Inbound};
 use super::upgrade;
 use crate::access_log::follow::Live;
@@ -14,14 +15,13 @@ use crate::downstream::body::Upload;
 use crate::downstream::head::Raw;
 use crate::exchange::failure::{Failure, Kind};
 use crate::files::Ask;
-use crate::filter::compress::Wanted;
+use crate::filter::compress::{Codec, Wanted};
 use crate::filter::rate_limit::{self, KeyInput};
 use crate::http::forwarded;
 use crate::http::headers;
 use crate::http::target::Canonical;
 use crate::http::Body;
-use crate::plan::{Action, PathChange, Plan, Proxying, Route};
-use crate::route::{Head, Outcome};
+use crate::plan::{Action, Plan, Proxying, Route};
 use crate::upstream::body::RequestBody;
 use crate::upstream::send::{Reach, send};
 
@@ -90,12 +90,20 @@ pub async fn walk(
     live.exchange.marks.policy = Some(Instant::now());
 
     let method = parts.method.clone();
-    let inbound = Inbound { canonical: &canonical, client: &client, rest: &rest, route: &route };
+    let inbound = Inbound {
+        id: live.exchange.id,
+        sender: connection.sender_ip(),
+        hop: &connection.hop,
+        canonical: &canonical,
+        client: &client,
+        rest: &rest,
+        route: &route,
+    };
     let response = match &route.action {
         Action::Proxy(proxying) => {
             let upgrade = headers::upgrade_wanted(&parts.method, &parts.headers, parts.version)?;
             let body = upload(core, &route, incoming, live)?;
-            forward::request(plan, &mut parts, &inbound, proxying, live)?;
+            forward::request(plan, &mut parts, &inbound, proxying)?.note(&mut live.exchange);
             let expected = upgrade.and_then(|_| upgrade::prepare(&mut parts.headers));
             proxy(core, proxying, parts, body, expected, live).await?
         }
@@ -119,24 +127,25 @@ pub async fn walk(
         }
         Action::Respond { status, content_type, text } => respond(*status, Some(content_type), text),
     };
-    Ok(after(&route, wanted, &method, response, live))
+    let (response, codec) = after(&route, wanted, &method, response);
+    live.exchange.encoding = codec.map(|c| c.token());
+    Ok(response)
 }
 
-/// Filters of the way back; they also see our own answers.
-fn after(
+/// Filters of the way back; they also see our own answers. Says with which codec the answer was compressed.
+pub fn after(
     route: &Route,
     wanted: Wanted,
     method: &Method,
     mut response: Response<Body>,
-    live: &mut Live,
-) -> Response<Body> {
+) -> (Response<Body>, Option<Codec>) {
     for changes in &route.response_headers {
         changes.apply(response.headers_mut());
     }
-    let Some(compress) = &route.compress else { return response };
-    let (response, codec) = compress.apply(wanted, method, response);
-    live.exchange.encoding = codec.map(|c| c.token());
-    response
+    match &route.compress {
+        Some(compress) => compress.apply(wanted, method, response),
+        None => (response, None),
+    }
 }
 
 /// The route, and what its prefix leaves of the path.
@@ -146,35 +155,30 @@ fn find<'p>(
     parts: &http::request::Parts,
     live: &mut Live,
 ) -> Result<(&'p Arc<Route>, String), Refused> {
-    let head = Head { method: &parts.method, headers: &parts.headers, query: canonical.query };
-    let (site, found) = match plan.table.find(canonical.host.name(), &canonical.path, &head) {
-        Outcome::NoSite => return Err(Failure::refuse(Kind::NoRoute, "no site has this name").into()),
-        Outcome::NoRoute(site) => {
-            live.allowed = site.allowed_methods(&canonical.path, &head);
-            (&site.value, None)
+    let is_tls = live.exchange.connection.tls.is_some();
+    let (site, outcome) = match decide(plan, canonical, &parts.method, &parts.headers, is_tls) {
+        Decision::NoSite => return Err(Failure::refuse(Kind::NoRoute, "no site has this name").into()),
+        Decision::ToHttps { site, location } => (site, Err(Refused::ToHttps { location })),
+        Decision::NoRoute { site, allowed } => {
+            let failure = no_route(&allowed);
+            live.allowed = allowed;
+            (site, Err(failure.into()))
         }
-        Outcome::Found(found) => (&found.site.value, Some(found)),
+        Decision::Route { route, rest } => {
+            live.exchange.route = Some(Arc::clone(&route.name));
+            (&route.site, Ok((route, rest)))
+        }
     };
     live.exchange.site = Some(Arc::clone(&site.name));
-    if live.exchange.connection.tls.is_none()
-        && let Some(port) = site.redirect_to
-    {
-        return Err(Refused::ToHttps { location: forward::https_location(canonical, port) });
+    outcome
+}
+
+/// The answer where the site has no route: 405 when other methods have one.
+pub fn no_route(allowed: &[Method]) -> Failure {
+    match allowed {
+        [] => Failure::refuse(Kind::NoRoute, "no route of the site fits"),
+        _ => Failure::refuse(Kind::MethodNotAllowed, "no route of the site takes this method"),
     }
-    let Some(found) = found else {
-        if !live.allowed.is_empty() {
-            return Err(Failure::refuse(Kind::MethodNotAllowed, "no route of the site takes this method").into());
-        }
-        return Err(Failure::refuse(Kind::NoRoute, "no route of the site fits").into());
-    };
-    let route = &found.route.value;
-    live.exchange.route = Some(Arc::clone(&route.name));
-    // Only rewrites look at the rest: the usual route does not pay for it.
-    let rest = match route.path {
-        PathChange::Keep if !route.action.needs_rest() => String::new(),
-        _ => found.rest().to_owned(),
-    };
-    Ok((route, rest))
 }
 
 fn admit(route: &Route, parts: &http::request::Parts, live: &mut Live) -> Result<(), Refused> {
@@ -243,7 +247,8 @@ async fn proxy(
     Ok(Response::from_parts(parts, Body::stream(body)))
 }
 
-fn respond(status: StatusCode, content_type: Option<&HeaderValue>, text: &bytes::Bytes) -> Response<Body> {
+/// The answer of a route with `respond`.
+pub fn respond(status: StatusCode, content_type: Option<&HeaderValue>, text: &bytes::Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(text.clone()));
     *response.status_mut() = status;
     if let Some(content_type) = content_type {

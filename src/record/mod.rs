@@ -1,11 +1,12 @@
 //! The contract between proxy and log service: one [`Record`] per exchange, its binary form
-//! ([`frame`]) and its JSON rendering ([`json`]).
+//! ([`frame`]) and its renderings ([`json`], [`combined`], [`line`]).
 
 pub mod combined;
 pub mod escape;
 pub mod frame;
 pub mod id;
 pub mod json;
+pub mod line;
 pub mod redact;
 
 use std::net::IpAddr;

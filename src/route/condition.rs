@@ -55,7 +55,8 @@ impl ValuePattern {
         }
     }
 
-    fn text(&self) -> &str {
+    /// As the user wrote it.
+    pub fn text(&self) -> &str {
         match self {
             Self::Any => "*",
             Self::Exact(text) | Self::Glob(text, _) => text,

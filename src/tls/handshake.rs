@@ -50,8 +50,7 @@ impl Facts {
     /// same certificate. If not, the answer is 421 (RFC 9110 section 15.5.20): a client that speaks to one site
     /// must not reach another one past that one's own TLS settings.
     pub fn covers(&self, host: &str) -> bool {
-        self.sni.as_deref() == Some(host)
-            || (self.served.is_some() && self.resolver.find(Some(host)) == self.served)
+        self.resolver.covers(self.sni.as_deref(), self.served, host)
     }
 
     /// The part of the record that is about TLS.

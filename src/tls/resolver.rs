@@ -57,6 +57,11 @@ impl Resolver {
         }
     }
 
+    /// Whether `host` is served on a connection that asked for `sni` and got the certificates `served`.
+    pub(super) fn covers(&self, sni: Option<&str>, served: Option<SetIndex>, host: &str) -> bool {
+        sni == Some(host) || (served.is_some() && self.find(Some(host)) == served)
+    }
+
     /// The set that serves `name`, which must be in lower case: exact name, then wildcard, then the default.
     pub(super) fn find(&self, name: Option<&str>) -> Option<SetIndex> {
         let Some(name) = name else { return self.default };

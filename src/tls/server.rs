@@ -54,6 +54,11 @@ impl Server {
         Ok(Self { ours: Arc::new(ours), theirs: Arc::new(theirs), resolver })
     }
 
+    /// Whether a request for `host` belongs on a connection that asked for `sni`; see [`Facts::covers`].
+    pub fn covers(&self, sni: Option<&str>, host: &str) -> bool {
+        self.resolver.covers(sni, self.resolver.find(sni), host)
+    }
+
     /// Shakes hands, unless `deadline` completes first.
     ///
     /// # Errors

@@ -136,14 +136,13 @@ impl Upstream {
         })
     }
 
-    /// Replaces the endpoints; those with the same address keep their state.
-    pub fn set_endpoints(&self, endpoints: Vec<Arc<Endpoint>>) {
-        let old = self.endpoints.load_full();
-        let kept = endpoints
-            .into_iter()
-            .map(|new| old.iter().find(|o| o.is_same(&new)).map_or(new, Arc::clone))
-            .collect();
-        self.endpoints.store(Arc::new(kept));
+    /// Changes the endpoints as they are now: a change that somebody else makes meanwhile is not lost, so `change`
+    /// may be called again. Those with the same address keep their state.
+    pub fn change_endpoints(&self, mut change: impl FnMut(&[Arc<Endpoint>]) -> Vec<Arc<Endpoint>>) {
+        self.endpoints.rcu(|old| {
+            let keep = |new: Arc<Endpoint>| old.iter().find(|o| o.is_same(&new)).map_or(new, Arc::clone);
+            change(old).into_iter().map(keep).collect::<Vec<_>>()
+        });
         self.changed.notify_waiters();
     }
 }

@@ -1,6 +1,8 @@
 use super::table::{ago, table};
 use super::*;
-use crate::app::admin::{Actions, Admin, Count, EndpointStatus, LogStatus, Status, UpstreamStatus};
+use crate::app::admin::{
+    Actions, Admin, Count, EndpointStatus, ListenerStatus, LogStatus, Status, UpstreamStatus,
+};
 use crate::worker::{State, WorkerStatus};
 
 fn example() -> Status {
@@ -31,7 +33,7 @@ fn example() -> Status {
         uptime_s: 93_784,
         config: "tollgate.toml".to_owned(),
         plans: 2,
-        listeners: vec!["http://127.0.0.1:8080".to_owned()],
+        listeners: vec![ListenerStatus { name: "http".to_owned(), address: "127.0.0.1:8080".to_owned() }],
         connections: Count { open: 1, total: 10 },
         requests: Count { open: 0, total: 20 },
         upstreams: vec![UpstreamStatus {

@@ -9,7 +9,6 @@
 //! Exit codes of the reading commands are grep's: 0 found, 1 nothing found, 2 wrong usage or an error.
 
 mod args;
-mod escape;
 mod line;
 mod output;
 mod search;
@@ -22,7 +21,6 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod top;
-mod words;
 
 pub use args::LogsArgs;
 
@@ -31,6 +29,7 @@ use std::io;
 use super::Exit;
 use crate::log_service::client::ClientError;
 use crate::log_service::query::QueryError;
+use crate::record::line::{safe as escape, words};
 use args::Command;
 
 /// Why a reading command gave up.
@@ -50,10 +49,10 @@ enum CommandError {
     Write(#[from] io::Error),
 }
 
-/// Runs one `logs` command.
-pub fn run(args: LogsArgs) -> Exit {
+/// Runs one `logs` command; a `quiet` service does not tell where it listens.
+pub fn run(args: LogsArgs, quiet: bool) -> Exit {
     let found = match args.command {
-        Command::Serve(args) => return serve::run(args),
+        Command::Serve(args) => return serve::run(args, quiet),
         Command::Tail(args) => tail::run(&args),
         Command::Search(args) => search::run(&args),
         Command::Show(args) => show::run(&args),

@@ -3,7 +3,8 @@
 use std::io::{self, BufWriter, Write};
 
 use anstream::AutoStream;
-use anstyle::{AnsiColor, Style};
+
+pub(super) use crate::record::line::style::{BOLD, CYAN, DIM, RED, style_of};
 
 /// Where results go. Colours are dropped unless stdout is a terminal; NO_COLOR and CLICOLOR_FORCE are obeyed.
 pub(super) struct Output {
@@ -29,21 +30,4 @@ impl Output {
 /// A line on stderr. That it cannot be written is no reason to fail.
 pub(super) fn note(text: &str) {
     let _ = writeln!(anstream::stderr(), "{text}");
-}
-
-pub(super) const DIM: Style = Style::new().dimmed();
-pub(super) const BOLD: Style = Style::new().bold();
-pub(super) const RED: Style = AnsiColor::Red.on_default();
-pub(super) const YELLOW: Style = AnsiColor::Yellow.on_default();
-pub(super) const GREEN: Style = AnsiColor::Green.on_default();
-pub(super) const CYAN: Style = AnsiColor::Cyan.on_default();
-
-/// By class: good, redirected, the client's fault, ours.
-pub(super) fn style_of(status: u64) -> Style {
-    match status {
-        200..300 => GREEN,
-        300..400 => CYAN,
-        400..500 => YELLOW,
-        _ => RED,
-    }
 }

@@ -13,7 +13,7 @@ const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::
 /// Parsing and searching beside each other; writing has a thread of its own.
 const THREADS: usize = 2;
 
-pub(super) fn run(args: ServeArgs) -> Exit {
+pub(super) fn run(args: ServeArgs, quiet: bool) -> Exit {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .thread_name("logs")
@@ -26,7 +26,7 @@ pub(super) fn run(args: ServeArgs) -> Exit {
             return Exit::Failed;
         }
     };
-    match runtime.block_on(serve(settings(args))) {
+    match runtime.block_on(serve(settings(args), quiet)) {
         Ok(()) => Exit::Done,
         Err(error) => {
             tell(&error);
@@ -46,18 +46,20 @@ fn settings(args: ServeArgs) -> Settings {
     settings
 }
 
-async fn serve(settings: Settings) -> Result<(), ServiceError> {
+async fn serve(settings: Settings, quiet: bool) -> Result<(), ServiceError> {
     let data = settings.data.clone();
     let service = LogService::start(settings).await?;
-    for address in service.http() {
-        output::note(&format!("log service: http on {address}"));
-        warn_when_open(&address);
+    if !quiet {
+        for address in service.http() {
+            output::note(&format!("log service: http on {address}"));
+        }
+        if let Some(address) = service.packets() {
+            output::note(&format!("log service: packets on {address}"));
+        }
+        output::note(&format!("log service: keeps its files in {}", data.display()));
     }
-    if let Some(address) = service.packets() {
-        output::note(&format!("log service: packets on {address}"));
-        warn_when_open(&Listen::Tcp(address));
-    }
-    output::note(&format!("log service: keeps its files in {}", data.display()));
+    service.http().iter().for_each(warn_when_open);
+    service.packets().map(Listen::Tcp).iter().for_each(warn_when_open);
     service.run(asked_to_stop()).await
 }
 

@@ -16,9 +16,8 @@ struct Line {
 }
 
 fn call(words: &[&str]) -> Exit {
-    run(Line::try_parse_from(std::iter::once(&"logs").chain(words))
-        .unwrap_or_else(|error| panic!("{error}"))
-        .logs)
+    let line = Line::try_parse_from(std::iter::once(&"logs").chain(words));
+    run(line.unwrap_or_else(|error| panic!("{error}")).logs, false)
 }
 
 const ID: &str = "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4";

@@ -179,7 +179,7 @@ fn log(config: &Config, sink: &mut Sink) {
     if log.data.is_written() && log.service.value != LogService::Embedded {
         sink.push(without_effect(&log.data.place, "`data` has no meaning without the embedded log service"));
     }
-    if log.service.value == LogService::None && log.file.is_none() && !log.stdout.value {
+    if log.service.value == LogService::None && log.file.is_none() && log.stdout.form().is_none() {
         let doubt = Diagnostic::warning(codes::LOG_NOWHERE, "the access records go nowhere")
             .at(&log.service.place, "");
         sink.push(doubt.help("add `file` or `stdout = true`, or use the embedded log service"));

@@ -6,6 +6,8 @@ mod sites;
 mod tls;
 mod upstreams;
 
+pub use upstreams::servers;
+
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 

@@ -57,6 +57,7 @@ impl Compiler<'_> {
         let redirects = words.tls.is_some() && *words.redirect_http;
         let site = Arc::new(Site {
             name: name.as_str().into(),
+            place: named.name.place.to_string().into(),
             has_tls: words.tls.is_some(),
             redirect_to: redirects.then(|| https_port(&self.config.server)).flatten(),
         });
@@ -91,6 +92,7 @@ impl Compiler<'_> {
         let timeouts = self.config.timeouts(site_words, words);
         let value = Arc::new(Route {
             name: name.as_str().into(),
+            place: route.place.to_string().into(),
             is_prefix: matches!(words.path.value, PathWords::Prefix(_)),
             site: Arc::clone(site),
             action: self.action(index, words, &timeouts)?,

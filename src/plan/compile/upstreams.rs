@@ -1,5 +1,7 @@
 //! `[upstream.NAME]`.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::upstream::{self as words, HostPolicy, ServerAddress};
@@ -27,13 +29,20 @@ fn upstream(config: &Config, named: &Named<Name, words::Upstream>, ground: &Grou
 
 fn endpoints(named: &Named<Name, words::Upstream>, ground: &Ground) -> Vec<Arc<Endpoint>> {
     let mut endpoints = ground.workers.get(&*named.name.value).cloned().unwrap_or_default();
-    for server in named.body.servers.iter() {
+    endpoints.extend(servers(&named.body, &ground.names));
+    endpoints
+}
+
+/// An endpoint for each of `servers`, and for each address of those that are names.
+pub fn servers(words: &words::Upstream, names: &HashMap<(String, u16), Vec<SocketAddr>>) -> Vec<Arc<Endpoint>> {
+    let mut endpoints = Vec::new();
+    for server in words.servers.iter() {
         let make = |address| Arc::new(Endpoint::new(address, server.weight(), server.is_backup(), None, true));
         match server.address() {
             ServerAddress::Tcp(address) => endpoints.push(make(Address::Tcp(*address))),
             ServerAddress::Unix(path) => endpoints.push(make(Address::Unix(path.clone()))),
             ServerAddress::Dns { host, port } => {
-                let addresses = ground.names.get(&(host.clone(), *port));
+                let addresses = names.get(&(host.clone(), *port));
                 endpoints.extend(addresses.into_iter().flatten().map(|a| make(Address::Tcp(*a))));
             }
         }

@@ -3,18 +3,18 @@
 use serde_json::Value;
 
 /// What is printed when there is nothing.
-pub(super) const NOTHING: &str = "–";
+pub const NOTHING: &str = "–";
 
-pub(super) fn text<'v>(entry: &'v Value, name: &str) -> Option<&'v str> {
+pub fn text<'v>(entry: &'v Value, name: &str) -> Option<&'v str> {
     entry.get(name).and_then(Value::as_str)
 }
 
-pub(super) fn number(entry: &Value, name: &str) -> Option<u64> {
+pub fn number(entry: &Value, name: &str) -> Option<u64> {
     entry.get(name).and_then(Value::as_u64)
 }
 
 /// Microseconds: `412us`, `12.3ms`, `30.0s`, `2m03s`, `1h02m`.
-pub(super) fn duration(micros: u64) -> String {
+pub fn duration(micros: u64) -> String {
     // Only for looking at: the rounding of a float does not matter.
     let value = micros as f64;
     match micros {
@@ -27,12 +27,12 @@ pub(super) fn duration(micros: u64) -> String {
     }
 }
 
-pub(super) fn duration_or_nothing(micros: Option<u64>) -> String {
+pub fn duration_or_nothing(micros: Option<u64>) -> String {
     micros.map_or_else(|| NOTHING.to_owned(), duration)
 }
 
 /// Bytes: `512B`, `1.5kB`, `2.0MB`.
-pub(super) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     let value = bytes as f64;
     match bytes {
         0..1_000 => format!("{bytes}B"),
@@ -43,7 +43,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// `1 204 311`.
-pub(super) fn count(number: u64) -> String {
+pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -56,7 +56,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// `01a1fd62…a9d4`; short ids stay whole.
-pub(super) fn short_id(id: &str) -> String {
+pub fn short_id(id: &str) -> String {
     match (id.get(..8), id.len().checked_sub(4).and_then(|at| id.get(at..))) {
         (Some(head), Some(tail)) if id.len() > 16 => format!("{head}…{tail}"),
         _ => id.to_owned(),
@@ -64,13 +64,13 @@ pub(super) fn short_id(id: &str) -> String {
 }
 
 /// The time of day with milliseconds, out of RFC 3339 text; foreign forms stay as they are.
-pub(super) fn time_of_day(entry: &Value) -> &str {
+pub fn time_of_day(entry: &Value) -> &str {
     let time = text(entry, "ts").or_else(|| text(entry, "recv")).unwrap_or(NOTHING);
     time.get(11..23).filter(|_| time.as_bytes().get(10) == Some(&b'T')).unwrap_or(time)
 }
 
 /// A whole request (not the opening of a tunnel, a process event, a worker's line).
-pub(super) fn is_request(entry: &Value) -> bool {
+pub fn is_request(entry: &Value) -> bool {
     match text(entry, "kind") {
         Some(kind) => matches!(kind, "request" | "close"),
         None => entry.get("status").is_some(),
@@ -78,7 +78,7 @@ pub(super) fn is_request(entry: &Value) -> bool {
 }
 
 /// The request failed on our side of the client: a server error, or no answer because of the upstream or the proxy.
-pub(super) fn is_error(entry: &Value) -> bool {
+pub fn is_error(entry: &Value) -> bool {
     let status = number(entry, "status").unwrap_or(0);
     let ended_by_us = matches!(text(entry, "end_by"), Some("upstream" | "proxy"));
     status >= 500 || (status == 0 && ended_by_us)

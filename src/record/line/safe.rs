@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 /// Text from outside, printed with everything that could drive or deceive a terminal shown as `\x1b` or `\u{202e}`.
-pub(super) struct Safe<'a>(pub(super) &'a str);
+pub struct Safe<'a>(pub &'a str);
 
 impl fmt::Display for Safe<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -25,7 +25,7 @@ impl fmt::Display for Safe<'_> {
 
 /// JSON text in which the same characters are written as `\u001b`. Valid JSON has them only inside strings, where
 /// that means the same.
-pub(super) fn json(text: &str) -> Cow<'_, str> {
+pub fn json(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }

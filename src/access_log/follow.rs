@@ -15,7 +15,7 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use super::CoreLog;
 use super::compose;
-use crate::downstream::wire::{Duplex, Ending, Wire};
+use crate::downstream::wire::{Cut, Duplex, Ending, Wire};
 use crate::exchange::failure::{Failure, Kind};
 use crate::exchange::Exchange;
 use crate::filter::rate_limit::{Permit, Standing};
@@ -111,9 +111,11 @@ impl Live {
         if self.exchange.end.reason.is_some() {
             return;
         }
-        self.exchange.fail(&match self.wire.is_cut.get() {
-            true => Failure::refuse(Kind::Internal, "the file became shorter while it was sent"),
-            false => Failure::new(Kind::ClientAbort),
+        self.exchange.fail(&match self.wire.cut.get() {
+            Some(Cut::Write) => Failure::new(Kind::ClientTimeout).because(&self.wire.limits.write_cause),
+            Some(Cut::Drain) => Failure::new(Kind::Draining),
+            Some(Cut::ShortFile) => Failure::refuse(Kind::Internal, "the file became shorter while it was sent"),
+            None => Failure::new(Kind::ClientAbort),
         });
         self.exchange.end.at = at;
     }
@@ -222,6 +224,8 @@ impl http_body::Body for Followed {
         Poll::Ready(match polled {
             Some(Ok(frame)) => {
                 self.handed(frame.data_ref().map_or(0, Bytes::len));
+                // Nothing follows trailers, and whoever sends them on may not ask again.
+                self.has_no_body |= frame.is_trailers();
                 Some(Ok(frame))
             }
             Some(Err(error)) => Some(Err(self.fail(error))),

@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use crate::access_log::CoreLog;
 use crate::access_log::follow::Writer;
 use crate::downstream::tap::Socket;
-use crate::downstream::wire::Wire;
+use crate::downstream::wire::{Cut, Wire};
 use crate::downstream::{Handler, Refusal, Why, h1, h2, sniff};
 use crate::exchange::connection::{Connection, TlsFacts};
 use crate::files::OpenFiles;
@@ -101,7 +101,7 @@ async fn serve(seat: Seat) -> io::Result<()> {
     station.drain();
     tokio::select! {
         () = station.emptied() => {}
-        _ = stage.wait_for(|s| *s >= Stage::Stopping) => {}
+        _ = stage.wait_for(|s| *s >= Stage::Stopping) => station.cut(),
     }
     Ok(())
 }
@@ -342,6 +342,13 @@ impl Station {
         let wires: Vec<_> = self.wires.borrow().values().filter_map(Weak::upgrade).collect();
         for wire in wires {
             wire.drain();
+        }
+    }
+
+    /// The drain took too long: what is still open ends with the core, and its records say why.
+    fn cut(&self) {
+        for wire in self.wires.borrow().values().filter_map(Weak::upgrade) {
+            wire.cut.set(Some(Cut::Drain));
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::head::Length;
 use super::tap::{Socket, Tap};
-use super::wire::{Phase, Tunnel, Wire};
+use super::wire::{Cut, Phase, Tunnel, Wire};
 use super::{Arrival, Handler, Refusal, Why};
 
 /// The largest read buffer of a connection: a whole head and what follows it.
@@ -161,6 +161,7 @@ fn poll_turn(
             return Poll::Ready(Turn::Done(done));
         }
         if wire.write_deadline.poll_due(cx).is_ready() {
+            wire.cut.set(Some(Cut::Write));
             return Poll::Ready(Turn::WriteTimeout);
         }
         if wire.deadline.poll_due(cx).is_pending() {

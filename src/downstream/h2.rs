@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::tap::{Socket, Tap};
-use super::wire::{Phase, Wire};
+use super::wire::{Cut, Phase, Wire};
 use super::{Arrival, Handler, Refusal, Why};
 use crate::process::executor::Local;
 
@@ -62,11 +62,13 @@ enum Verdict {
 
 fn poll_deadlines(cx: &mut Context<'_>, wire: &Wire, is_leaving: bool) -> Poll<Verdict> {
     if wire.write_deadline.poll_due(cx).is_ready() {
+        wire.cut.set(Some(Cut::Write));
         return Poll::Ready(Verdict::Cut);
     }
     std::task::ready!(wire.deadline.poll_due(cx));
     let is_open = wire.phase.get() == Phase::Exchange;
     if is_open && wire.is_stalled() {
+        wire.cut.set(Some(Cut::Write));
         return Poll::Ready(Verdict::Cut);
     }
     wire.deadline.set(if is_open { wire.limits.write } else { GOODBYE });

@@ -11,7 +11,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::wire::{Phase, Wire};
+use super::wire::{Cut, Phase, Wire};
 use crate::http::sendfile::{SendQueue, is_placeholder};
 
 /// A transport that can tell when it becomes readable without reading: what a parked connection waits for.
@@ -122,7 +122,7 @@ impl<S: Socket> Tap<S> {
         if let Poll::Ready(Err(error)) = &written
             && error.kind() == io::ErrorKind::UnexpectedEof
         {
-            self.wire.is_cut.set(true);
+            self.wire.cut.set(Some(Cut::ShortFile));
         }
         written
     }

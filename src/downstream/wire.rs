@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::head::HeadTracker;
 use super::meter::FrameMeter;
 use crate::exchange::connection::Connection;
+use crate::exchange::failure::Cause;
 use crate::http::sendfile::SendQueue;
 use crate::process::deadline::Deadline;
 
@@ -39,13 +40,26 @@ pub enum Phase {
     Exchange,
 }
 
+/// Why we ended a connection that had open exchanges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The client did not take what we sent.
+    Write,
+    /// The time of the drain was over.
+    Drain,
+    /// A file became shorter while it was sent.
+    ShortFile,
+}
+
 /// Deadlines and bounds of one downstream connection.
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub handshake: Duration,
     pub header: Duration,
+    pub header_cause: Cause,
     pub idle: Duration,
     pub write: Duration,
+    pub write_cause: Cause,
     pub max_headers: usize,
     pub max_header_size: usize,
     pub max_streams: u32,
@@ -58,8 +72,10 @@ impl Default for Limits {
         Self {
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(10),
+            header_cause: "timeouts.header".into(),
             idle: Duration::from_secs(75),
             write: Duration::from_secs(30),
+            write_cause: "timeouts.write".into(),
             max_headers: 100,
             max_header_size: 32 * 1024,
             max_streams: 128,
@@ -79,6 +95,8 @@ pub struct Wire {
     pub write_deadline: Deadline,
     pub draining: Cell<bool>,
     pub closed_by_peer: Cell<bool>,
+    /// Set where it was our doing, not the client's.
+    pub cut: Cell<Option<Cut>>,
     pub first_byte: Cell<Option<Instant>>,
     pub head: RefCell<HeadTracker>,
     pub frames: RefCell<FrameMeter>,
@@ -89,8 +107,6 @@ pub struct Wire {
     pub files: SendQueue,
     /// The socket takes `sendfile(2)`: plain text, HTTP/1.
     pub takes_files: Cell<bool>,
-    /// A file became shorter while it was sent: the answer was cut by us, not by the client.
-    pub is_cut: Cell<bool>,
     /// The request body was not read to its end: closing must linger.
     pub unread: Cell<bool>,
     /// Response chunks handed to HTTP/2 whose successor was not asked for yet, and when one last was.
@@ -114,6 +130,7 @@ impl Wire {
             write_deadline,
             draining: Cell::new(false),
             closed_by_peer: Cell::new(false),
+            cut: Cell::new(None),
             first_byte: Cell::new(None),
             head: RefCell::default(),
             frames: RefCell::default(),
@@ -121,7 +138,6 @@ impl Wire {
             tunnel: RefCell::default(),
             files: SendQueue::default(),
             takes_files: Cell::new(false),
-            is_cut: Cell::new(false),
             unread: Cell::new(false),
             unsent: Cell::new(0),
             progress_ms: Cell::new(now_ms),

@@ -114,6 +114,7 @@ pub fn refused(core: &Core, plan: &Plan, refusal: &Refusal) {
         end_by,
         end_at,
         reason: Some(reason),
+        cause: (refusal.why == Why::HeadTimeout).then_some(&*refusal.wire.limits.header_cause),
         err: (!refusal.detail.is_empty()).then_some(refusal.detail.as_bytes()),
         tls: connection.tls.as_ref().map(|tls| tls.record()),
         n_conn: Some(connection.neighbours),

@@ -89,7 +89,10 @@ pub fn accept(
     live.tunnel = Some(Box::new(move |mut live, downstream| {
         Box::pin(async move {
             let _held = (lease, slot);
-            live.exchange.end = pump(downstream, Upstream { stream, read }, &idle).await;
+            let moved = Moved::default();
+            live.exchange.end = pump(downstream, Upstream { stream, read }, &idle, &moved).await;
+            live.exchange.body_in = Some(moved.from_client);
+            live.exchange.body_out = moved.from_origin.get();
         })
     }));
     parts.extensions = http::Extensions::new();
@@ -103,13 +106,25 @@ struct Idle {
     cause: Cause,
 }
 
+/// Bytes that went through a tunnel.
+#[derive(Default)]
+struct Moved {
+    from_client: Rc<Cell<u64>>,
+    from_origin: Rc<Cell<u64>>,
+}
+
 /// Copies in both directions until both have ended, one breaks, or nothing moves for too long.
-async fn pump(downstream: Box<dyn Duplex>, upstream: Upstream, idle: &Idle) -> End {
+async fn pump(downstream: Box<dyn Duplex>, upstream: Upstream, idle: &Idle, moved: &Moved) -> End {
     let after = Rc::new(Cell::new(idle.after));
     let is_half = || after.get() < idle.after;
-    let touch = |io| Touch { io, deadline: Rc::clone(&idle.deadline), after: Rc::clone(&after) };
-    let mut client = touch(downstream);
-    let mut origin = touch(Box::new(upstream));
+    let touch = |io, read: &Rc<Cell<u64>>| Touch {
+        io,
+        deadline: Rc::clone(&idle.deadline),
+        after: Rc::clone(&after),
+        read: Rc::clone(read),
+    };
+    let mut client = touch(downstream, &moved.from_client);
+    let mut origin = touch(Box::new(upstream), &moved.from_origin);
     idle.deadline.set(idle.after);
     let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut origin, BUFFER, BUFFER);
     match idle.deadline.race(copy).await {
@@ -170,6 +185,8 @@ struct Touch {
     io: Box<dyn Duplex>,
     deadline: Rc<Deadline>,
     after: Rc<Cell<Duration>>,
+    /// Bytes that came from this side.
+    read: Rc<Cell<u64>>,
 }
 
 impl AsyncRead for Touch {
@@ -181,8 +198,9 @@ impl AsyncRead for Touch {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(cx, buf);
         if polled.is_ready() {
-            let has_ended = buf.filled().len() == before && buf.remaining() > 0;
-            if has_ended {
+            let count = buf.filled().len() - before;
+            self.read.set(self.read.get() + count as u64);
+            if count == 0 && buf.remaining() > 0 {
                 self.after.set(self.after.get().min(HALF_CLOSED));
             }
             self.deadline.set(self.after.get());

@@ -18,7 +18,7 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::local::Local;
 use crate::exchange::failure::{Cause, Failure, Kind};
-use crate::http::{Body, BodyError};
+use crate::http::{Body, BodyError, headers};
 use crate::process::deadline::Deadline;
 
 /// How far a request body has come.
@@ -174,8 +174,11 @@ impl http_body::Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.poll_incoming(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.deadline.set(self.idle);
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::clean_trailers(trailers);
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {

@@ -53,7 +53,7 @@ def nginx(folder, port):
     temporary = "".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (folder / "nginx.conf").write_text(
         f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error; events {{}}\n"
-        f"http {{ access_log off; {temporary} client_max_body_size 100m; gzip on; gzip_min_length 1000; gzip_types text/plain;\n"
+        f"http {{ access_log off; {temporary} client_max_body_size 100m; gzip on; gzip_proxied any; gzip_min_length 1000; gzip_types text/plain;\n"
         f"server {{ listen 127.0.0.1:{port}; root {folder}/www; location /headers {{ return 200 "
         f'"$host|$http_x_forwarded_for|$http_x_forwarded_proto|$http_connection|$server_protocol"; }} }} }}\n'
     )

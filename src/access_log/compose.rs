@@ -6,7 +6,7 @@ use crate::access_log::CoreLog;
 use crate::downstream::wire::Wire;
 use crate::exchange::Exchange;
 use crate::record::redact::Redactor;
-use crate::record::{Kind, Proto, Record, Try};
+use crate::record::{EndBy, Kind, Proto, Record, Try};
 
 /// Writes the record of `exchange` as it stands at `now`.
 pub(super) fn write(
@@ -78,11 +78,16 @@ fn answer<'a>(record: &mut Record<'a>, exchange: &'a Exchange, wire: &Wire) {
     }
     record.end_by = end.by;
     record.end_at = end.at;
-    record.reason = end.reason;
+    record.reason = end.reason.or_else(|| is_ours(exchange).then_some("proxy_internal_response"));
     record.cause = end.cause.as_deref();
     record.err = end.detail.as_deref().map(str::as_bytes);
     record.rl = exchange.limit;
     record.rl_rule = exchange.limit_rule.as_deref();
+}
+
+/// An ordinary answer that no upstream was asked for: a file, a redirect, a text of the config.
+fn is_ours(exchange: &Exchange) -> bool {
+    exchange.upstream.name.is_none() && exchange.end.by == EndBy::None && exchange.status != 0
 }
 
 fn upstream<'a>(record: &mut Record<'a>, exchange: &'a Exchange) {

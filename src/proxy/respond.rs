@@ -9,7 +9,7 @@ use crate::exchange::Exchange;
 use crate::exchange::failure::{Failure, Kind};
 use crate::http::Body;
 use crate::plan::Plan;
-use crate::record::{LimitVerdict, id};
+use crate::record::{EndAt, LimitVerdict, id};
 
 /// Which form of error the client likes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,10 @@ pub fn to_refused(refused: Refused, wants: Wants, plan: &Plan, live: &mut Live) 
     match refused {
         Refused::Failure(failure) => {
             exchange.fail(&failure);
+            if failure.kind == Kind::ClientAbort {
+                // Before there is an answer, only the request's body can tell that the client went.
+                exchange.end.at = EndAt::Body;
+            }
             failed(&failure, wants, plan, exchange, &live.allowed)
         }
         Refused::Limit(refusal) => {

@@ -6,7 +6,7 @@ use crate::access_log::CoreLog;
 use crate::downstream::wire::Wire;
 use crate::exchange::Exchange;
 use crate::record::redact::Redactor;
-use crate::record::{EndBy, Kind, Proto, Record, Try};
+use crate::record::{EndAt, EndBy, Kind, Proto, Record, Try};
 
 /// Writes the record of `exchange` as it stands at `now`.
 pub(super) fn write(
@@ -78,16 +78,14 @@ fn answer<'a>(record: &mut Record<'a>, exchange: &'a Exchange, wire: &Wire) {
     }
     record.end_by = end.by;
     record.end_at = end.at;
-    record.reason = end.reason.or_else(|| is_ours(exchange).then_some("proxy_internal_response"));
+    record.reason = end.reason;
+    if exchange.is_own && end.reason.is_none() {
+        (record.end_by, record.reason) = (EndBy::Proxy, Some("proxy_internal_response"));
+    }
     record.cause = end.cause.as_deref();
     record.err = end.detail.as_deref().map(str::as_bytes);
     record.rl = exchange.limit;
     record.rl_rule = exchange.limit_rule.as_deref();
-}
-
-/// An ordinary answer that no upstream was asked for: a file, a redirect, a text of the config.
-fn is_ours(exchange: &Exchange) -> bool {
-    exchange.upstream.name.is_none() && exchange.end.by == EndBy::None && exchange.status != 0
 }
 
 fn upstream<'a>(record: &mut Record<'a>, exchange: &'a Exchange) {
@@ -113,16 +111,19 @@ fn times(record: &mut Record<'_>, exchange: &Exchange, now: Instant) {
         Some(to?.checked_duration_since(from?)?.as_micros() as u64)
     };
     let short = |from, to| span(from, to).map(|us| u32::try_from(us).unwrap_or(u32::MAX));
+    // Where it failed, the phase of then ended with the failure.
+    let until = |at, mark: Option<Instant>| mark.or(marks.failed.filter(|_| exchange.end.at == at));
     let first = Some(marks.first_byte);
+    let sent = exchange.sent();
     record.dur_us = span(first, Some(now)).unwrap_or(0);
     record.t_tls_us = exchange.connection.handshake_us.filter(|_| exchange.number == 1);
     record.t_idle_us = exchange.idle_us;
     record.t_head_us = short(first, Some(marks.head));
-    record.t_policy_us = short(Some(marks.head), marks.policy);
-    record.t_queue_us = span(marks.policy, marks.picked);
-    record.t_conn_us = short(marks.picked, marks.connected);
-    record.t_send_us = span(marks.connected, marks.sent);
-    record.t_wait_us = span(marks.sent, marks.answered);
+    record.t_policy_us = short(Some(marks.head), until(EndAt::Policy, marks.policy));
+    record.t_queue_us = span(marks.policy, until(EndAt::Queue, marks.picked));
+    record.t_conn_us = short(marks.picked, until(EndAt::Connect, marks.connected));
+    record.t_send_us = span(marks.connected, until(EndAt::Body, sent));
+    record.t_wait_us = span(sent, until(EndAt::Wait, marks.answered));
     record.t_resp_us = span(marks.answered, Some(now));
     let waits = [record.t_head_us, record.t_conn_us].into_iter().flatten().map(u64::from).sum::<u64>()
         + [record.t_queue_us, record.t_send_us, record.t_wait_us, record.t_resp_us]

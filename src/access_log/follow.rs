@@ -15,7 +15,7 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use super::CoreLog;
 use super::compose;
-use crate::downstream::wire::{Cut, Duplex, Ending, Wire};
+use crate::downstream::wire::{Duplex, Ending, Wire};
 use crate::exchange::failure::{Failure, Kind};
 use crate::exchange::Exchange;
 use crate::filter::rate_limit::{Permit, Standing};
@@ -30,7 +30,8 @@ pub struct Writer {
     pub on_end: Box<dyn Fn()>,
 }
 
-/// An exchange under way. Dropped before its answer was complete, it records that the client went away.
+/// An exchange under way. Dropped before its answer was complete, it records why: the client went away, or the wire
+/// was cut.
 pub struct Live {
     pub exchange: Box<Exchange>,
     /// Places under concurrency limits, held to the end.
@@ -106,18 +107,12 @@ impl Live {
         compose::write(kind, now, &self.exchange, &self.redactor, &self.wire, &self.writer.log);
     }
 
-    /// The answer did not leave whole: the client went away, unless something else was noted before.
+    /// The answer did not leave whole: why, unless something else was noted before.
     fn fail_unsent(&mut self, at: EndAt) {
-        if self.exchange.end.reason.is_some() {
-            return;
+        if self.exchange.end.reason.is_none() {
+            self.exchange.fail(&self.wire.failure());
+            self.exchange.end.at = at;
         }
-        self.exchange.fail(&match self.wire.cut.get() {
-            Some(Cut::Write) => Failure::new(Kind::ClientTimeout).because(&self.wire.limits.write_cause),
-            Some(Cut::Drain) => Failure::new(Kind::Draining),
-            Some(Cut::ShortFile) => Failure::refuse(Kind::Internal, "the file became shorter while it was sent"),
-            None => Failure::new(Kind::ClientAbort),
-        });
-        self.exchange.end.at = at;
     }
 
     fn complete(mut self) {
@@ -141,29 +136,23 @@ impl Drop for Live {
     fn drop(&mut self) {
         let kind = match self.state {
             State::Open => {
-                let at = phase(&self.exchange);
+                let at = self.exchange.phase();
                 self.fail_unsent(at);
                 RecordKind::Request
             }
             State::Complete => RecordKind::Request,
-            State::Tunnel => RecordKind::Close,
+            State::Tunnel => {
+                // A tunnel that ended by itself has said how; one that is dropped was cut with its wire.
+                if self.wire.cut.get().is_some() {
+                    self.fail_unsent(EndAt::Tunnel);
+                }
+                RecordKind::Close
+            }
         };
         let now = Instant::now();
         self.write(kind, now);
         self.wire.finish(now);
         (self.writer.on_end)();
-    }
-}
-
-/// The phase that the exchange is in.
-fn phase(exchange: &Exchange) -> EndAt {
-    let marks = &exchange.marks;
-    match () {
-        () if marks.answered.is_some() || exchange.status != 0 => EndAt::Resp,
-        () if marks.connected.is_some() => EndAt::Wait,
-        () if marks.picked.is_some() => EndAt::Connect,
-        () if exchange.upstream.name.is_some() => EndAt::Queue,
-        () => EndAt::Policy,
     }
 }
 

@@ -94,7 +94,6 @@ fn is_same(now: &[Arc<Endpoint>], fresh: &[Arc<Endpoint>]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
 
     use super::*;
     use crate::config;
@@ -103,6 +102,8 @@ mod tests {
     use crate::upstream::endpoint::Address;
 
     const TEXT: &str = "
+[server]
+http = \"127.0.0.1:8080\"
 [log]
 service = \"none\"
 stdout = true
@@ -158,12 +159,12 @@ routes = [{ path = \"/a\", proxy = \"app\" }, { path = \"/b\", proxy = \"fixed\"
         let worker = Endpoint::new(Address::Tcp(([127, 0, 0, 1], 9).into()), 1, false, Some("app-0".into()), true);
         let worker = Arc::new(worker);
         app.change_endpoints(|now| now.iter().chain([&worker]).cloned().collect());
-        app.endpoints()[2].in_flight.store(7, Ordering::Relaxed);
+        app.endpoints()[2].in_flight.add(7);
         learn(&mut names, found(&[3, 2]));
         assert_eq!(apply(&plan, &config, &names), ["app".into()]);
         assert_eq!(addresses(&plan), ["127.0.0.1:9", "127.0.0.1:1", "192.0.2.2:80", "192.0.2.3:80"]);
         let endpoints = app.endpoints();
-        assert_eq!((endpoints[2].in_flight.load(Ordering::Relaxed), endpoints[3].weight), (7, 2));
+        assert_eq!((endpoints[2].in_flight.sum(), endpoints[3].weight), (7, 2));
         assert!(Arc::ptr_eq(&endpoints[0], &worker));
     }
 

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
@@ -17,8 +16,8 @@ use super::run::Loader;
 use super::workers::Workers;
 use crate::access_log;
 use crate::config::Config;
-use crate::plan::Plan;
-use crate::plan::compile::compile;
+use crate::plan::Plans;
+use crate::plan::compile::compile_for;
 use crate::record::Kind;
 use crate::tls::{CertPair, Tickets};
 use crate::upstream::{Upstream, health};
@@ -45,7 +44,7 @@ pub struct Loaded {
 pub struct Control {
     loaded: Mutex<Loaded>,
     loader: Loader,
-    pub plan: Arc<ArcSwap<Plan>>,
+    pub plan: Arc<Plans>,
     lines: mpsc::Sender<Line>,
     log: access_log::Handle,
     cores: usize,
@@ -59,7 +58,7 @@ impl Control {
     pub fn new(
         loaded: Loaded,
         loader: Loader,
-        plan: Arc<ArcSwap<Plan>>,
+        plan: Arc<Plans>,
         lines: mpsc::Sender<Line>,
         log: access_log::Handle,
         cores: usize,
@@ -87,7 +86,7 @@ impl Control {
         let mut loaded = self.loaded.lock().await;
         let outcome = self.replace(&mut loaded).await;
         if let Err(reason) = &outcome {
-            self.log.event(Kind::Reload, self.plan.load().configuration, Some(format!("refused: {reason}")));
+            self.log.event(Kind::Reload, self.plan.load_full().configuration, Some(format!("refused: {reason}")));
         }
         outcome
     }
@@ -107,12 +106,12 @@ impl Control {
         for (name, known) in &loaded.names {
             ground.names.entry(name.clone()).or_insert_with(|| known.clone());
         }
-        let (plan, found) = compile(&config, &ground).map_err(|found| refused(&found))?;
-        let configuration = plan.configuration;
+        let (plans, found) = compile_for(self.cores, &config, &mut ground).map_err(|found| refused(&found))?;
+        let configuration = plans[0].configuration;
 
         // New workers serve before the plan that uses them does.
         let retired = loaded.workers.start(intended, &self.plan, &self.lines).await;
-        self.plan.store(Arc::new(plan));
+        self.plan.store(plans);
         loaded.config = config;
         loaded.names = ground.names;
         loaded.local = ground.local;
@@ -153,7 +152,7 @@ impl Control {
         let Ok(found) = tokio::task::spawn_blocking(|| names::look_up(wanted)).await else { return };
         let mut loaded = self.loaded.lock().await;
         names::learn(&mut loaded.names, found);
-        for upstream in names::apply(&self.plan.load(), &loaded.config, &loaded.names) {
+        for upstream in names::apply(&self.plan.load_full(), &loaded.config, &loaded.names) {
             tracing::info!(%upstream, "the addresses of an upstream changed");
         }
     }
@@ -178,8 +177,9 @@ impl Control {
         ground.workers = intended.endpoints(Some(&old));
         ground.names.clone_from(&loaded.names);
         ground.old = Some(old);
-        let (plan, _) = compile(&loaded.config, &ground).map_err(|found| found.summary())?;
-        self.plan.store(Arc::new(plan));
+        let compiled = compile_for(self.cores, &loaded.config, &mut ground);
+        let (plans, _) = compiled.map_err(|found| found.summary())?;
+        self.plan.store(plans);
         loaded.local = pair;
         self.start_checks();
         tracing::info!("the local certificate was renewed");
@@ -188,7 +188,7 @@ impl Control {
 
     /// Starts the health checks of new upstreams and ends those of upstreams that are gone.
     pub fn start_checks(&self) {
-        let plan = self.plan.load();
+        let plan = self.plan.load_full();
         let key = |upstream: &Arc<Upstream>| Arc::as_ptr(upstream) as usize;
         let mut checks = self.checks.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         checks.retain(|known, check| {
@@ -211,7 +211,7 @@ impl Control {
     }
 
     pub fn drain_timeout(&self) -> Duration {
-        self.plan.load().drain
+        self.plan.load_full().drain
     }
 
     /// The workers of an upstream; empty while a reload is under way.
@@ -254,4 +254,55 @@ fn summary(warnings: usize, fixed: Option<&str>) -> String {
         text.push_str(&format!("; {fixed} changed too, which takes a restart"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::plan::ground::Ground;
+
+    const DAY: u64 = 86_400;
+    const TEXT: &str = "
+[server]
+https = \"127.0.0.1:8443\"
+[log]
+service = \"none\"
+stdout = true
+[site.\"localhost\"]
+tls = \"local\"
+routes = [{ path = \"/*\", respond = \"hi\" }]
+";
+
+    fn running(dir: &Path, now: u64) -> Control {
+        let config = config::from_text("test.toml", TEXT, &|_| None).unwrap();
+        let mut ground = Ground::bare(now.cast_signed());
+        ground.local = ground::local_pair(dir, &config, Purpose::Run, now).unwrap();
+        let (plans, _) = compile_for(1, &config, &mut ground).unwrap_or_else(|found| panic!("{found}"));
+        let (_, collector) = access_log::open(access_log::Settings::new("test", Vec::new()), 1).unwrap();
+        let loaded = Loaded {
+            config,
+            tickets: None,
+            workers: Workers::default(),
+            names: Names::new(),
+            local: ground.local,
+        };
+        let loader: Loader = Box::new(|| unreachable!("a renewal reads no configuration"));
+        let lines = mpsc::channel(1).0;
+        Control::new(loaded, loader, Arc::new(Plans::new(plans)), lines, collector.handle(), 1)
+    }
+
+    #[tokio::test]
+    async fn the_local_certificate_is_replaced_only_when_its_time_runs_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let now = ground::unix_time();
+        let control = running(dir, now);
+        let first = control.plan.load_full();
+        assert_eq!(control.renew(dir, now + 30 * DAY).await, Ok(false));
+        assert!(Arc::ptr_eq(&first, &control.plan.load_full()));
+        assert_eq!(control.renew(dir, now + 80 * DAY).await, Ok(true));
+        assert!(!Arc::ptr_eq(&first, &control.plan.load_full()), "the new certificate is served");
+        assert_eq!(control.renew(dir, now + 81 * DAY).await, Ok(false));
+    }
 }

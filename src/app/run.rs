@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::reload::{Control, Loaded};
@@ -23,8 +22,8 @@ use crate::config::words::Listen;
 use crate::config::{Config, Diagnostics};
 use crate::listener::gate::Gate;
 use crate::listener::{self, Address, BindError, Bound};
-use crate::plan::Plan;
-use crate::plan::compile::compile;
+use crate::plan::Plans;
+use crate::plan::compile::compile_for;
 use crate::process::signals::{Request, Signals};
 use crate::proxy::core::Counts;
 use crate::record::Kind;
@@ -90,12 +89,13 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let mut ground = ground::gather(&config, ground::Purpose::Run)?;
     ground.tickets = Tickets::new().ok();
     ground.workers = intended.endpoints(None);
-    let (plan, found) = compile(&config, &ground).map_err(|found| RunError::Config(Box::new(found)))?;
+    let compiled = compile_for(cores, &config, &mut ground);
+    let (plans, found) = compiled.map_err(|found| RunError::Config(Box::new(found)))?;
     warn(&found);
     let bound = bind_all(&config.server, cores)?;
     let admin = admin_socket(&config.server)?;
 
-    let plan = Arc::new(ArcSwap::from_pointee(plan));
+    let plan = Arc::new(Plans::new(plans));
     let (logs, collector) = access_log::open(log_settings(&config), cores)?;
     let running_log = collector.spawn()?;
     let log = running_log.handle();
@@ -110,7 +110,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let gate = Arc::new(Gate::default());
     let listeners: Vec<_> = bound.iter().map(|b| (Arc::clone(&b.settings.name), b.address.clone())).collect();
     let threads = start_cores(bound, logs, &plan, &counts, &gate, &stage_seen)?;
-    log.event(Kind::Start, plan.load().configuration, None);
+    log.event(Kind::Start, plan.load_full().configuration, None);
 
     let started = started(&config, &listeners);
     let control = Arc::new(Control::new(
@@ -132,7 +132,6 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     finish_cores(threads, &mut signals, &stage, drain).await;
     following.abort();
     control.stop_workers().await;
-    log.event(Kind::Stop, plan.load().configuration, None);
     let report = running_log.stop(LOG_GRACE).await;
     for (sink, records) in report.undelivered {
         tracing::error!(%sink, records, "records could not be delivered before the end");
@@ -249,7 +248,7 @@ fn host_name() -> String {
 fn start_cores(
     bound: Vec<Bound>,
     logs: Vec<CoreLog>,
-    plan: &Arc<ArcSwap<Plan>>,
+    plan: &Arc<Plans>,
     counts: &[Arc<Counts>],
     gate: &Arc<Gate>,
     stage: &watch::Receiver<Stage>,

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -25,7 +24,7 @@ use crate::files::OpenFiles;
 use crate::http::forwarded::{Hop, Proto};
 use crate::listener::gate::{Entered, Gate};
 use crate::listener::{CoreSocket, EXHAUSTED_PAUSE, Settings as ListenerSettings};
-use crate::plan::Plan;
+use crate::plan::{Plan, Plans};
 use crate::process::clock::Clock;
 use crate::process::deadline::Deadlines;
 use crate::process::memory;
@@ -51,7 +50,7 @@ pub enum Stage {
 pub struct Seat {
     pub index: u16,
     pub sockets: Vec<(Arc<ListenerSettings>, CoreSocket)>,
-    pub plan: Arc<ArcSwap<Plan>>,
+    pub plan: Arc<Plans>,
     pub log: CoreLog,
     pub counts: Arc<Counts>,
     pub gate: Arc<Gate>,
@@ -108,7 +107,7 @@ async fn serve(seat: Seat) -> io::Result<()> {
 
 fn station(
     index: u16,
-    plan: Arc<ArcSwap<Plan>>,
+    plan: Arc<Plans>,
     log: CoreLog,
     counts: Arc<Counts>,
     gate: Arc<Gate>,
@@ -129,7 +128,7 @@ fn station(
         log: Rc::new(Writer { log, on_end }),
         counts,
     });
-    let proxy = Rc::new(Proxy { plan, core });
+    let proxy = Rc::new(Proxy { plans: plan, core });
     // Serials are unique over the cores of a boot.
     let serial = Cell::new(u64::from(index) << 48);
     Ok(Station { proxy, gate, serial, wires: RefCell::default() })
@@ -142,7 +141,7 @@ async fn keep_house(proxy: Rc<Proxy>) {
     loop {
         tick.tick().await;
         let core = &proxy.core;
-        let plan = proxy.plan.load();
+        let plan = proxy.plan();
         core.locals.sweep(core.deadlines.now_ms(), |id| plan.upstreams.iter().any(|u| u.id == id));
         core.files.sweep();
         core.clock.follow();
@@ -157,7 +156,7 @@ async fn keep_house(proxy: Rc<Proxy>) {
 async fn accept_tcp(socket: TcpListener, settings: Arc<ListenerSettings>, station: Rc<Station>) {
     loop {
         match socket.accept().await {
-            Ok((stream, sender)) => station.admit(stream, Some(sender), &settings),
+            Ok((stream, sender)) => station.admit(stream, Some(sender), &settings).await,
             Err(error) => pause_if_exhausted(&error).await,
         }
     }
@@ -166,7 +165,7 @@ async fn accept_tcp(socket: TcpListener, settings: Arc<ListenerSettings>, statio
 async fn accept_unix(socket: UnixListener, settings: Arc<ListenerSettings>, station: Rc<Station>) {
     loop {
         match socket.accept().await {
-            Ok((stream, _)) => station.admit(stream, None, &settings),
+            Ok((stream, _)) => station.admit(stream, None, &settings).await,
             Err(error) => pause_if_exhausted(&error).await,
         }
     }
@@ -182,18 +181,21 @@ async fn pause_if_exhausted(error: &io::Error) {
 }
 
 impl Station {
-    fn admit<S: Socket>(self: &Rc<Self>, socket: S, sender: Option<SocketAddr>, settings: &Arc<ListenerSettings>) {
-        let plan = self.proxy.plan.load_full();
-        let ip = sender.map(|s| s.ip());
-        let entered = self.gate.enter(ip, plan.max_connections, plan.max_connections_per_ip);
-        let station = Rc::clone(self);
-        let settings = Arc::clone(settings);
-        match entered {
-            Some(entered) => {
-                tokio::task::spawn_local(station.connection(socket, sender, settings, plan, entered));
-            }
-            None => self.refuse(sender, &settings, &plan),
-        }
+    /// Turns away what one address has too much of; waits while there are too many connections in all, so that
+    /// nothing more is accepted meanwhile.
+    async fn admit<S: Socket>(
+        self: &Rc<Self>,
+        socket: S,
+        sender: Option<SocketAddr>,
+        settings: &Arc<ListenerSettings>,
+    ) {
+        let max_per_ip = self.proxy.plan().max_connections_per_ip;
+        let Some(mut entered) = self.gate.enter(sender.map(|s| s.ip()), max_per_ip) else {
+            return self.refuse(sender, settings, &self.proxy.plan());
+        };
+        entered.place(|| self.proxy.plan().max_connections).await;
+        let (station, settings, plan) = (Rc::clone(self), Arc::clone(settings), self.proxy.plan());
+        tokio::task::spawn_local(station.connection(socket, sender, settings, plan, entered));
     }
 
     fn refuse(&self, sender: Option<SocketAddr>, settings: &ListenerSettings, plan: &Plan) {
@@ -339,17 +341,20 @@ impl Station {
 
     /// Tells every connection to finish.
     fn drain(&self) {
-        let wires: Vec<_> = self.wires.borrow().values().filter_map(Weak::upgrade).collect();
-        for wire in wires {
+        for wire in self.open_wires() {
             wire.drain();
         }
     }
 
-    /// The drain took too long: what is still open ends with the core, and its records say why.
+    /// What is open now ends with the runtime: its records shall say why.
     fn cut(&self) {
-        for wire in self.wires.borrow().values().filter_map(Weak::upgrade) {
-            wire.cut.set(Some(Cut::Drain));
+        for wire in self.open_wires() {
+            wire.cut.set(Some(Cut::Drained));
         }
+    }
+
+    fn open_wires(&self) -> Vec<Rc<Wire>> {
+        self.wires.borrow().values().filter_map(Weak::upgrade).collect()
     }
 
     async fn emptied(&self) {

@@ -27,7 +27,7 @@ impl View {
     /// The state now. Reads only.
     pub fn status(&self) -> Status {
         let sum = |read: fn(&Counts) -> u64| self.counts.iter().map(|counts| read(counts)).sum();
-        let plan = self.control.plan.load();
+        let plan = self.control.plan.load_full();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -69,8 +69,8 @@ fn endpoint_status(endpoint: &Endpoint) -> EndpointStatus {
         up: endpoint.up.load(Ordering::Relaxed),
         healthy: endpoint.healthy.load(Ordering::Relaxed),
         ejected: endpoint.ejected_until_ms.load(Ordering::Relaxed) > process_ms(),
-        in_flight: endpoint.in_flight.load(Ordering::Relaxed).into(),
-        requests: endpoint.requests.load(Ordering::Relaxed),
+        in_flight: endpoint.in_flight.sum(),
+        requests: endpoint.requests.sum(),
         ejections: endpoint.ejections.load(Ordering::Relaxed).into(),
     }
 }

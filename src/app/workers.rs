@@ -13,7 +13,7 @@ use crate::config::upstream::Upstream as UpstreamWords;
 use crate::config::words::Name;
 use crate::config::workers::{WorkerCount, Workers as Words};
 use crate::config::{Config, Named};
-use crate::plan::Plan;
+use crate::plan::{Plan, Plans};
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::{Address, Endpoint};
 use crate::worker::{
@@ -84,7 +84,7 @@ impl Workers {
     pub async fn start(
         &mut self,
         intended: Intended,
-        plan: &Arc<ArcSwap<Plan>>,
+        plan: &Arc<Plans>,
         lines: &mpsc::Sender<Line>,
     ) -> Vec<Supervisor> {
         let mut old = Vec::new();
@@ -155,7 +155,7 @@ fn endpoints(prepared: &Prepared) -> Vec<Arc<Endpoint>> {
 }
 
 /// What the supervisor tells: up while serving. A new port makes a new endpoint.
-fn hooks(name: &str, endpoints: &[Arc<Endpoint>], plan: &Arc<ArcSwap<Plan>>) -> Hooks {
+fn hooks(name: &str, endpoints: &[Arc<Endpoint>], plan: &Arc<Plans>) -> Hooks {
     let current: Arc<Vec<ArcSwap<Endpoint>>> =
         Arc::new(endpoints.iter().map(|e| ArcSwap::new(Arc::clone(e))).collect());
     let asked = Arc::clone(&current);
@@ -163,15 +163,15 @@ fn hooks(name: &str, endpoints: &[Arc<Endpoint>], plan: &Arc<ArcSwap<Plan>>) -> 
     Hooks {
         on_change: Arc::new(move |event: Event| on_change(&name, &current, &plan, &event)),
         in_flight: Arc::new(move |index| {
-            asked.get(index).map_or(0, |endpoint| endpoint.load().in_flight.load(Ordering::Relaxed))
+            asked.get(index).map_or(0, |endpoint| endpoint.load().in_flight.sum() as u32)
         }),
     }
 }
 
-fn on_change(name: &str, current: &[ArcSwap<Endpoint>], plan: &ArcSwap<Plan>, event: &Event) {
+fn on_change(name: &str, current: &[ArcSwap<Endpoint>], plan: &Plans, event: &Event) {
     let Some(slot) = current.get(event.index) else { return };
     let mut endpoint = slot.load_full();
-    let plan = plan.load();
+    let plan = plan.load_full();
     let upstream: Option<&Arc<Upstream>> = plan.upstreams.iter().find(|u| *u.settings.name == *name);
     if endpoint.address != Address::Tcp(event.address) {
         let address = Address::Tcp(event.address);

@@ -118,11 +118,10 @@ pub(super) struct ExplainArgs {
     pub from: std::net::IpAddr,
 }
 
-/// The admin socket that the configuration names. A broken configuration must not keep anybody from stopping the
-/// instance, so then it is the default one.
+/// The admin socket that the configuration names, however broken the rest of it is.
 pub(super) fn socket(file: &Path) -> PathBuf {
-    match config::load(file, &config::process_env).map(|config| config.server.admin.value.clone()) {
-        Ok(Listen::Unix(path)) => path,
+    match config::admin(file, &config::process_env) {
+        Some(Listen::Unix(path)) => path,
         _ => PathBuf::from(SOCKET),
     }
 }

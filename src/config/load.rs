@@ -14,6 +14,7 @@ use super::read::{Read, Sink, Word, read_at, read_key, unknown_key};
 use super::reference;
 use super::server::Server;
 use super::shape::{Kind, Literal};
+use super::words::Listen;
 use super::{Config, Diagnostic, Diagnostics, Named, Severity, Sources, check, codes, syntax};
 
 /// No configuration is that large; a mistaken name of a file may be.
@@ -49,6 +50,19 @@ pub fn from_text(name: &str, text: &str, variables: Variables<'_>) -> Result<Con
     let root = loader.parse(name.into(), &text.into());
     loader.refuse_include(&root);
     loader.finish()
+}
+
+/// The control socket that a configuration names, as far as it can be read: whatever else is wrong with it must keep
+/// nobody from talking to the running instance. `None` where it names none.
+pub fn admin(path: &Path, variables: Variables<'_>) -> Option<Listen> {
+    let mut loader = Loader::new(variables);
+    let name: Arc<str> = path.to_string_lossy().into();
+    let text = read_text(path, &name).ok()?;
+    let root = loader.parse(name, &text);
+    loader.include(path, &root);
+    let server = loader.whole.server?;
+    let written = server.node.entries()?.iter().find(|entry| *entry.key == *"admin")?;
+    Listen::read(&written.node, &mut loader.sink)
 }
 
 /// All files while they are put together.

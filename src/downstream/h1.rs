@@ -47,13 +47,11 @@ pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wir
                 // Even an empty rest holds on to the whole read buffer.
                 drop(read);
                 wire.head.borrow_mut().shrink();
-                match park(back, &wire).await {
-                    Ok(ready) => (socket, prefix) = (ready, Bytes::new()),
-                    Err(left) => {
-                        end_without_request(&wire, &*handler);
-                        break Box::pin(close(left, false, &wire)).await;
-                    }
+                if !park(&back, &wire).await {
+                    end_without_request(&wire, &*handler);
+                    break Box::pin(close(back, false, &wire)).await;
                 }
+                (socket, prefix) = (back, Bytes::new());
             }
             Left::Idle(back, read) => (socket, prefix) = (back, reread(&wire, read)),
             Left::Tunnel(socket, read, tunnel) => {
@@ -75,9 +73,8 @@ fn reread(wire: &Wire, read: Bytes) -> Bytes {
     read
 }
 
-/// Waits, holding only the socket, until the client sends again; gives the socket back as an error when it did not in
-/// time, or on drain.
-async fn park<S: Socket>(socket: S, wire: &Wire) -> Result<S, S> {
+/// Waits, holding only the socket, until the client sends again. False when it did not in time, or on drain.
+async fn park<S: Socket>(socket: &S, wire: &Wire) -> bool {
     let limit = match wire.connection.requests.get() {
         0 => wire.limits.header,
         _ => wire.limits.idle,
@@ -85,11 +82,11 @@ async fn park<S: Socket>(socket: S, wire: &Wire) -> Result<S, S> {
     let spent = wire.connection.idle_since.get().elapsed();
     wire.deadline.set(limit.saturating_sub(spent));
     if wire.draining.get() {
-        return Err(socket);
+        return false;
     }
     let readable = wire.deadline.race(std::future::poll_fn(|cx| socket.poll_readable(cx))).await;
     wire.deadline.set(wire.limits.header.min(wire.limits.park_after));
-    if matches!(readable, Some(Ok(()))) { Ok(socket) } else { Err(socket) }
+    matches!(readable, Some(Ok(())))
 }
 
 fn end_without_request<H: Handler>(wire: &Rc<Wire>, handler: &H) {
@@ -161,7 +158,7 @@ fn poll_turn(
             return Poll::Ready(Turn::Done(done));
         }
         if wire.write_deadline.poll_due(cx).is_ready() {
-            wire.cut.set(Some(Cut::Write));
+            wire.cut.set(Some(Cut::Stalled));
             return Poll::Ready(Turn::WriteTimeout);
         }
         if wire.deadline.poll_due(cx).is_pending() {
@@ -267,7 +264,8 @@ fn leave<S: Socket, H: Handler>(socket: S, wire: &Rc<Wire>, handler: &H) -> Left
     Left::Closing { socket, linger: wire.unread.get() }
 }
 
-/// Closes for writing, and reads what the client still sends for a moment: a reset would take the answer away.
+/// Closes for writing (over TLS with close_notify, RFC 8446 section 6.1), and reads what the client still sends for a
+/// moment: a reset would take the answer away.
 async fn close<S: Socket>(mut socket: S, linger: bool, wire: &Wire) {
     let _ = wire.deadline.within(LINGER, socket.shutdown()).await;
     if !linger {

@@ -4,7 +4,7 @@ use std::future::Future as _;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -14,12 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::tap::{Socket, Tap};
-use super::wire::{Cut, Phase, Wire};
+use super::wire::{Cut, GOODBYE, Phase, Wire};
 use super::{Arrival, Handler, Refusal, Why};
 use crate::process::executor::Local;
-
-/// After GOAWAY the client has this long to finish; longer streams are covered by their own deadlines.
-const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Serves `socket` until it ends. `prefix` was read before.
 pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wire>, handler: Rc<H>) {
@@ -62,13 +59,13 @@ enum Verdict {
 
 fn poll_deadlines(cx: &mut Context<'_>, wire: &Wire, is_leaving: bool) -> Poll<Verdict> {
     if wire.write_deadline.poll_due(cx).is_ready() {
-        wire.cut.set(Some(Cut::Write));
+        wire.cut.set(Some(Cut::Stalled));
         return Poll::Ready(Verdict::Cut);
     }
     std::task::ready!(wire.deadline.poll_due(cx));
     let is_open = wire.phase.get() == Phase::Exchange;
     if is_open && wire.is_stalled() {
-        wire.cut.set(Some(Cut::Write));
+        wire.cut.set(Some(Cut::Stalled));
         return Poll::Ready(Verdict::Cut);
     }
     wire.deadline.set(if is_open { wire.limits.write } else { GOODBYE });

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::wire::{Cut, Phase, Wire};
 use crate::http::sendfile::{SendQueue, is_placeholder};
+use crate::process::small;
 
 /// A transport that can tell when it becomes readable without reading: what a parked connection waits for.
 pub trait Socket: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -184,7 +185,10 @@ impl<S: Socket> AsyncWrite for Tap<S> {
     ) -> Poll<io::Result<usize>> {
         let written = match slices.iter().any(|slice| is_placeholder(slice)) {
             true => self.write_files(cx, slices),
-            false => Pin::new(&mut self.socket).poll_write_vectored(cx, slices),
+            false => {
+                let joined = small::write(slices, |bytes| Pin::new(&mut self.socket).poll_write(cx, bytes));
+                joined.unwrap_or_else(|| Pin::new(&mut self.socket).poll_write_vectored(cx, slices))
+            }
         };
         let given = slices.iter().map(|s| s.len()).sum();
         self.on_write(written, given)

@@ -12,9 +12,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::head::HeadTracker;
 use super::meter::FrameMeter;
 use crate::exchange::connection::Connection;
-use crate::exchange::failure::Cause;
+use crate::exchange::failure::{Cause, Failure, Kind};
 use crate::http::sendfile::SendQueue;
 use crate::process::deadline::Deadline;
+
+/// Once we want to leave, a connection without an exchange has this long to end in order. Over HTTP/2 the client must
+/// take part: it answers the first GOAWAY.
+pub const GOODBYE: Duration = Duration::from_secs(5);
 
 /// A byte stream in both directions, as a tunnel gets it.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
@@ -40,15 +44,15 @@ pub enum Phase {
     Exchange,
 }
 
-/// Why we ended a connection that had open exchanges.
+/// Why we cut a connection while its exchanges were open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// The client did not take what we sent.
-    Write,
-    /// The time of the drain was over.
-    Drain,
+    /// The client took nothing of an answer for too long.
+    Stalled,
     /// A file became shorter while it was sent.
     ShortFile,
+    /// The program stops and waits no longer.
+    Drained,
 }
 
 /// Deadlines and bounds of one downstream connection.
@@ -56,15 +60,14 @@ pub enum Cut {
 pub struct Limits {
     pub handshake: Duration,
     pub header: Duration,
-    pub header_cause: Cause,
     pub idle: Duration,
     pub write: Duration,
-    pub write_cause: Cause,
     pub max_headers: usize,
     pub max_header_size: usize,
     pub max_streams: u32,
     /// Idle HTTP/1 connections give their buffers back after this.
     pub park_after: Duration,
+    pub causes: Causes,
 }
 
 impl Default for Limits {
@@ -72,16 +75,24 @@ impl Default for Limits {
         Self {
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(10),
-            header_cause: "timeouts.header".into(),
             idle: Duration::from_secs(75),
             write: Duration::from_secs(30),
-            write_cause: "timeouts.write".into(),
             max_headers: 100,
             max_header_size: 32 * 1024,
             max_streams: 128,
             park_after: Duration::from_secs(1),
+            causes: Causes::default(),
         }
     }
+}
+
+/// The configuration keys behind the limits, for records.
+#[derive(Clone, Debug, Default)]
+pub struct Causes {
+    pub handshake: Cause,
+    pub header: Cause,
+    pub write: Cause,
+    pub max_connections_per_ip: Cause,
 }
 
 /// Shared state of one connection; stays on its core.
@@ -95,7 +106,7 @@ pub struct Wire {
     pub write_deadline: Deadline,
     pub draining: Cell<bool>,
     pub closed_by_peer: Cell<bool>,
-    /// Set where it was our doing, not the client's.
+    /// Set before the connection is cut: what its open exchanges end by.
     pub cut: Cell<Option<Cut>>,
     pub first_byte: Cell<Option<Instant>>,
     pub head: RefCell<HeadTracker>,
@@ -168,8 +179,12 @@ impl Wire {
         if connection.in_flight.get() == 0 {
             connection.idle_since.set(now);
             self.phase.set(Phase::Idle);
-            let after = if connection.is_h2 { Duration::MAX } else { self.limits.park_after };
-            self.deadline.set(self.limits.idle.min(after));
+            let after = match () {
+                () if self.draining.get() => GOODBYE,
+                () if connection.is_h2 => self.limits.idle,
+                () => self.limits.idle.min(self.limits.park_after),
+            };
+            self.deadline.set(after);
         }
     }
 
@@ -182,6 +197,16 @@ impl Wire {
     /// Where file bodies queue their segments, if the socket can send files by itself.
     pub fn send_queue(&self) -> Option<&SendQueue> {
         self.takes_files.get().then_some(&self.files)
+    }
+
+    /// Why an exchange that was not complete has ended: we cut the connection, or else the client left.
+    pub fn failure(&self) -> Failure {
+        match self.cut.get() {
+            Some(Cut::Stalled) => Failure::new(Kind::ClientTimeout).because(&self.limits.causes.write),
+            Some(Cut::ShortFile) => Failure::refuse(Kind::Internal, "the file became shorter while it was sent"),
+            Some(Cut::Drained) => Failure::new(Kind::Draining),
+            None => Failure::new(Kind::ClientAbort),
+        }
     }
 
     /// Keeps an ended answer until its bytes are flushed.

@@ -82,7 +82,7 @@ impl Kind {
             Self::Denied => (403, "http_request_denied", By::Rule, At::Policy),
             Self::RateLimited => (429, "rate_limited", By::Rule, At::Policy),
             Self::Loop => (508, "proxy_loop_detected", By::Proxy, At::Policy),
-            Self::ClientAbort => (499, "client_abort", By::Client, At::Resp),
+            Self::ClientAbort => (499, "client_abort", By::Client, At::Body),
             Self::ClientTimeout => (408, "client_timeout", By::Client, At::Body),
             Self::ConnectRefused => (502, "connection_refused", By::Upstream, At::Connect),
             Self::ConnectTimeout => (504, "connection_timeout", By::Upstream, At::Connect),

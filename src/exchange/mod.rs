@@ -6,7 +6,7 @@
 pub mod connection;
 pub mod failure;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,6 +46,15 @@ pub struct Marks {
     pub sent: Option<Instant>,
     /// The head of the answer had come.
     pub answered: Option<Instant>,
+    /// Something went wrong: the phase of then ended here.
+    pub failed: Option<Instant>,
+}
+
+impl Marks {
+    /// Another attempt begins: what the last one reached does not count.
+    pub fn again(&mut self) {
+        (self.connected, self.sent) = (None, None);
+    }
 }
 
 /// A failed attempt at an upstream.
@@ -73,6 +82,18 @@ pub struct Upstream {
     pub load: Option<u32>,
     /// The counts of its connection, and what they were before this exchange.
     pub traffic: Option<(Rc<Traffic>, u64, u64)>,
+    /// The request body on its way there, if there is one.
+    pub progress: Option<Rc<Progress>>,
+}
+
+/// How far a request body has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub bytes: Cell<u64>,
+    pub last: Cell<Option<Instant>>,
+    pub is_done: Cell<bool>,
+    /// What broke the body, when the client (or a limit) did.
+    pub failure: RefCell<Option<Failure>>,
 }
 
 /// Bytes that went over an upstream connection so far.
@@ -113,6 +134,8 @@ pub struct Exchange {
     pub site: Option<Arc<str>>,
     pub route: Option<Arc<str>>,
     pub status: u16,
+    /// The answer is our own: nobody upstream was asked.
+    pub is_own: bool,
     pub encoding: Option<&'static str>,
     pub head_bytes: u64,
     /// Bytes of the request body so far; absent when there is none.
@@ -127,12 +150,35 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// The phase that it is in.
+    pub fn phase(&self) -> EndAt {
+        let marks = &self.marks;
+        match () {
+            () if marks.answered.is_some() || self.status != 0 => EndAt::Resp,
+            () if self.sent().is_some() => EndAt::Wait,
+            () if marks.connected.is_some() => EndAt::Body,
+            () if marks.picked.is_some() => EndAt::Connect,
+            () if self.upstream.name.is_some() => EndAt::Queue,
+            () => EndAt::Policy,
+        }
+    }
+
+    /// When the whole request had been handed to the upstream connection. Without a body that takes no time.
+    pub fn sent(&self) -> Option<Instant> {
+        let marks = &self.marks;
+        marks.sent.or_else(|| match &self.upstream.progress {
+            Some(progress) => progress.last.get().filter(|_| progress.is_done.get()),
+            None => marks.connected,
+        })
+    }
+
     /// Writes down a failure; the first one stays.
     pub fn fail(&mut self, failure: &Failure) {
         let row = failure.kind.row();
         if self.end.reason.is_some() {
             return;
         }
+        self.marks.failed = Some(Instant::now());
         self.end = End {
             by: row.end_by,
             at: row.end_at,

@@ -343,6 +343,26 @@ fn cache_control_is_on_contents_and_on_304() {
     assert_eq!((unchanged.status, unchanged.header("cache-control")), (304, "public, max-age=60"));
 }
 
+/// What is answered after the bytes of a file were exchanged for others and its time of change was set back.
+fn after_a_change_that_does_not_show(age: Duration) -> Vec<u8> {
+    let (dir, client) = (site(), Client::default());
+    let (files, path) = (files(&dir), dir.path().join("a.txt"));
+    let modified = std::time::SystemTime::now() - age;
+    let ask_with = |content: &str| {
+        fs::write(&path, content).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        client.ask(&files, "GET", "/a.txt", &[]).unwrap().body
+    };
+    assert_eq!(ask_with("first"), b"first");
+    ask_with("other")
+}
+
+#[test]
+fn a_small_file_is_kept_only_when_its_time_of_change_can_be_trusted() {
+    assert_eq!(after_a_change_that_does_not_show(Duration::from_secs(60)), b"first");
+    assert_eq!(after_a_change_that_does_not_show(Duration::from_secs(1)), b"other");
+}
+
 #[test]
 fn a_file_changed_or_replaced_is_noticed_at_once() {
     let (dir, client) = (site(), Client::default());

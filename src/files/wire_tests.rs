@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::downstream::tap::Socket;
-use crate::downstream::wire::{Limits, Wire};
+use crate::downstream::wire::{Cut, Limits, Wire};
 use crate::downstream::{Arrival, Handler, Refusal, h1};
 use crate::exchange::connection::Connection;
 use crate::http::forwarded::{Hop, Proto};
@@ -123,7 +123,7 @@ fn exchange(dir: &TempDir, requests: &[String]) -> Vec<u8> {
     let served = serve(dir, false, move |client| talk(client, &requests));
     assert_eq!(served.wire.connection.tx.get(), served.client.len() as u64);
     assert!(served.wire.files.is_empty());
-    assert!(served.wire.cut.get().is_none());
+    assert_eq!(served.wire.cut.get(), None);
     served.client
 }
 
@@ -268,7 +268,7 @@ fn a_reader_that_goes_away_ends_the_connection() {
         client.write_all(get("/large.bin", "").as_bytes()).unwrap();
         client.read_exact(&mut [0; 1000]).unwrap();
     });
-    assert!(served.wire.cut.get().is_none());
+    assert_eq!(served.wire.cut.get(), None);
     assert!(served.wire.connection.tx.get() < 7_000_000);
 }
 
@@ -285,7 +285,7 @@ fn a_file_that_shrinks_while_it_is_sent_ends_the_connection_short() {
         file.set_len(1 << 20).unwrap();
         first.len() as u64 + io::copy(&mut client, &mut io::sink()).unwrap_or(0)
     });
-    assert!(served.wire.cut.get().is_some());
+    assert_eq!(served.wire.cut.get(), Some(Cut::ShortFile));
     assert!(served.client < 1 << 30);
 }
 

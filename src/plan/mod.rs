@@ -9,6 +9,7 @@ pub mod ground;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::downstream::{body, wire};
@@ -46,6 +47,35 @@ pub struct Plan {
     pub max_connections_per_ip: u32,
     pub h2c: bool,
     pub drain: Duration,
+}
+
+/// The running plans: one for each core, all of the same configuration.
+pub struct Plans {
+    by_core: Box<[ArcSwap<Plan>]>,
+}
+
+impl Plans {
+    /// `plans` has one for each core, and at least one.
+    pub fn new(plans: Vec<Arc<Plan>>) -> Self {
+        Self { by_core: plans.into_iter().map(ArcSwap::new).collect() }
+    }
+
+    /// The plan that a core follows.
+    pub fn of(&self, core: u16) -> Arc<Plan> {
+        self.by_core[usize::from(core) % self.by_core.len()].load_full()
+    }
+
+    /// Any of them: for those who only look.
+    pub fn load_full(&self) -> Arc<Plan> {
+        self.of(0)
+    }
+
+    /// Replaces all of them. What has begun under an old one ends under it.
+    pub fn store(&self, plans: Vec<Arc<Plan>>) {
+        for (slot, plan) in self.by_core.iter().zip(plans) {
+            slot.store(plan);
+        }
+    }
 }
 
 /// Limits of a request head.

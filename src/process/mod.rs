@@ -2,8 +2,10 @@
 //!
 //! Nothing here knows HTTP. Invariant: a deadline never fires early, and fires at most two ticks late.
 
+pub mod bell;
 pub mod clock;
 pub mod deadline;
 pub mod executor;
 pub mod memory;
 pub mod signals;
+pub mod small;

@@ -8,8 +8,10 @@ use http::Request;
 use hyper::body::{Body as _, Incoming};
 
 use super::core::{Core, Counts};
+use crate::downstream::wire::Causes;
 use crate::downstream::{Arrival, Refusal, Why};
 use crate::exchange::connection::Connection;
+use crate::exchange::failure::Cause;
 use crate::exchange::{End, Exchange, Marks, Upstream};
 use crate::http::headers::request_line;
 use crate::plan::Plan;
@@ -37,6 +39,7 @@ pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: 
             connected: None,
             sent: None,
             answered: None,
+            failed: None,
         },
         idle_us: idle_us(connection, arrival.first_byte),
         method: request.method().clone(),
@@ -59,6 +62,7 @@ pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: 
         site: None,
         route: None,
         status: 0,
+        is_own: false,
         encoding: None,
         head_bytes: arrival.head_bytes as u64,
         body_in: (!request.body().is_end_stream()).then(Rc::default),
@@ -114,7 +118,7 @@ pub fn refused(core: &Core, plan: &Plan, refusal: &Refusal) {
         end_by,
         end_at,
         reason: Some(reason),
-        cause: (refusal.why == Why::HeadTimeout).then_some(&*refusal.wire.limits.header_cause),
+        cause: cause(refusal.why, &refusal.wire.limits.causes).map(|cause| &**cause),
         err: (!refusal.detail.is_empty()).then_some(refusal.detail.as_bytes()),
         tls: connection.tls.as_ref().map(|tls| tls.record()),
         n_conn: Some(connection.neighbours),
@@ -128,6 +132,16 @@ fn split_target(target: Option<&[u8]>) -> (Option<&[u8]>, Option<&[u8]>) {
     match memchr::memchr(b'?', target) {
         Some(at) => (Some(&target[..at]), Some(&target[at + 1..])),
         None => (Some(target), None),
+    }
+}
+
+/// The configuration key that decided.
+fn cause(why: Why, causes: &Causes) -> Option<&Cause> {
+    match why {
+        Why::HeadTimeout | Why::Silent => Some(&causes.header),
+        Why::HandshakeTimeout => Some(&causes.handshake),
+        Why::TooMany => Some(&causes.max_connections_per_ip),
+        Why::Malformed | Why::Gone | Why::Flood | Why::Handshake => None,
     }
 }
 

@@ -15,26 +15,32 @@ pub mod walk;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::access_log::follow::{Followed, Live};
 use crate::downstream::{Arrival, Handler, Refusal};
-use crate::plan::Plan;
+use crate::plan::{Plan, Plans};
 use self::core::Core;
 
 /// The proxy on one core.
 pub struct Proxy {
-    pub plan: Arc<ArcSwap<Plan>>,
+    pub plans: Arc<Plans>,
     pub core: Rc<Core>,
+}
+
+impl Proxy {
+    /// The plan that runs now, as this core has it.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plans.of(self.core.index)
+    }
 }
 
 impl Handler for Proxy {
     type Body = Followed;
 
     async fn handle(self: Rc<Self>, request: Request<Incoming>, arrival: Arrival) -> Response<Followed> {
-        let plan = self.plan.load_full();
+        let plan = self.plan();
         let wire = Rc::clone(&arrival.wire);
         let exchange = begin::exchange(&self.core, &plan, &request, &arrival);
         let mut live = Live::new(exchange, Rc::clone(&self.core.log), Arc::clone(&plan.redactor), wire);
@@ -49,6 +55,6 @@ impl Handler for Proxy {
     }
 
     fn refused(&self, refusal: Refusal) {
-        begin::refused(&self.core, &self.plan.load(), &refusal);
+        begin::refused(&self.core, &self.plan(), &refusal);
     }
 }

@@ -9,7 +9,7 @@ use crate::exchange::Exchange;
 use crate::exchange::failure::{Failure, Kind};
 use crate::http::Body;
 use crate::plan::Plan;
-use crate::record::{EndAt, LimitVerdict, id};
+use crate::record::{LimitVerdict, id};
 
 /// Which form of error the client likes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +39,6 @@ pub fn to_refused(refused: Refused, wants: Wants, plan: &Plan, live: &mut Live) 
     match refused {
         Refused::Failure(failure) => {
             exchange.fail(&failure);
-            if failure.kind == Kind::ClientAbort {
-                // Before there is an answer, only the request's body can tell that the client went.
-                exchange.end.at = EndAt::Body;
-            }
             failed(&failure, wants, plan, exchange, &live.allowed)
         }
         Refused::Limit(refusal) => {
@@ -53,7 +49,10 @@ pub fn to_refused(refused: Refused, wants: Wants, plan: &Plan, live: &mut Live) 
             refusal.write(response.headers_mut());
             response
         }
-        Refused::ToHttps { location } => redirect(&location),
+        Refused::ToHttps { location } => {
+            exchange.is_own = true;
+            redirect(&location)
+        }
     }
 }
 

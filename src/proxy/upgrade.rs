@@ -128,12 +128,12 @@ async fn pump(downstream: Box<dyn Duplex>, upstream: Upstream, idle: &Idle, move
     idle.deadline.set(idle.after);
     let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut origin, BUFFER, BUFFER);
     match idle.deadline.race(copy).await {
-        Some(Ok(_)) => in_order(),
+        Some(Ok(_)) => End::default(),
         Some(Err(error)) => {
             let detail = Some(error.to_string());
             End { by: EndBy::Client, at: EndAt::Tunnel, reason: Some("client_abort"), cause: None, detail }
         }
-        None if is_half() => in_order(),
+        None if is_half() => End::default(),
         None => End {
             by: EndBy::Proxy,
             at: EndAt::Tunnel,
@@ -142,10 +142,6 @@ async fn pump(downstream: Box<dyn Duplex>, upstream: Upstream, idle: &Idle, move
             detail: None,
         },
     }
-}
-
-fn in_order() -> End {
-    End { at: EndAt::Tunnel, ..End::default() }
 }
 
 /// The upstream's side: what was read behind its 101 comes first.

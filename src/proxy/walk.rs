@@ -80,6 +80,7 @@ pub async fn walk(
         return Err(Failure::refuse(Kind::Misdirected, "the certificate of this connection is another site's").into());
     }
     if canonical.is_asterisk() {
+        live.exchange.is_own = true;
         return Ok(respond(StatusCode::NO_CONTENT, None, &bytes::Bytes::new()));
     }
     let wanted = Wanted::parse(&parts.headers);
@@ -99,6 +100,7 @@ pub async fn walk(
         rest: &rest,
         route: &route,
     };
+    live.exchange.is_own = !matches!(route.action, Action::Proxy(_));
     let response = match &route.action {
         Action::Proxy(proxying) => {
             let upgrade = headers::upgrade_wanted(&parts.method, &parts.headers, parts.version)?;

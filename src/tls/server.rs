@@ -30,6 +30,10 @@ impl Tickets {
     }
 }
 
+/// Bytes that a connection encrypts ahead of its socket: as much as is read from an upstream at a time, with the
+/// headers of its records, so that all of it leaves in one write.
+const AHEAD: usize = 144 << 10;
+
 /// Shakes hands with clients. Cheap to clone; never changes.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -100,7 +104,7 @@ impl Server {
             *sni = hello.server_name().map(Into::into);
             if prefers_chacha(hello.cipher_suites()) { &self.theirs } else { &self.ours }
         };
-        start.into_stream(Arc::clone(config)).await
+        start.into_stream_with(Arc::clone(config), |tls| tls.set_buffer_limit(Some(AHEAD))).await
     }
 }
 

@@ -133,7 +133,7 @@ impl Turn {
 
 /// Requests in flight, comparable across weights.
 fn load(endpoint: &Endpoint) -> u64 {
-    u64::from(endpoint.in_flight.load(Ordering::Relaxed)) * 1_000 / u64::from(endpoint.weight.max(1))
+    endpoint.in_flight.sum() * 1_000 / u64::from(endpoint.weight.max(1))
 }
 
 fn is_in(tier: Tier, endpoint: &Endpoint, now_ms: u64) -> bool {
@@ -193,15 +193,15 @@ mod tests {
     #[test]
     fn prefers_the_least_loaded_per_weight() {
         let all = endpoints(&[1, 2]);
-        all[0].in_flight.store(1, Ordering::Relaxed);
-        all[1].in_flight.store(1, Ordering::Relaxed);
+        all[0].in_flight.add(1);
+        all[1].in_flight.add(1);
         assert_eq!(sequence(Balance::LeastConn, &all, 1), [1]);
     }
 
     #[test]
     fn takes_the_better_of_two() {
         let all = endpoints(&[1, 1]);
-        all[0].in_flight.store(9, Ordering::Relaxed);
+        all[0].in_flight.add(9);
         assert_eq!(sequence(Balance::RandomTwo, &all, 4), [1, 1, 1, 1]);
     }
 

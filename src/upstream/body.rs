@@ -1,12 +1,11 @@
 //! The bodies of an upstream exchange: the request's, watched; the response's, which drives its connection and gives
 //! it back to the pool.
 
-use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,19 +16,10 @@ use super::Upstream;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::local::Local;
+use crate::exchange::Progress;
 use crate::exchange::failure::{Cause, Failure, Kind};
 use crate::http::{Body, BodyError, headers};
 use crate::process::deadline::Deadline;
-
-/// How far a request body has come.
-#[derive(Debug, Default)]
-pub struct Progress {
-    pub bytes: Cell<u64>,
-    pub last: Cell<Option<Instant>>,
-    pub is_done: Cell<bool>,
-    /// What broke the body, when the client (or a limit) did.
-    pub failure: RefCell<Option<Failure>>,
-}
 
 /// A request body on its way to an upstream.
 pub struct RequestBody {
@@ -99,24 +89,40 @@ pub struct Lease {
 
 impl Lease {
     pub fn new(upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) -> Self {
-        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
-        endpoint.requests.fetch_add(1, Ordering::Relaxed);
+        endpoint.in_flight.add(1);
+        endpoint.requests.add(1);
         Self { upstream: Arc::clone(upstream), endpoint: Arc::clone(endpoint) }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.in_flight.sub(1);
     }
 }
 
 /// A place among the requests in flight of an upstream, counted until dropped.
-pub struct Slot(pub Arc<Upstream>);
+pub struct Slot(Arc<Upstream>);
+
+impl Slot {
+    /// Takes a place, if there is one.
+    pub fn take(upstream: &Arc<Upstream>) -> Option<Self> {
+        if let Some(limit) = upstream.settings.max_in_flight {
+            let add = |now| (now < limit).then_some(now + 1);
+            upstream.places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
+        }
+        upstream.in_flight.add(1);
+        Some(Self(Arc::clone(upstream)))
+    }
+}
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.sub(1);
+        if self.0.settings.max_in_flight.is_none() {
+            return;
+        }
+        self.0.places.fetch_sub(1, Ordering::Relaxed);
         if self.0.waiting.load(Ordering::Relaxed) > 0 {
             self.0.changed.notify_waiters();
         }
@@ -131,21 +137,16 @@ pub struct ResponseBody {
     pub(super) deadline: Deadline,
     pub(super) idle: Duration,
     pub(super) cause: Cause,
-    pub(super) _lease: Lease,
-    pub(super) _slot: Slot,
+    /// The counts that this answer holds until it is dropped.
+    pub(super) held: Option<(Lease, Slot)>,
 }
 
 impl ResponseBody {
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        // The driver has our waker; the body must not have it too, or each chunk would wake its own reader again.
-        let mut quiet = Context::from_waker(Waker::noop());
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(&mut quiet) {
-            return Poll::Ready(frame);
+        match &mut self.connection {
+            Some(connection) => connection.read(cx, &mut self.incoming),
+            None => Pin::new(&mut self.incoming).poll_frame(cx),
         }
-        if let Some(connection) = &mut self.connection {
-            let _ = connection.drive(cx);
-        }
-        Pin::new(&mut self.incoming).poll_frame(&mut quiet)
     }
 
     /// The body is complete: the connection may serve again, if it is clean.
@@ -157,11 +158,8 @@ impl ResponseBody {
 
     /// After a 101 answer: the connection itself.
     pub fn into_connection(mut self) -> Option<(Box<Connection>, Lease, Slot)> {
-        let connection = self.connection.take()?;
-        let lease = Lease::new(&self._lease.upstream, &self._lease.endpoint);
-        let slot = Slot(Arc::clone(&self._slot.0));
-        slot.0.in_flight.fetch_add(1, Ordering::Relaxed);
-        Some((connection, lease, slot))
+        let (lease, slot) = self.held.take()?;
+        Some((self.connection.take()?, lease, slot))
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use http_body::{Body as _, Frame};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -19,6 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::body::RequestBody;
+use crate::process::bell::Bell;
+use crate::process::small;
 use super::endpoint::{Address, Endpoint};
 use crate::exchange::Traffic;
 
@@ -41,6 +44,7 @@ pub struct Connection {
     sender: http1::SendRequest<RequestBody>,
     driver: http1::Connection<TokioIo<Stream>, RequestBody>,
     is_finished: bool,
+    bell: Bell,
     pub traffic: Rc<Traffic>,
     pub endpoint: Arc<Endpoint>,
     /// Milliseconds of the core's clock.
@@ -81,6 +85,7 @@ impl Connection {
             sender,
             driver,
             is_finished: false,
+            bell: Bell::new(),
             traffic,
             endpoint,
             born_ms: now_ms,
@@ -98,6 +103,25 @@ impl Connection {
         done.map(|_| ())
     }
 
+    /// Reads a frame of `incoming`, driving the connection as far as that needs.
+    pub fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        incoming: &mut Incoming,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
+        let mut quiet = Context::from_waker(Waker::noop());
+        self.bell.inside(cx, |cx| {
+            if let Poll::Ready(frame) = Pin::new(&mut *incoming).poll_frame(&mut quiet) {
+                return Poll::Ready(frame);
+            }
+            if !*is_finished {
+                *is_finished = driver.poll_without_shutdown(cx).is_ready();
+            }
+            Pin::new(incoming).poll_frame(&mut quiet)
+        })
+    }
+
     /// Whether another request may be sent on it now.
     pub fn is_reusable(&self) -> bool {
         !self.is_finished && self.sender.is_ready()
@@ -110,14 +134,16 @@ impl Connection {
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
         let mut answer = std::pin::pin!(self.sender.try_send_request(request));
         let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
-        // Only driving makes the answer come, and the driver has our waker. Were the answer to have it too, each one
-        // would wake this very task once more for nothing.
+        // Only driving makes the answer come, so the answer itself needs no waker at all.
         let mut quiet = Context::from_waker(Waker::noop());
+        let bell = &self.bell;
         std::future::poll_fn(|cx| {
-            if !*is_finished {
-                *is_finished = driver.poll_without_shutdown(cx).is_ready();
-            }
-            answer.as_mut().poll(&mut quiet)
+            bell.inside(cx, |cx| {
+                if !*is_finished {
+                    *is_finished = driver.poll_without_shutdown(cx).is_ready();
+                }
+                answer.as_mut().poll(&mut quiet)
+            })
         })
         .await
         .map_err(|mut error| match error.take_message() {
@@ -173,6 +199,9 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(outcome) = small::write(slices, |bytes| self.as_mut().poll_write(cx, bytes)) {
+            return outcome;
+        }
         let outcome = match &mut self.socket {
             Socket::Tcp(s) => Pin::new(s).poll_write_vectored(cx, slices),
             Socket::Unix(s) => Pin::new(s).poll_write_vectored(cx, slices),

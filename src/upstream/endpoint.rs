@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::striped::Striped;
+
 /// Where an endpoint listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -32,7 +34,7 @@ pub struct Endpoint {
     pub weight: u32,
     pub backup: bool,
     /// Requests that this endpoint is answering now.
-    pub in_flight: AtomicU32,
+    pub in_flight: Striped,
     /// Ready to serve: false until a worker's first good `ready` answer, and while it restarts or drains.
     pub up: AtomicBool,
     /// Result of the active health checks; true when there are none.
@@ -43,7 +45,7 @@ pub struct Endpoint {
     /// Consecutive answers with 5xx, or failed connections.
     pub failures: AtomicU32,
     /// Requests sent to it since the start.
-    pub requests: AtomicU64,
+    pub requests: Striped,
 }
 
 impl Endpoint {
@@ -54,13 +56,13 @@ impl Endpoint {
             worker,
             weight,
             backup,
-            in_flight: AtomicU32::new(0),
+            in_flight: Striped::new(),
             up: AtomicBool::new(up),
             healthy: AtomicBool::new(true),
             ejected_until_ms: AtomicU64::new(0),
             ejections: AtomicU32::new(0),
             failures: AtomicU32::new(0),
-            requests: AtomicU64::new(0),
+            requests: Striped::new(),
         }
     }
 

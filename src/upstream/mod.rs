@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod health;
 pub mod local;
 pub mod send;
+pub mod striped;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 use balance::Balance;
 use budget::Budget;
 use endpoint::Endpoint;
+use striped::Striped;
 
 /// Checked settings of an upstream.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,9 +39,8 @@ pub struct Settings {
     pub health: Option<health::Settings>,
     /// Requests in flight over all cores; more wait.
     pub max_in_flight: Option<u32>,
-    /// Requests that may wait for an endpoint or a slot, and for how long.
+    /// Requests that may wait for an endpoint or a slot.
     pub queue: u32,
-    pub queue_timeout: Duration,
     /// The upstream sees the endpoint's own address as Host.
     pub host_is_endpoint: bool,
 }
@@ -77,7 +78,6 @@ impl Default for Settings {
             health: None,
             max_in_flight: None,
             queue: 1024,
-            queue_timeout: Duration::from_secs(5),
             host_is_endpoint: false,
         }
     }
@@ -91,7 +91,10 @@ pub struct Upstream {
     pub settings: Settings,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     pub budget: Budget,
-    pub in_flight: AtomicU32,
+    /// Requests that are somewhere between the queue and the end of their answer.
+    pub in_flight: Striped,
+    /// The same as one number, kept only under `max_in_flight`, where it must be exact.
+    pub places: AtomicU32,
     pub waiting: AtomicU32,
     /// An endpoint came up, or a slot became free.
     pub changed: Notify,
@@ -105,7 +108,8 @@ impl Upstream {
             budget: Budget::new(settings.retry.budget_percent, settings.retry.min_concurrent),
             settings,
             endpoints: ArcSwap::from_pointee(endpoints),
-            in_flight: AtomicU32::new(0),
+            in_flight: Striped::new(),
+            places: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             changed: Notify::new(),
         })
@@ -130,7 +134,8 @@ impl Upstream {
             budget: Budget::new(self.settings.retry.budget_percent, self.settings.retry.min_concurrent),
             settings: self.settings.clone(),
             endpoints: ArcSwap::new(Arc::new(endpoints)),
-            in_flight: AtomicU32::new(0),
+            in_flight: Striped::new(),
+            places: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             changed: Notify::new(),
         })

@@ -11,13 +11,13 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 use super::Upstream;
-use super::body::{Lease, Progress, RequestBody, ResponseBody, Slot};
+use super::body::{Lease, RequestBody, ResponseBody, Slot};
 use super::connection::{Connection, SendError};
 use super::eject::{Outcome, observe};
 use super::endpoint::Endpoint;
 use super::local::{Local, Locals};
 use crate::exchange::failure::{Cause, Failure, Kind};
-use crate::exchange::{Attempt, Exchange};
+use crate::exchange::{Attempt, Exchange, Progress};
 use crate::process::deadline::{Deadline, Deadlines};
 
 /// A limit in time, and the configuration key that set it.
@@ -30,6 +30,8 @@ pub struct Timeout {
 /// The deadlines of an upstream exchange, each its own.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
+    /// Wait for a slot, and for an endpoint.
+    pub queue: Timeout,
     pub connect: Timeout,
     /// From the last byte of the request to the head of the answer.
     pub response: Timeout,
@@ -60,7 +62,8 @@ pub async fn send(
 ) -> Result<Response<ResponseBody>, Failure> {
     let deadline = reach.deadlines.slot();
     exchange.upstream.name = Some(Arc::clone(&upstream.settings.name));
-    let slot = enter(upstream, &deadline).await?;
+    exchange.upstream.progress.clone_from(&progress);
+    let slot = enter(upstream, &timeouts.queue, &deadline).await?;
     let local = reach.locals.of(upstream);
     let mut sending = Sending { upstream, timeouts, progress, deadline, local, exchange };
     let (response, connection, lease) = sending.attempts(request).await?;
@@ -73,39 +76,35 @@ pub async fn send(
         deadline,
         idle: timeouts.body.after,
         cause: Arc::clone(&timeouts.body.cause),
-        _lease: lease,
-        _slot: slot,
+        held: Some((lease, slot)),
     }))
 }
 
 /// Takes a place among the requests in flight, waiting in the bounded queue when there is none.
-async fn enter(upstream: &Arc<Upstream>, deadline: &Deadline) -> Result<Slot, Failure> {
-    let Some(limit) = upstream.settings.max_in_flight else {
-        upstream.in_flight.fetch_add(1, Ordering::Relaxed);
-        return Ok(Slot(Arc::clone(upstream)));
-    };
-    let take = || {
-        let add = |now| (now < limit).then_some(now + 1);
-        upstream.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()
-    };
-    wait_for(upstream, deadline, || take().map(|_| Slot(Arc::clone(upstream))))
-        .await
-        .ok_or_else(|| Failure::refuse(Kind::QueueFull, "no place in flight at the upstream"))
+async fn enter(upstream: &Arc<Upstream>, timeout: &Timeout, deadline: &Deadline) -> Result<Slot, Failure> {
+    let missed = || Failure::refuse(Kind::QueueFull, "no place in flight at the upstream");
+    wait_for(upstream, timeout, deadline, missed, || Slot::take(upstream)).await
 }
 
-/// Waits until `ready` gives something: at most `queue` requests wait, for at most `queue_timeout`.
-async fn wait_for<T>(upstream: &Upstream, deadline: &Deadline, ready: impl Fn() -> Option<T>) -> Option<T> {
+/// Waits until `ready` gives something: at most `queue` requests wait, for at most `timeout`. Else it is `missed`.
+async fn wait_for<T>(
+    upstream: &Upstream,
+    timeout: &Timeout,
+    deadline: &Deadline,
+    missed: impl Fn() -> Failure,
+    ready: impl Fn() -> Option<T>,
+) -> Result<T, Failure> {
     if let Some(found) = ready() {
-        return Some(found);
+        return Ok(found);
     }
-    let _place = Waiting::enter(upstream)?;
-    deadline.set(upstream.settings.queue_timeout);
+    let _place = Waiting::enter(upstream).ok_or_else(&missed)?;
+    deadline.set(timeout.after);
     loop {
         let changed = upstream.changed.notified();
         if let Some(found) = ready() {
-            return Some(found);
+            return Ok(found);
         }
-        deadline.race(changed).await?;
+        deadline.race(changed).await.ok_or_else(|| missed().because(&timeout.cause))?;
     }
 }
 
@@ -161,13 +160,14 @@ impl Sending<'_> {
             if failed.was_stale && !is_fresh_wanted {
                 is_fresh_wanted = true;
             } else {
-                let in_flight = self.upstream.in_flight.load(Ordering::Relaxed);
+                let in_flight = self.upstream.in_flight.sum() as u32;
                 permit = permit.or_else(|| self.upstream.budget.take(in_flight));
                 if self.exchange.upstream.tries >= settings.tries || permit.is_none() {
                     return Err(failed.failure);
                 }
                 tried.push(Arc::clone(&lease.endpoint));
             }
+            self.exchange.marks.again();
             request = again;
         }
     }
@@ -178,13 +178,13 @@ impl Sending<'_> {
             let endpoints = upstream.endpoints();
             self.local.turn.pick(upstream.settings.balance, &endpoints, tried, self.deadline.now_ms())
         };
-        let pick = wait_for(upstream, &self.deadline, choose).await;
-        let pick = pick.ok_or_else(|| Failure::refuse(Kind::NoEndpoint, "no endpoint is up"))?;
+        let missed = || Failure::refuse(Kind::NoEndpoint, "no endpoint is up");
+        let pick = wait_for(upstream, &self.timeouts.queue, &self.deadline, missed, choose).await?;
         let notes = &mut self.exchange.upstream;
         notes.address = Some(Arc::clone(&pick.endpoint.name));
         notes.worker.clone_from(&pick.endpoint.worker);
         notes.pick = Some(pick.why);
-        notes.load = Some(pick.endpoint.in_flight.load(Ordering::Relaxed));
+        notes.load = Some(pick.endpoint.in_flight.sum() as u32);
         // Only a second attempt or a wait in the queue takes time between the filters and the choice.
         let has_waited = self.deadline.is_set() || self.exchange.upstream.tries > 0;
         self.exchange.marks.picked = if has_waited { Some(Instant::now()) } else { self.exchange.marks.policy };

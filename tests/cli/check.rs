@@ -71,8 +71,19 @@ fn what_no_room_can_build_is_told_with_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let file = dir.join("tollgate.toml");
-    let text = "[server]\nhttp = \"127.0.0.1:8080\"\n[log]\nservice = \"none\"\nstdout = \"line\"\n[site.\"*\"]\nroutes = [\n  \
-        { path = \"/a/*\", files = \"DIR/none\" },\n  { path = \"/b%2e%2e;/c\", respond = \"no request has it\" },\n]\n";
+    let text = r#"
+[server]
+http = "127.0.0.1:8080"
+[log]
+service = "none"
+stdout  = "line"
+[limit.long]
+rate  = "1/m"
+burst = 4_000_000_000
+[site."*"]
+limit  = "long"
+routes = [{ path = "/*", files = "DIR/none" }]
+"#;
     std::fs::write(&file, text.replace("DIR", dir.to_str().unwrap())).unwrap();
     let output = tollgate(&["check", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(3));

@@ -35,3 +35,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_control_socket_is_found_however_broken_the_rest_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let main = dir.path().join("tollgate.toml");
+    let admin = |text: &str| {
+        std::fs::write(&main, text).unwrap();
+        config::admin(&main, &crate::variables).map(|listen| listen.to_string())
+    };
+    let named = Some("unix:run/x.sock".to_owned());
+    for rest in ["", "nonsense = 1\n", "http = [\n", "[site.\"a\"]\nroutes = 7\n", "[[[\n", "a = \"unclosed\n"] {
+        assert_eq!(admin(&format!("[server]\nadmin = \"unix:run/x.sock\"\n{rest}")), named, "{rest}");
+    }
+    std::fs::write(dir.path().join("server.toml"), "[server]\nadmin = \"unix:run/x.sock\"\n").unwrap();
+    assert_eq!(admin("include = [\"server.toml\"]\n[[[\n"), named);
+    assert_eq!(admin("[server]\nhttp = \":80\"\n"), None);
+    assert_eq!(admin("[server]\nadmin = 7\n"), None);
+}

@@ -72,6 +72,21 @@ fn a_stop_finishes_h2_streams_in_flight() {
 }
 
 #[test]
+fn a_stop_does_not_wait_for_an_h2_client_that_ignores_it() {
+    let (origin, go) = holding();
+    let mut tollgate = Setup::proxy(origin.address).start();
+    let mut h2 = tollgate.h2c();
+    h2.get("/hold?m=ignorant");
+    origin.wait_for(1);
+    tollgate.signal(Signal::TERM);
+    no_longer_accepts(&tollgate);
+    // The client reads nothing from here on, so it acknowledges no PING either.
+    go.send(()).unwrap();
+    tollgate.records().wait("m=ignorant");
+    assert!(tollgate.wait_exit(DEADLINE).is_some_and(|status| status.success()));
+}
+
+#[test]
 fn a_stop_has_a_deadline() {
     let (origin, _go) = holding();
     let mut tollgate = Setup::proxy(origin.address).server("timeouts = { drain = \"500ms\" }").start();
@@ -85,6 +100,27 @@ fn a_stop_has_a_deadline() {
     assert_eq!(
         (records[0]["end_by"].as_str(), records[0]["reason"].as_str()),
         (Some("admin"), Some("drained"))
+    );
+}
+
+#[test]
+fn a_tunnel_that_outlives_the_drain_is_cut_and_says_so() {
+    let origin = Origin::with(|talk| {
+        talk.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
+        talk.wait_closed();
+    });
+    let mut tollgate = Setup::proxy(origin.address).server("timeouts = { drain = \"300ms\" }").start();
+    let mut socket = tollgate.plain();
+    let lines = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    assert_eq!(socket.ask(crate::support::get_with("/?m=tunnel", lines)).status, 101);
+    tollgate.signal(Signal::TERM);
+    assert!(tollgate.wait_exit(Duration::from_secs(5)).is_some());
+    let records = tollgate.records().of("m=tunnel");
+    let close = records.iter().find(|record| record["kind"] == "close").expect("a close record");
+    assert_eq!(
+        (close["end_by"].as_str(), close["end_at"].as_str(), close["reason"].as_str()),
+        (Some("admin"), Some("tunnel"), Some("drained")),
+        "{close}"
     );
 }
 

@@ -295,3 +295,23 @@ fn streams_a_large_file_in_little_memory_over_plain_tls_and_h2() {
     let grown = tollgate.memory_kib().saturating_sub(before);
     assert!(grown < 16 * 1024, "memory grew by {grown} KiB");
 }
+
+#[test]
+fn a_file_that_shrinks_under_a_reader_is_recorded_as_our_doing() {
+    let setup = Setup::new("[site.\"*\"]\nroutes = [{ path = \"/*\", files = \"DIR/www\" }]\n");
+    std::fs::create_dir(setup.dir().join("www")).unwrap();
+    let file = std::fs::File::create(setup.dir().join("www/large.bin")).unwrap();
+    // No socket buffers hold this much, so most of it is unsent when its first bytes arrive.
+    file.set_len(256 << 20).unwrap();
+    let tollgate = setup.start();
+    let mut connection = tollgate.plain();
+    connection.send(get("/large.bin"));
+    connection.socket().peek(&mut [0]).unwrap();
+    file.set_len(1 << 20).unwrap();
+    let mut socket = connection.socket();
+    let got = std::io::copy(&mut socket, &mut std::io::sink()).unwrap_or(0);
+    assert!(got < 256 << 20);
+    let record = tollgate.records().wait("large.bin");
+    assert_eq!((record["status"].as_u64(), record["end_by"].as_str()), (Some(200), Some("proxy")), "{record}");
+    assert!(record["err"].as_str().is_some_and(|err| err.contains("shorter")), "{record}");
+}

@@ -143,6 +143,15 @@ fn closes_an_idle_kept_connection() {
 }
 
 #[test]
+fn an_idle_tls_connection_ends_with_close_notify() {
+    let (_origin, tollgate) = gate();
+    let mut connection = tollgate.tls();
+    assert_eq!(connection.ask(get("/")).status, 200);
+    // Without it the client cannot tell the end from a cut: its TLS says so with an error.
+    assert!(matches!(connection.reader.fill(), Ok(false)), "the connection was cut");
+}
+
+#[test]
 fn a_client_that_reads_nothing_is_given_up_and_holds_little_memory() {
     let (_origin, tollgate) = gate();
     assert_eq!(tollgate.get("/").status, 200);

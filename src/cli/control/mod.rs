@@ -34,7 +34,7 @@ pub fn status(socket: &Path, json: bool) -> Exit {
 pub fn reload(socket: &Path, json: bool) -> Exit {
     run(socket, async |socket| {
         let answer = ask(socket, Method::POST, "/reload").await?;
-        tell(&answer, json)
+        tell(&answer, json, Exit::BadConfig)
     })
 }
 
@@ -42,7 +42,7 @@ pub fn reload(socket: &Path, json: bool) -> Exit {
 pub fn reopen_logs(socket: &Path, json: bool) -> Exit {
     run(socket, async |socket| {
         let answer = ask(socket, Method::POST, "/logs/reopen").await?;
-        tell(&answer, json)
+        tell(&answer, json, Exit::Failed)
     })
 }
 
@@ -68,10 +68,10 @@ enum ControlError {
     #[error("it answers what this version does not understand; is it another version?")]
     Unreadable(#[from] serde_json::Error),
     #[error("{0}")]
-    Refused(String),
+    Refused(String, Exit),
     /// The whole answer, for a script: goes to the output.
     #[error("refused")]
-    RefusedJson(String),
+    RefusedJson(String, Exit),
     #[error("the connection broke")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -81,6 +81,7 @@ impl ControlError {
         match self {
             Self::NoInstance => Exit::NoInstance,
             Self::NotPermitted => Exit::NotPermitted,
+            Self::Refused(_, exit) | Self::RefusedJson(_, exit) => *exit,
             _ => Exit::Failed,
         }
     }
@@ -108,9 +109,9 @@ fn run(socket: &Path, command: impl AsyncFnOnce(&Path) -> Result<String, Control
             let _ = io::stdout().write_all(text.as_bytes());
             Exit::Done
         }
-        Err(ControlError::RefusedJson(text)) => {
+        Err(ControlError::RefusedJson(text, exit)) => {
             let _ = io::stdout().write_all(text.as_bytes());
-            Exit::Failed
+            exit
         }
         Err(error) => {
             let _ = writeln!(io::stderr(), "tollgate: {}: {error}", socket.display());
@@ -154,14 +155,15 @@ fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Control
     ControlError::Broken(error.into())
 }
 
-fn tell(answer: &Answer, json: bool) -> Result<String, ControlError> {
+/// What the instance said; a refusal ends with `refused`.
+fn tell(answer: &Answer, json: bool, refused: Exit) -> Result<String, ControlError> {
     if json {
         let text = pretty(&answer.body)?;
-        return if answer.status.is_success() { Ok(text) } else { Err(ControlError::RefusedJson(text)) };
+        return if answer.status.is_success() { Ok(text) } else { Err(ControlError::RefusedJson(text, refused)) };
     }
     let reply: Reply = serde_json::from_slice(&answer.body)?;
     match reply.error {
-        Some(error) => Err(ControlError::Refused(error)),
+        Some(error) => Err(ControlError::Refused(error, refused)),
         None => Ok(format!("{}\n", reply.message.unwrap_or_default())),
     }
 }

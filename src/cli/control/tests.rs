@@ -113,8 +113,8 @@ fn commands_reach_the_instance_and_report_its_answer() {
     });
     assert_eq!(status(&path, false), Exit::Done);
     assert_eq!(status(&path, true), Exit::Done);
-    assert_eq!(reload(&path, false), Exit::Failed);
-    assert_eq!(reload(&path, true), Exit::Failed);
+    assert_eq!(reload(&path, false), Exit::BadConfig);
+    assert_eq!(reload(&path, true), Exit::BadConfig);
     assert_eq!(reopen_logs(&path, false), Exit::Done);
     assert_eq!(stop(&path), Exit::Done);
     assert!(*stopped.borrow());

@@ -28,10 +28,11 @@ const MAX_TARGET: usize = 16 * 1024;
 /// All that is wrong, with the warnings of the configuration.
 pub fn compile(config: &Config, ground: &Ground) -> Result<(Plan, Diagnostics), Diagnostics> {
     let mut found = config.diagnostics();
-    let limits = limits::compile(config, ground, &mut found);
+    let mut limits = limits::compile(config, ground, &mut found);
     let upstreams = upstreams::compile(config, ground);
     let tls = tls::compile(config, ground, &mut found);
-    let specs = sites::compile(config, ground, &upstreams, &limits, &mut found);
+    let (specs, own_limits) = sites::compile(config, ground, &upstreams, &limits, &mut found);
+    limits.extend(own_limits);
     let table = RouteTable::build(specs);
     let table = match table {
         Ok(table) if found.errors() == 0 => table,
@@ -64,6 +65,27 @@ pub fn compile(config: &Config, ground: &Ground) -> Result<(Plan, Diagnostics), 
         drain: server.timeouts.drain.to_std(),
     };
     Ok((plan, found))
+}
+
+/// Builds one plan per core. They say the same and share upstreams and limits, but nothing that a request counts
+/// references of: cores that count the same reference wait for each other's cache lines.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_for(
+    cores: usize,
+    config: &Config,
+    ground: &mut Ground,
+) -> Result<(Vec<Arc<Plan>>, Diagnostics), Diagnostics> {
+    let (first, found) = compile(config, ground)?;
+    let mut plans = vec![Arc::new(first)];
+    // What carries over from the first plan is what all of them share.
+    let old = ground.old.replace(Arc::clone(&plans[0]));
+    for _ in 1..cores {
+        plans.push(Arc::new(compile(config, ground)?.0));
+    }
+    ground.old = old;
+    Ok((plans, found))
 }
 
 /// A hash over the texts of all files: the same words give the same number, in every process.

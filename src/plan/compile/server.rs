@@ -97,13 +97,17 @@ pub(super) fn downstream(server: &Server) -> wire::Limits {
     wire::Limits {
         handshake: timeouts.handshake.to_std(),
         header: timeouts.header.to_std(),
-        header_cause: timeouts.header.cause("timeouts.header"),
         idle: timeouts.idle.to_std(),
         write: timeouts.write.to_std(),
-        write_cause: timeouts.write.cause("timeouts.write"),
         max_headers: server.max_headers.to_usize(),
         max_header_size: server.max_header_size.to_usize(),
         max_streams: server.h2.max_streams.get(),
         park_after: Duration::from_secs(1),
+        causes: wire::Causes {
+            handshake: timeouts.handshake.cause("timeouts.handshake"),
+            header: timeouts.header.cause("timeouts.header"),
+            write: timeouts.write.cause("timeouts.write"),
+            max_connections_per_ip: server.max_connections_per_ip.cause("max_connections_per_ip"),
+        },
     }
 }

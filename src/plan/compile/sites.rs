@@ -37,9 +37,10 @@ pub(super) fn compile(
     upstreams: &[Arc<Upstream>],
     limits: &[Arc<Limit>],
     found: &mut Diagnostics,
-) -> Specs {
-    let mut compiler = Compiler { config, ground, upstreams, limits, found };
-    config.sites.iter().enumerate().map(|(index, site)| compiler.site(index, site)).collect()
+) -> (Specs, Vec<Arc<Limit>>) {
+    let mut compiler = Compiler { config, ground, upstreams, limits, found, own_limits: Vec::new() };
+    let specs = config.sites.iter().enumerate().map(|(index, site)| compiler.site(index, site)).collect();
+    (specs, compiler.own_limits)
 }
 
 struct Compiler<'a> {
@@ -48,6 +49,8 @@ struct Compiler<'a> {
     upstreams: &'a [Arc<Upstream>],
     limits: &'a [Arc<Limit>],
     found: &'a mut Diagnostics,
+    /// Limits that belong to a single route.
+    own_limits: Vec<Arc<Limit>>,
 }
 
 impl Compiler<'_> {
@@ -181,6 +184,7 @@ impl Compiler<'_> {
         Some(Action::Proxy(Box::new(Proxying {
             upstream: Arc::clone(upstream),
             timeouts: Timeouts {
+                queue: timeout("queue", &timeouts.queue),
                 connect: timeout("connect", &timeouts.connect),
                 response: timeout("upstream", &timeouts.upstream),
                 body: timeout("upstream_body", &timeouts.upstream_body),
@@ -191,7 +195,7 @@ impl Compiler<'_> {
     }
 
     /// Limits of the site first, then those of the route, then the route's own bound on requests in flight.
-    fn limits_of(&self, site: &SiteWords, route: &Words, name: &str) -> Vec<Arc<Limit>> {
+    fn limits_of(&mut self, site: &SiteWords, route: &Words, name: &str) -> Vec<Arc<Limit>> {
         let named = |words: &Option<OneOrMany<Name>>| -> Vec<Arc<Limit>> {
             let names = words.iter().flat_map(|names| names.iter());
             names.filter_map(|n| self.limits.iter().find(|l| *l.settings().name == ***n).cloned()).collect()
@@ -200,7 +204,7 @@ impl Compiler<'_> {
         limits.extend(named(&route.limit.as_ref().map(|l| l.value.clone())));
         if let Some(most) = &route.max_in_flight {
             let settings = LimitSettings {
-                name: format!("max_in_flight {name}").into(),
+                name: format!("max_in_flight {name} @{}", most.place).into(),
                 key: Key::Route,
                 rate: None,
                 concurrency: std::num::NonZeroU32::new(most.get()),
@@ -209,7 +213,11 @@ impl Compiler<'_> {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 cause: most.cause("max_in_flight"),
             };
-            limits.extend(Limit::new(settings, None).ok().map(Arc::new));
+            let old = self.ground.old.as_ref().map_or(&[][..], |plan| &plan.limits);
+            let replaces = old.iter().find(|limit| limit.settings().name == settings.name);
+            let limit = Limit::new(settings, replaces.map(|limit| &**limit)).ok().map(Arc::new);
+            self.own_limits.extend(limit.clone());
+            limits.extend(limit);
         }
         limits
     }

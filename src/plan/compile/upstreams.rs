@@ -14,11 +14,11 @@ use crate::upstream::{Pool, Retry, Settings, Upstream, eject, health};
 
 /// An upstream of the old plan stays when nothing about it changed; endpoints stay one by one.
 pub(super) fn compile(config: &Config, ground: &Ground) -> Vec<Arc<Upstream>> {
-    config.upstreams.iter().map(|named| upstream(config, named, ground)).collect()
+    config.upstreams.iter().map(|named| upstream(named, ground)).collect()
 }
 
-fn upstream(config: &Config, named: &Named<Name, words::Upstream>, ground: &Ground) -> Arc<Upstream> {
-    let settings = settings(config, named);
+fn upstream(named: &Named<Name, words::Upstream>, ground: &Ground) -> Arc<Upstream> {
+    let settings = settings(named);
     let endpoints = endpoints(named, ground);
     let old = ground.old.as_ref().map_or(&[][..], |plan| &plan.upstreams);
     match old.iter().find(|old| old.settings == settings) {
@@ -50,9 +50,8 @@ pub fn servers(words: &words::Upstream, names: &HashMap<(String, u16), Vec<Socke
     endpoints
 }
 
-fn settings(config: &Config, named: &Named<Name, words::Upstream>) -> Settings {
+fn settings(named: &Named<Name, words::Upstream>) -> Settings {
     let words = &named.body;
-    let timeouts = config.server.timeouts.with(words.timeouts.as_ref().map(|t| &t.value));
     Settings {
         name: Arc::from(&*named.name.value),
         balance: match words.balance.value {
@@ -86,7 +85,6 @@ fn settings(config: &Config, named: &Named<Name, words::Upstream>) -> Settings {
         }),
         max_in_flight: words.max_in_flight.as_ref().map(|n| n.get()),
         queue: words.queue.get(),
-        queue_timeout: timeouts.queue.to_std(),
         host_is_endpoint: words.host.value == HostPolicy::Upstream,
     }
 }

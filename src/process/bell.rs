@@ -1,0 +1,128 @@
+//! [`Bell`]: a waker for something that a task drives by hand, deaf to what the task itself does to it.
+//!
+//! A task that drives a connection and reads what comes out of it wakes itself at every step: each piece that it takes
+//! tells the connection to go on, through the waker of this very task. The task goes on anyway, so those wake-ups cost
+//! a whole turn for nothing. While the task is inside, the bell only remembers that it rang; the task asks for that
+//! before it goes to sleep.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+
+use futures_util::task::AtomicWaker;
+
+/// See the module.
+pub struct Bell {
+    clapper: Arc<Clapper>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Clapper {
+    task: AtomicWaker,
+    is_inside: AtomicBool,
+    has_rung: AtomicBool,
+}
+
+impl Wake for Clapper {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        match self.is_inside.load(Ordering::Relaxed) {
+            true => self.has_rung.store(true, Ordering::Relaxed),
+            false => self.task.wake(),
+        }
+    }
+}
+
+impl Bell {
+    pub fn new() -> Self {
+        let clapper = Arc::<Clapper>::default();
+        Self { waker: Waker::from(Arc::clone(&clapper)), clapper }
+    }
+
+    /// Runs `step` with the bell as its waker. From outside the bell wakes the task of `cx`; from inside it does so
+    /// only when `step` says that it can go no further, for then nobody else would come back to it.
+    pub fn inside<T>(
+        &self,
+        cx: &mut Context<'_>,
+        step: impl FnOnce(&mut Context<'_>) -> std::task::Poll<T>,
+    ) -> std::task::Poll<T> {
+        self.clapper.task.register(cx.waker());
+        self.clapper.is_inside.store(true, Ordering::Relaxed);
+        self.clapper.has_rung.store(false, Ordering::Relaxed);
+        let polled = step(&mut Context::from_waker(&self.waker));
+        self.clapper.is_inside.store(false, Ordering::Relaxed);
+        if polled.is_pending() && self.clapper.has_rung.load(Ordering::Relaxed) {
+            cx.waker().wake_by_ref();
+        }
+        polled
+    }
+}
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::task::Poll;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn fixture() -> (Bell, Arc<Count>, Waker) {
+        let count = Arc::<Count>::default();
+        (Bell::new(), Arc::clone(&count), Waker::from(count))
+    }
+
+    #[test]
+    fn ringing_from_inside_is_for_nobody_when_the_step_is_done() {
+        let (bell, count, waker) = fixture();
+        let mut cx = Context::from_waker(&waker);
+        let polled = bell.inside(&mut cx, |cx| {
+            cx.waker().wake_by_ref();
+            Poll::Ready(())
+        });
+        assert!(polled.is_ready());
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn ringing_from_inside_is_not_lost_when_the_step_waits() {
+        let (bell, count, waker) = fixture();
+        let mut cx = Context::from_waker(&waker);
+        let polled = bell.inside(&mut cx, |cx| {
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        });
+        assert!(polled.is_pending());
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn ringing_from_outside_wakes_the_task() {
+        let (bell, count, waker) = fixture();
+        let mut cx = Context::from_waker(&waker);
+        let mut kept = None;
+        let _ = bell.inside(&mut cx, |cx| {
+            kept = Some(cx.waker().clone());
+            Poll::<()>::Pending
+        });
+        kept.unwrap().wake();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    }
+}

@@ -24,6 +24,7 @@ use crate::listener::gate::Gate;
 use crate::listener::{self, Address, BindError, Bound};
 use crate::plan::Plans;
 use crate::plan::compile::compile_for;
+use crate::process::open_files;
 use crate::process::signals::{Request, Signals};
 use crate::proxy::core::Counts;
 use crate::record::Kind;
@@ -34,6 +35,8 @@ pub type Loader = Box<dyn Fn() -> Result<Config, Diagnostics> + Send + Sync>;
 
 /// Threads of the control runtime: health checks, workers, the admin socket.
 const CONTROL_THREADS: usize = 2;
+/// Files that a core opens beside those of its connections: what it serves from, its listeners, its part of the log.
+const FILES_PER_CORE: u64 = 1024;
 /// How long the log may take to deliver what it has at the end.
 const LOG_GRACE: Duration = Duration::from_secs(5);
 
@@ -84,6 +87,7 @@ pub fn run(config: Config, loader: Loader, on_start: impl FnOnce(&Started)) -> R
 async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Started)) -> Result<(), RunError> {
     let mut signals = Signals::listen().map_err(|error| RunError::System("cannot listen for signals", error))?;
     let cores = cores(&config.server);
+    raise_open_files(&config.server, cores);
     let mut workers = Workers::default();
     let intended = workers.intend(&config, cores)?;
     let mut ground = ground::gather(&config, ground::Purpose::Run)?;
@@ -148,6 +152,19 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
 fn warn(found: &Diagnostics) {
     for diagnostic in found.iter() {
         tracing::warn!(code = diagnostic.code.code, "{}", diagnostic.message);
+    }
+}
+
+/// Takes all the files that the system allows, and says so when that is too few: each connection may have another one
+/// upstream.
+fn raise_open_files(server: &Server, cores: usize) {
+    let needed = u64::from(server.max_connections.get()) * 2 + FILES_PER_CORE * cores as u64;
+    if let Some(limit) = open_files::raise().filter(|limit| *limit < needed) {
+        let most = server.max_connections.cause("max_connections");
+        tracing::warn!(
+            "this process may open {limit} files, and {most} may need {needed}: raise the hard limit (ulimit -Hn, or \
+             LimitNOFILE= of its service), or lower max_connections"
+        );
     }
 }
 
@@ -307,7 +324,10 @@ fn actions(
             let control = Arc::clone(&control);
             Box::pin(async move { control.reload().await })
         }),
-        stop: Box::new(move || drop(stage.send(Stage::Draining))),
+        stop: Box::new(move || {
+            // Nobody listens any more only when everything has ended already.
+            let _ = stage.send(Stage::Draining);
+        }),
         reopen_logs: Box::new(move || {
             log.reopen();
             Box::pin(async { Ok("log files will be opened again".to_owned()) })

@@ -174,7 +174,7 @@ table! {
     /// Kept connections, for each core and endpoint.
     pub struct Pool {
         /// Idle connections that are kept; 0 keeps none.
-        idle: default u32 = 64;
+        idle: default u32 = 256;
         /// How long an idle one is kept.
         idle_timeout: default Duration = "60s";
         /// How old one may become.

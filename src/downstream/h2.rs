@@ -23,7 +23,8 @@ pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wir
     let tap = Tap::new(socket, Rc::clone(&wire), prefix);
     let service = {
         let (wire, handler) = (Rc::clone(&wire), Rc::clone(&handler));
-        service_fn(move |request| answer(request, Rc::clone(&wire), Rc::clone(&handler)))
+        // Boxed: the library moves the future several times on its way into a task.
+        service_fn(move |request| Box::pin(answer(request, Rc::clone(&wire), Rc::clone(&handler))))
     };
     wire.deadline.set(wire.limits.header);
     let mut http = pin!(builder(&wire).serve_connection(TokioIo::new(tap), service));

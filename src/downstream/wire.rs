@@ -162,9 +162,15 @@ impl Wire {
         connection.requests.set(connection.requests.get() + 1);
         self.phase.set(Phase::Exchange);
         match connection.is_h2 {
+            _ if self.is_ringing() => {}
             true => self.deadline.set(self.limits.write),
             false => self.deadline.clear(),
         }
+    }
+
+    /// The doorbell of [`Wire::drain`] was not heard yet: a busy connection must not talk over it.
+    fn is_ringing(&self) -> bool {
+        self.draining.get() && self.deadline.is_due()
     }
 
     /// A body has moved.
@@ -179,12 +185,12 @@ impl Wire {
         if connection.in_flight.get() == 0 {
             connection.idle_since.set(now);
             self.phase.set(Phase::Idle);
-            let after = match () {
-                () if self.draining.get() => GOODBYE,
-                () if connection.is_h2 => self.limits.idle,
-                () => self.limits.idle.min(self.limits.park_after),
-            };
-            self.deadline.set(after);
+            match () {
+                () if self.is_ringing() => {}
+                () if self.draining.get() => self.deadline.set(GOODBYE),
+                () if connection.is_h2 => self.deadline.set(self.limits.idle),
+                () => self.deadline.set(self.limits.idle.min(self.limits.park_after)),
+            }
         }
     }
 

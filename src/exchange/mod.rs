@@ -184,13 +184,13 @@ impl Exchange {
             at: row.end_at,
             reason: Some(row.reason),
             cause: failure.cause.clone(),
-            detail: failure.detail.map(str::to_owned).or_else(|| failure.source.as_ref().map(chain)),
+            detail: failure.detail.map(str::to_owned).or_else(|| failure.source.as_deref().map(|error| chain(error))),
         };
     }
 }
 
 /// The error and its sources, one line.
-fn chain(error: &Box<dyn std::error::Error + Send + Sync>) -> String {
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -13,12 +13,14 @@ use super::upgrade;
 use crate::access_log::follow::Live;
 use crate::downstream::body::Upload;
 use crate::downstream::head::Raw;
+use crate::exchange::connection::Connection;
 use crate::exchange::failure::{Failure, Kind};
-use crate::files::Ask;
+use crate::files::{Ask, Files};
 use crate::filter::compress::{Codec, Wanted};
 use crate::filter::rate_limit::{self, KeyInput};
 use crate::http::forwarded;
 use crate::http::headers;
+use crate::http::sendfile::SendQueue;
 use crate::http::target::Canonical;
 use crate::http::Body;
 use crate::plan::{Action, Plan, Proxying, Route};
@@ -69,16 +71,7 @@ pub async fn walk(
     let canonical = Canonical::of(&parts.method, &uri, parts.version, &parts.headers, plan.head.max_target)?;
     let connection = std::rc::Rc::clone(&live.exchange.connection);
     let client = forwarded::resolve(&parts.headers, connection.sender_ip(), &plan.trust)?;
-    live.exchange.host = Some(canonical.host.value().clone());
-    live.exchange.client_ip = client.ip;
-    if client.ip != connection.sender_ip() {
-        live.exchange.client_port = client.port;
-    }
-    if let Some(tls) = &connection.tls
-        && !(tls.covers)(canonical.host.name())
-    {
-        return Err(Failure::refuse(Kind::Misdirected, "the certificate of this connection is another site's").into());
-    }
+    arrive(&canonical, &client, &connection, live)?;
     if canonical.is_asterisk() {
         live.exchange.is_own = true;
         return Ok(respond(StatusCode::NO_CONTENT, None, &bytes::Bytes::new()));
@@ -110,19 +103,8 @@ pub async fn walk(
             proxy(core, proxying, parts, body, expected, live).await?
         }
         Action::Files(files) => {
-            let path = forward::file_path(&inbound);
-            let ask = Ask {
-                method: &parts.method,
-                path: &path,
-                public_path: &canonical.path,
-                query: canonical.query,
-                headers: &parts.headers,
-                wanted,
-                compress: route.compress.as_deref(),
-                open: &core.files,
-                queue: live.wire().send_queue(),
-            };
-            files.serve(ask).await?
+            let queue = live.wire().send_queue();
+            serve_files(core, files, &inbound, &parts, wanted, queue).await?
         }
         Action::Redirect { target, carries_rest, status } => {
             forward::redirect(target, *carries_rest, *status, &inbound)?
@@ -132,6 +114,49 @@ pub async fn walk(
     let (response, codec) = after(&route, wanted, &method, response);
     live.exchange.encoding = codec.map(|c| c.token());
     Ok(response)
+}
+
+/// Writes down who asks for which host, and refuses a host that is not the connection's.
+fn arrive(
+    canonical: &Canonical<'_>,
+    client: &forwarded::Client,
+    connection: &Connection,
+    live: &mut Live,
+) -> Result<(), Failure> {
+    live.exchange.host = Some(canonical.host.value().clone());
+    live.exchange.client_ip = client.ip;
+    if client.ip != connection.sender_ip() {
+        live.exchange.client_port = client.port;
+    }
+    match &connection.tls {
+        Some(tls) if !(tls.covers)(canonical.host.name()) => {
+            Err(Failure::refuse(Kind::Misdirected, "the certificate of this connection is another site's"))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn serve_files(
+    core: &Core,
+    files: &Files,
+    inbound: &Inbound<'_>,
+    parts: &http::request::Parts,
+    wanted: Wanted,
+    queue: Option<&SendQueue>,
+) -> Result<Response<Body>, Failure> {
+    let path = forward::file_path(inbound);
+    let ask = Ask {
+        method: &parts.method,
+        path: &path,
+        public_path: &inbound.canonical.path,
+        query: inbound.canonical.query,
+        headers: &parts.headers,
+        wanted,
+        compress: inbound.route.compress.as_deref(),
+        open: &core.files,
+        queue,
+    };
+    files.serve(ask).await
 }
 
 /// Filters of the way back; they also see our own answers. Says with which codec the answer was compressed.

@@ -50,6 +50,7 @@ pub struct Local {
 /// Idle connections of one endpoint; the last used is taken first, so that the rest can age out.
 struct Stack {
     endpoint: Arc<Endpoint>,
+    #[expect(clippy::vec_box, reason = "a connection is large, and is taken and given back once per request")]
     idle: Vec<Box<Connection>>,
 }
 

@@ -69,7 +69,7 @@ impl Default for Settings {
             name: Arc::from(""),
             balance: Balance::RoundRobin,
             pool: Pool {
-                idle: 64,
+                idle: 256,
                 idle_timeout: Duration::from_secs(55),
                 max_age: Duration::from_secs(3600),
             },

@@ -273,6 +273,7 @@ impl Sending<'_> {
         after.checked_sub(last.elapsed()).filter(|rest| !rest.is_zero())
     }
 
+    #[expect(clippy::result_large_err, reason = "the good answer is as large")]
     fn judge(
         &mut self,
         endpoint: &Arc<Endpoint>,

@@ -23,7 +23,7 @@ const MAX_ANSWER: usize = 4 * 1024 * 1024;
 const STOP_CHECK: Duration = Duration::from_millis(50);
 
 /// Prints the state of the running instance, as a table or as it came.
-pub fn status(socket: &Path, json: bool) -> Exit {
+pub(super) fn status(socket: &Path, json: bool) -> Exit {
     run(socket, async |socket| {
         let answer = ask(socket, Method::GET, "/status").await?;
         if json { pretty(&answer.body) } else { Ok(table::table(&serde_json::from_slice(&answer.body)?)) }
@@ -31,7 +31,7 @@ pub fn status(socket: &Path, json: bool) -> Exit {
 }
 
 /// Asks the running instance to load its configuration again.
-pub fn reload(socket: &Path, json: bool) -> Exit {
+pub(super) fn reload(socket: &Path, json: bool) -> Exit {
     run(socket, async |socket| {
         let answer = ask(socket, Method::POST, "/reload").await?;
         tell(&answer, json, Exit::BadConfig)
@@ -39,7 +39,7 @@ pub fn reload(socket: &Path, json: bool) -> Exit {
 }
 
 /// Asks the running instance to open its log files again.
-pub fn reopen_logs(socket: &Path, json: bool) -> Exit {
+pub(super) fn reopen_logs(socket: &Path, json: bool) -> Exit {
     run(socket, async |socket| {
         let answer = ask(socket, Method::POST, "/logs/reopen").await?;
         tell(&answer, json, Exit::Failed)
@@ -47,7 +47,7 @@ pub fn reopen_logs(socket: &Path, json: bool) -> Exit {
 }
 
 /// Asks the running instance to stop, and waits until it has. The instance itself ends the drain at its deadline.
-pub fn stop(socket: &Path) -> Exit {
+pub(super) fn stop(socket: &Path) -> Exit {
     run(socket, async |socket| {
         ask(socket, Method::POST, "/stop").await?;
         while UnixStream::connect(socket).await.is_ok() {

@@ -10,7 +10,7 @@ use crate::log_service::client::Address;
 
 /// Run the log service, or read the log.
 #[derive(Debug, Args)]
-pub struct LogsArgs {
+pub(crate) struct LogsArgs {
     #[command(subcommand)]
     pub(super) command: Command,
 }

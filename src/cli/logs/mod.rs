@@ -22,7 +22,7 @@ mod tail;
 mod tests;
 mod top;
 
-pub use args::LogsArgs;
+pub(super) use args::LogsArgs;
 
 use std::io;
 
@@ -50,7 +50,7 @@ enum CommandError {
 }
 
 /// Runs one `logs` command; a `quiet` service does not tell where it listens.
-pub fn run(args: LogsArgs, quiet: bool) -> Exit {
+pub(super) fn run(args: LogsArgs, quiet: bool) -> Exit {
     let found = match args.command {
         Command::Serve(args) => return serve::run(args, quiet),
         Command::Tail(args) => tail::run(&args),

@@ -41,7 +41,7 @@ static ZEROS: [u8; CHUNK] = [b'0'; CHUNK];
 
 /// Arguments of `tollgate whoami`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Port on 127.0.0.1; 3000 unless given here or as PORT
     #[arg(long, env = "PORT", default_value_t = DEFAULT_PORT)]
     pub port: u16,
@@ -51,7 +51,7 @@ pub struct Arguments {
 }
 
 /// Serves until SIGTERM or SIGINT.
-pub fn run(arguments: &Arguments) -> Exit {
+pub(super) fn run(arguments: &Arguments) -> Exit {
     let served = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())

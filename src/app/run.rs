@@ -157,6 +157,10 @@ fn raise_open_files(server: &Server, cores: usize) {
     let needed = u64::from(server.max_connections.get()) * 2 + FILES_PER_CORE * cores as u64;
     if let Some(limit) = open_files::raise().filter(|limit| *limit < needed) {
         let most = server.max_connections.cause("max_connections");
+        // Nobody chose the default, so a small machine is not told off for it.
+        if !server.max_connections.is_written() {
+            return;
+        }
         tracing::warn!(
             "this process may open {limit} files, and {most} may need {needed}: raise the hard limit (ulimit -Hn, or \
              LimitNOFILE= of its service), or lower max_connections"

@@ -89,7 +89,7 @@ impl Live {
         let has_no_body = self.exchange.method == Method::HEAD
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED;
-        response.map(|body| Followed { body, live: Some(self), has_no_body, is_handed: false })
+        response.map(|body| Followed { body, live: Some(self), has_no_body, is_handed: false, broken: None })
     }
 
     /// An `open` record now, a `close` record when the tunnel is over.
@@ -100,7 +100,7 @@ impl Live {
         let wire = Rc::clone(&self.wire);
         let live = Box::new(self);
         *wire.tunnel.borrow_mut() = Some(Box::new(move |downstream| tunnel(live, downstream)));
-        response.map(|body| Followed { body, live: None, has_no_body: true, is_handed: false })
+        response.map(|body| Followed { body, live: None, has_no_body: true, is_handed: false, broken: None })
     }
 
     fn write(&self, kind: RecordKind, now: Instant) {
@@ -163,9 +163,18 @@ pub struct Followed {
     has_no_body: bool,
     /// HTTP/2: the last chunk was handed over and the next one not asked for.
     is_handed: bool,
+    /// What broke the body, held back for one poll.
+    broken: Option<BodyError>,
 }
 
 impl Followed {
+    /// hyper throws away what it has not written yet when a body breaks, the head of the answer too. Asked a second
+    /// time, it has handed all that to the socket.
+    fn hold_back(&mut self, error: BodyError, cx: &Context<'_>) {
+        self.broken = Some(self.fail(error));
+        cx.waker().wake_by_ref();
+    }
+
     fn taken(&mut self) {
         if !std::mem::take(&mut self.is_handed) {
             return;
@@ -209,6 +218,9 @@ impl http_body::Body for Followed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.taken();
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         let polled = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
         Poll::Ready(match polled {
             Some(Ok(frame)) => {
@@ -217,7 +229,10 @@ impl http_body::Body for Followed {
                 self.has_no_body |= frame.is_trailers();
                 Some(Ok(frame))
             }
-            Some(Err(error)) => Some(Err(self.fail(error))),
+            Some(Err(error)) => {
+                self.hold_back(error, cx);
+                return Poll::Pending;
+            }
             None => {
                 self.has_no_body = true;
                 None

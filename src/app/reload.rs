@@ -18,6 +18,7 @@ use crate::access_log;
 use crate::config::Config;
 use crate::plan::Plans;
 use crate::plan::compile::compile_for;
+use crate::plan::ground::Ground;
 use crate::record::Kind;
 use crate::tls::{CertPair, Tickets};
 use crate::upstream::{Upstream, health};
@@ -38,6 +39,16 @@ pub struct Loaded {
     pub names: Names,
     /// The local certificate that is served.
     pub local: Option<CertPair>,
+    /// The port that https is served on; only a restart changes it.
+    pub https_port: Option<u16>,
+}
+
+impl Loaded {
+    /// What a reload needs of the ground that the first plan stands on.
+    pub fn new(config: Config, workers: Workers, ground: Ground) -> Self {
+        let Ground { tickets, names, local, https_port, .. } = ground;
+        Self { config, tickets, workers, names, local, https_port }
+    }
 }
 
 /// See the module.
@@ -102,6 +113,7 @@ impl Control {
         let old = self.plan.load_full();
         ground.tickets.clone_from(&loaded.tickets);
         ground.workers = intended.endpoints(Some(&old));
+        ground.https_port = loaded.https_port;
         ground.old = Some(old);
         for (name, known) in &loaded.names {
             ground.names.entry(name.clone()).or_insert_with(|| known.clone());
@@ -176,6 +188,7 @@ impl Control {
         ground.tickets.clone_from(&loaded.tickets);
         ground.workers = intended.endpoints(Some(&old));
         ground.names.clone_from(&loaded.names);
+        ground.https_port = loaded.https_port;
         ground.old = Some(old);
         let compiled = compile_for(self.cores, &loaded.config, &mut ground);
         let (plans, _) = compiled.map_err(|found| found.summary())?;
@@ -280,13 +293,7 @@ routes = [{ path = \"/*\", respond = \"hi\" }]
         ground.local = ground::local_pair(dir, &config, Purpose::Run, now).unwrap();
         let (plans, _) = compile_for(1, &config, &mut ground).unwrap_or_else(|found| panic!("{found}"));
         let (_, collector) = access_log::open(access_log::Settings::new("test", Vec::new()), 1).unwrap();
-        let loaded = Loaded {
-            config,
-            tickets: None,
-            workers: Workers::default(),
-            names: Names::new(),
-            local: ground.local,
-        };
+        let loaded = Loaded::new(config, Workers::default(), ground);
         let loader: Loader = Box::new(|| unreachable!("a renewal reads no configuration"));
         let lines = mpsc::channel(1).0;
         Control::new(loaded, loader, Arc::new(Plans::new(plans)), lines, collector.handle(), 1)

@@ -93,10 +93,12 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let mut ground = ground::gather(&config, ground::Purpose::Run)?;
     ground.tickets = Tickets::new().ok();
     ground.workers = intended.endpoints(None);
+    // Before compiling: port 0 is a number only now, and redirects to https name it.
+    let bound = bind_all(&config.server, cores)?;
+    ground.https_port = https_port(&bound);
     let compiled = compile_for(cores, &config, &mut ground);
     let (plans, found) = compiled.map_err(|found| RunError::Config(Box::new(found)))?;
     warn(&found);
-    let bound = bind_all(&config.server, cores)?;
     let admin = admin_socket(&config.server)?;
 
     let plan = Arc::new(Plans::new(plans));
@@ -117,14 +119,8 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     log.event(Kind::Start, plan.load_full().configuration, None);
 
     let started = started(&config, &listeners);
-    let control = Arc::new(Control::new(
-        Loaded { config, tickets: ground.tickets, workers, names: ground.names, local: ground.local },
-        loader,
-        Arc::clone(&plan),
-        lines,
-        log.clone(),
-        cores,
-    ));
+    let loaded = Loaded::new(config, workers, ground);
+    let control = Arc::new(Control::new(loaded, loader, Arc::clone(&plan), lines, log.clone(), cores));
     control.start_checks();
     let following = tokio::spawn(Arc::clone(&control).follow());
     let view = status::View { control: Arc::clone(&control), counts, gate, listeners, metrics: running_log.metrics() };
@@ -161,6 +157,10 @@ fn raise_open_files(server: &Server, cores: usize) {
     let needed = u64::from(server.max_connections.get()) * 2 + FILES_PER_CORE * cores as u64;
     if let Some(limit) = open_files::raise().filter(|limit| *limit < needed) {
         let most = server.max_connections.cause("max_connections");
+        // Nobody chose the default, so a small machine is not told off for it.
+        if !server.max_connections.is_written() {
+            return;
+        }
         tracing::warn!(
             "this process may open {limit} files, and {most} may need {needed}: raise the hard limit (ulimit -Hn, or \
              LimitNOFILE= of its service), or lower max_connections"
@@ -187,6 +187,14 @@ fn bind_all(server: &Server, cores: usize) -> Result<Vec<Bound>, BindError> {
         }
     }
     Ok(bound)
+}
+
+/// Where https is served, if on TCP.
+fn https_port(bound: &[Bound]) -> Option<u16> {
+    bound.iter().filter(|bound| bound.settings.is_tls).find_map(|bound| match &bound.address {
+        Address::Tcp(address) => Some(address.port()),
+        Address::Unix(_) => None,
+    })
 }
 
 fn address(listen: &Listen) -> Address {

@@ -155,7 +155,7 @@ table! {
     pub struct Retry {
         /// Tries in all; 1 is none beyond the first.
         tries: default Count = 2;
-        /// After what: `connect` (no connection), `closed` (a kept connection that ended before the answer), or a status of 500 and above that an idempotent request got.
+        /// After what: `connect` (no connection), `closed` (a kept connection that ended before the answer: when it had been idle for more than 250 ms and the request is idempotent and has no body, or when none of the request had been written), or a status of 500 and above that an idempotent request without a body got.
         on: default Vec<At<RetryOn>> = &["connect", "closed"] as &[&str];
         /// Retries, as a share of the requests of this upstream; three at once are always allowed.
         budget: default Percent = "20%";

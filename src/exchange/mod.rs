@@ -53,7 +53,7 @@ pub struct Marks {
 impl Marks {
     /// Another attempt begins: what the last one reached does not count.
     pub fn again(&mut self) {
-        (self.connected, self.sent) = (None, None);
+        (self.connected, self.sent, self.answered) = (None, None, None);
     }
 }
 

@@ -12,7 +12,10 @@ const MAX_DIGITS: u8 = 16;
 /// Where the next byte of the body belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    Size { size: u64, digits: u8 },
+    Size {
+        size: u64,
+        digits: u8,
+    },
     /// White space behind the size or an extension: only `;` may follow.
     GapBefore,
     /// Behind `;`.
@@ -28,7 +31,9 @@ enum At {
     /// Behind a closing quote.
     Closed,
     SizeLf,
-    Data { left: u64 },
+    Data {
+        left: u64,
+    },
     DataCr,
     DataLf,
     /// At the start of a trailer line, or of the empty one.
@@ -207,12 +212,45 @@ mod tests {
     #[test]
     fn refuses_what_only_some_readers_accept() {
         for body in [
-            "\r\n", "g\r\n", "-1\r\n", "+5\r\n", "0x5\r\n", " 5\r\n", "5_0\r\n", "5 \r\n", "5\t\r\n", "5\n",
-            "5\rX", "5;\r\n", "5;;a\r\n", "5;a=\r\n", "5;a[=b\r\n", "5;a\u{0}\r\n", "5;\u{0}a\r\n", "5;a\rb\r\n",
-            "5;a\n", "5;a=\"b\n\"\r\n", "5;a=\"b\r\n", "5;a=\"\u{7f}\"\r\n", "5;a=\"b\"c\r\n", "5;a b\r\n", "5;a \r\n",
-            "00000000000000005\r\n", "fffffffffffffffff\r\n", "5\r\nhelloX", "5\r\nhello\n", "5\r\nhello\rX",
-            "0\r\n\n", "0\r\n\rX", "0\r\n bad\r\n", "0\r\nX : a\r\n", "0\r\nX\r\n", "0\r\n: a\r\n", "0\r\nX: a\n",
-            "0\r\nX: a\rb", "0\r\nX: \u{0}\r\n",
+            "\r\n",
+            "g\r\n",
+            "-1\r\n",
+            "+5\r\n",
+            "0x5\r\n",
+            " 5\r\n",
+            "5_0\r\n",
+            "5 \r\n",
+            "5\t\r\n",
+            "5\n",
+            "5\rX",
+            "5;\r\n",
+            "5;;a\r\n",
+            "5;a=\r\n",
+            "5;a[=b\r\n",
+            "5;a\u{0}\r\n",
+            "5;\u{0}a\r\n",
+            "5;a\rb\r\n",
+            "5;a\n",
+            "5;a=\"b\n\"\r\n",
+            "5;a=\"b\r\n",
+            "5;a=\"\u{7f}\"\r\n",
+            "5;a=\"b\"c\r\n",
+            "5;a b\r\n",
+            "5;a \r\n",
+            "00000000000000005\r\n",
+            "fffffffffffffffff\r\n",
+            "5\r\nhelloX",
+            "5\r\nhello\n",
+            "5\r\nhello\rX",
+            "0\r\n\n",
+            "0\r\n\rX",
+            "0\r\n bad\r\n",
+            "0\r\nX : a\r\n",
+            "0\r\nX\r\n",
+            "0\r\n: a\r\n",
+            "0\r\nX: a\n",
+            "0\r\nX: a\rb",
+            "0\r\nX: \u{0}\r\n",
         ] {
             assert!(read(body.as_bytes()).is_err(), "{body:?}");
         }

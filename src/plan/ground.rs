@@ -22,6 +22,8 @@ pub struct Ground {
     pub workers: HashMap<String, Vec<Arc<Endpoint>>>,
     /// Addresses of `dns:` servers, by host and port.
     pub names: HashMap<(String, u16), Vec<SocketAddr>>,
+    /// The port that https is served on: where plain http is sent. Without it, what the configuration says.
+    pub https_port: Option<u16>,
     /// Unix time, for certificates.
     pub now: i64,
     /// The plan to carry state over from.
@@ -37,6 +39,7 @@ impl Ground {
             roots: HashMap::new(),
             workers: HashMap::new(),
             names: HashMap::new(),
+            https_port: None,
             now,
             old: None,
         }

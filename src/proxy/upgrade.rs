@@ -90,9 +90,9 @@ pub fn accept(
         Box::pin(async move {
             let _held = (lease, slot);
             let moved = Moved::default();
-            live.exchange.end = pump(downstream, Upstream { stream, read }, &idle, &moved).await;
-            live.exchange.body_in = Some(moved.from_client);
-            live.exchange.body_out = moved.from_origin.get();
+            live.exchange.body_in = Some(Rc::clone(&moved.from_client));
+            let mut counted = Counted { live, from_origin: Rc::clone(&moved.from_origin) };
+            counted.live.exchange.end = pump(downstream, Upstream { stream, read, is_deaf: false }, &idle, &moved).await;
         })
     }));
     parts.extensions = http::Extensions::new();
@@ -106,6 +106,18 @@ struct Idle {
     cause: Cause,
 }
 
+/// Writes down what went to the client, also where the tunnel is cut off in the middle.
+struct Counted {
+    live: Box<Live>,
+    from_origin: Rc<Cell<u64>>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.live.exchange.body_out = self.from_origin.get();
+    }
+}
+
 /// Bytes that went through a tunnel.
 #[derive(Default)]
 struct Moved {
@@ -117,23 +129,26 @@ struct Moved {
 async fn pump(downstream: Box<dyn Duplex>, upstream: Upstream, idle: &Idle, moved: &Moved) -> End {
     let after = Rc::new(Cell::new(idle.after));
     let is_half = || after.get() < idle.after;
-    let touch = |io, read: &Rc<Cell<u64>>| Touch {
+    let is_over = Rc::default();
+    let touch = |io, is_origin, read: &Rc<Cell<u64>>| Touch {
         io,
+        is_origin,
+        is_over: Rc::clone(&is_over),
         deadline: Rc::clone(&idle.deadline),
         after: Rc::clone(&after),
         read: Rc::clone(read),
     };
-    let mut client = touch(downstream, &moved.from_client);
-    let mut origin = touch(Box::new(upstream), &moved.from_origin);
+    let mut client = touch(downstream, false, &moved.from_client);
+    let mut origin = touch(Box::new(upstream), true, &moved.from_origin);
     idle.deadline.set(idle.after);
     let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut origin, BUFFER, BUFFER);
     match idle.deadline.race(copy).await {
-        Some(Ok(_)) => End::default(),
+        Some(Ok(_)) => in_order(),
         Some(Err(error)) => {
             let detail = Some(error.to_string());
             End { by: EndBy::Client, at: EndAt::Tunnel, reason: Some("client_abort"), cause: None, detail }
         }
-        None if is_half() => End::default(),
+        None if is_half() => in_order(),
         None => End {
             by: EndBy::Proxy,
             at: EndAt::Tunnel,
@@ -144,10 +159,37 @@ async fn pump(downstream: Box<dyn Duplex>, upstream: Upstream, idle: &Idle, move
     }
 }
 
+fn in_order() -> End {
+    End { at: EndAt::Tunnel, ..End::default() }
+}
+
 /// The upstream's side: what was read behind its 101 comes first.
+///
+/// An origin that has closed no longer takes what the client may still send. That ends only this direction: what the
+/// origin said before, often why it closed, has to reach the client.
 struct Upstream {
     stream: Stream,
     read: Bytes,
+    /// It closed while we wrote; from now on bytes for it go nowhere.
+    is_deaf: bool,
+}
+
+impl Upstream {
+    /// Takes a write that failed because the origin has closed for one that was taken.
+    fn forgive<T>(&mut self, done: Poll<io::Result<T>>, taken: T) -> Poll<io::Result<T>> {
+        match done {
+            Poll::Ready(Err(error)) if is_closed(&error) => {
+                self.is_deaf = true;
+                Poll::Ready(Ok(taken))
+            }
+            done => done,
+        }
+    }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected)
 }
 
 impl AsyncRead for Upstream {
@@ -157,7 +199,11 @@ impl AsyncRead for Upstream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.read.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+            return match std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf)) {
+                // As an end, so that what came before is written out first.
+                Err(error) if is_closed(&error) => Poll::Ready(Ok(())),
+                read => Poll::Ready(read),
+            };
         }
         let count = self.read.len().min(buf.remaining());
         buf.put_slice(&self.read[..count]);
@@ -168,21 +214,30 @@ impl AsyncRead for Upstream {
 
 impl AsyncWrite for Upstream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        if self.is_deaf {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.forgive(written, bytes.len())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.forgive(flushed, ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.forgive(shut, ())
     }
 }
 
-/// Puts the deadline off whenever bytes move, and draws it near when this side has ended.
+/// Puts the deadline off whenever bytes move, and draws it near when this side has ended; for good when it is the
+/// origin, which then has nothing more to say.
 struct Touch {
     io: Box<dyn Duplex>,
+    is_origin: bool,
+    is_over: Rc<Cell<bool>>,
     deadline: Rc<Deadline>,
     after: Rc<Cell<Duration>>,
     /// Bytes that came from this side.
@@ -200,10 +255,14 @@ impl AsyncRead for Touch {
         if polled.is_ready() {
             let count = buf.filled().len() - before;
             self.read.set(self.read.get() + count as u64);
+            let was_over = self.is_over.get();
             if count == 0 && buf.remaining() > 0 {
                 self.after.set(self.after.get().min(HALF_CLOSED));
+                self.is_over.set(was_over || self.is_origin);
             }
-            self.deadline.set(self.after.get());
+            if !was_over {
+                self.deadline.set(self.after.get());
+            }
         }
         polled
     }

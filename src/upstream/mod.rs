@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::StatusCode;
 use tokio::sync::Notify;
 
 use balance::Balance;
@@ -58,9 +59,27 @@ pub struct Pool {
 pub struct Retry {
     /// Attempts in all.
     pub tries: u8,
+    pub on: RetryOn,
     /// Retries allowed as a share of the requests in flight, in percent; at least `min_concurrent` always.
     pub budget_percent: u32,
     pub min_concurrent: u32,
+}
+
+/// After what a request is sent again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryOn {
+    /// No connection could be made.
+    pub connect: bool,
+    /// A kept connection ended before the answer, and sending twice is harmless.
+    pub closed: bool,
+    /// Answers that an idempotent request without a body does not settle for.
+    pub statuses: Box<[StatusCode]>,
+}
+
+impl Default for RetryOn {
+    fn default() -> Self {
+        Self { connect: true, closed: true, statuses: Box::default() }
+    }
 }
 
 impl Default for Settings {
@@ -73,7 +92,7 @@ impl Default for Settings {
                 idle_timeout: Duration::from_secs(55),
                 max_age: Duration::from_secs(3600),
             },
-            retry: Retry { tries: 2, budget_percent: 20, min_concurrent: 3 },
+            retry: Retry { tries: 2, on: RetryOn::default(), budget_percent: 20, min_concurrent: 3 },
             eject: Some(eject::Settings::default()),
             health: None,
             max_in_flight: None,

@@ -7,11 +7,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::header::HOST;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::Upstream;
+use super::{Retry, Upstream};
 use super::body::{Lease, RequestBody, ResponseBody, Slot};
+use super::budget::Permit;
 use super::connection::{Connection, SendError};
 use super::eject::{Outcome, observe};
 use super::endpoint::Endpoint;
@@ -126,6 +127,9 @@ impl Drop for Waiting<'_> {
 
 type Answer = (Response<Incoming>, Box<Connection>, Lease);
 
+/// What an attempt brought; the request again, when its status is one to retry after.
+type Attempted = (Response<Incoming>, Box<Connection>, Option<Request<RequestBody>>);
+
 struct Sending<'a> {
     upstream: &'a Arc<Upstream>,
     timeouts: &'a Timeouts,
@@ -143,7 +147,7 @@ struct Failed {
     was_stale: bool,
 }
 
-impl Sending<'_> {
+impl<'a> Sending<'a> {
     async fn attempts(&mut self, mut request: Request<RequestBody>) -> Result<Answer, Failure> {
         let mut tried: Vec<Arc<Endpoint>> = Vec::new();
         let mut permit = None;
@@ -151,24 +155,55 @@ impl Sending<'_> {
         loop {
             let lease = self.pick(&tried).await?;
             let failed = match self.attempt(&lease.endpoint, request, is_fresh_wanted).await {
-                Ok((response, connection)) => return Ok((response, connection, lease)),
+                Ok((response, connection, Some(again))) if self.may_retry(&mut permit) => {
+                    self.pass_over(&lease.endpoint, &response, connection);
+                    tried.push(Arc::clone(&lease.endpoint));
+                    request = again;
+                    continue;
+                }
+                Ok((response, connection, _)) => return Ok((response, connection, lease)),
                 Err(failed) => failed,
             };
             self.note(&lease.endpoint, &failed);
             let Some(again) = failed.request else { return Err(failed.failure) };
-            let settings = &self.upstream.settings.retry;
-            if failed.was_stale && !is_fresh_wanted {
+            if failed.was_stale && !is_fresh_wanted && self.has_tries_left() {
                 is_fresh_wanted = true;
-            } else {
-                let in_flight = self.upstream.in_flight.sum() as u32;
-                permit = permit.or_else(|| self.upstream.budget.take(in_flight));
-                if self.exchange.upstream.tries >= settings.tries || permit.is_none() {
-                    return Err(failed.failure);
-                }
+            } else if self.may_retry(&mut permit) {
                 tried.push(Arc::clone(&lease.endpoint));
+            } else {
+                return Err(failed.failure);
             }
             self.exchange.marks.again();
             request = again;
+        }
+    }
+
+    fn retry(&self) -> &Retry {
+        &self.upstream.settings.retry
+    }
+
+    fn has_tries_left(&self) -> bool {
+        self.exchange.upstream.tries < self.retry().tries
+    }
+
+    /// Whether there may be one more attempt. The place in the budget is held to the end of the last one.
+    fn may_retry(&self, permit: &mut Option<Permit<'a>>) -> bool {
+        if !self.has_tries_left() {
+            return false;
+        }
+        let upstream = self.upstream;
+        *permit = permit.take().or_else(|| upstream.budget.take(upstream.in_flight.sum() as u32));
+        permit.is_some()
+    }
+
+    /// Lets go of an answer that is not good enough.
+    fn pass_over(&mut self, endpoint: &Arc<Endpoint>, response: &Response<Incoming>, connection: Box<Connection>) {
+        use http_body::Body;
+        self.note_attempt(endpoint, Some(response.status()), "retried_status");
+        self.exchange.marks.again();
+        self.exchange.upstream.status = None;
+        if response.body().is_end_stream() {
+            self.local.give_back(connection, self.deadline.now_ms());
         }
     }
 
@@ -196,7 +231,7 @@ impl Sending<'_> {
         endpoint: &Arc<Endpoint>,
         mut request: Request<RequestBody>,
         is_fresh_wanted: bool,
-    ) -> Result<(Response<Incoming>, Box<Connection>), Failed> {
+    ) -> Result<Attempted, Failed> {
         if self.upstream.settings.host_is_endpoint
             && let Ok(host) = HeaderValue::from_str(&endpoint.name)
         {
@@ -208,15 +243,17 @@ impl Sending<'_> {
             false => self.local.take(endpoint, self.deadline.now_ms()),
         };
         self.exchange.upstream.is_reused = Some(pooled.is_some());
-        let (mut connection, spare) = match pooled {
-            Some(connection) => {
-                let spare = spare(&connection, &request, self.deadline.now_ms());
-                (connection, spare)
-            }
+        let spare = match self.wants_spare(pooled.as_deref()) {
+            true => spare(&request),
+            false => None,
+        };
+        let mut connection = match pooled {
+            Some(connection) => connection,
             None => match self.open(endpoint).await {
-                Ok(connection) => (connection, None),
+                Ok(connection) => connection,
                 Err(failure) => {
-                    return Err(Failed { failure, request: Some(request), was_stale: false });
+                    let request = self.retry().on.connect.then_some(request);
+                    return Err(Failed { failure, request, was_stale: false });
                 }
             },
         };
@@ -225,7 +262,16 @@ impl Sending<'_> {
         self.exchange.marks.connected = if is_new { Some(Instant::now()) } else { self.exchange.marks.picked };
         self.watch_traffic(&connection);
         let answer = self.exchange_on(&mut connection, request).await;
-        self.judge(endpoint, answer, spare).map(|response| (response, connection))
+        let (response, again) = self.judge(endpoint, answer, spare)?;
+        Ok((response, connection, again))
+    }
+
+    /// A copy of a request costs one of its headers: it is made only where it may be needed.
+    fn wants_spare(&self, pooled: Option<&Connection>) -> bool {
+        let on = &self.retry().on;
+        let idle_ms = |c: &Connection| self.deadline.now_ms().saturating_sub(c.idle_since_ms);
+        (on.closed && pooled.is_some_and(|connection| idle_ms(connection) > DOUBTFUL_MS))
+            || (!on.statuses.is_empty() && self.has_tries_left())
     }
 
     async fn open(&mut self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, Failure> {
@@ -279,7 +325,7 @@ impl Sending<'_> {
         endpoint: &Arc<Endpoint>,
         answer: Option<Result<Response<Incoming>, SendError>>,
         spare: Option<Request<RequestBody>>,
-    ) -> Result<Response<Incoming>, Failed> {
+    ) -> Result<(Response<Incoming>, Option<Request<RequestBody>>), Failed> {
         let is_pooled = self.exchange.upstream.is_reused == Some(true);
         let sent_at = self.progress.as_ref().and_then(|p| p.last.get());
         self.exchange.marks.sent = sent_at.or(self.exchange.marks.connected);
@@ -289,20 +335,20 @@ impl Sending<'_> {
                 self.exchange.upstream.status = Some(response.status().as_u16());
                 let is_bad = response.status().is_server_error();
                 self.observe(endpoint, if is_bad { Outcome::Bad } else { Outcome::Good });
-                Ok(response)
+                let again = spare.filter(|_| self.retry().on.statuses.contains(&response.status()));
+                Ok((response, again))
             }
             Some(Err(SendError::Unsent(request))) => Err(Failed {
                 failure: Failure::new(Kind::UpstreamClosed).retryable(),
-                request: Some(*request),
+                request: self.retry().on.closed.then_some(*request),
                 was_stale: is_pooled,
             }),
             Some(Err(SendError::Broken(error))) => match self.client_failure() {
                 Some(failure) => Err(Failed { failure, request: None, was_stale: false }),
-                None => Err(Failed {
-                    failure: broken(error),
-                    was_stale: is_pooled && spare.is_some(),
-                    request: spare,
-                }),
+                None => {
+                    let request = spare.filter(|_| is_pooled && self.retry().on.closed);
+                    Err(Failed { failure: broken(error), was_stale: request.is_some(), request })
+                }
             },
             None => {
                 let failure = Failure::new(Kind::ResponseTimeout).because(&self.timeouts.response.cause);
@@ -321,17 +367,20 @@ impl Sending<'_> {
         if !failed.was_stale && failed.failure.kind.side() == Side::Upstream {
             self.observe(endpoint, Outcome::Bad);
         }
-        if failed.request.is_none() {
-            return;
+        if failed.request.is_some() {
+            self.note_attempt(endpoint, None, failed.failure.kind.row().reason);
         }
+    }
+
+    fn note_attempt(&mut self, endpoint: &Endpoint, status: Option<StatusCode>, reason: &'static str) {
         let micros = |from: Option<Instant>| from.map(|at| at.elapsed().as_micros() as u32);
         let marks = &self.exchange.marks;
         self.exchange.upstream.failed.push(Attempt {
             address: Arc::clone(&endpoint.name),
             connect_us: micros(marks.picked),
             wait_us: micros(marks.connected),
-            status: None,
-            reason: failed.failure.kind.row().reason,
+            status: status.map(|status| status.as_u16()),
+            reason,
         });
     }
 
@@ -342,12 +391,10 @@ impl Sending<'_> {
     }
 }
 
-/// A copy of `request`, when its connection may turn out to be closed and sending twice is harmless
-/// (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
-fn spare(connection: &Connection, request: &Request<RequestBody>, now_ms: u64) -> Option<Request<RequestBody>> {
+/// A copy of `request`, when sending it twice is harmless (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1).
+fn spare(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     use http_body::Body;
-    let is_doubtful = now_ms.saturating_sub(connection.idle_since_ms) > DOUBTFUL_MS;
-    if !is_doubtful || !request.method().is_idempotent() || !request.body().is_end_stream() {
+    if !request.method().is_idempotent() || !request.body().is_end_stream() {
         return None;
     }
     let mut copy = Request::new(RequestBody::empty());

@@ -177,3 +177,26 @@ fn many_large_bodies_at_once_stay_within_bounds() {
     let grown = tollgate.memory_kib().saturating_sub(before);
     assert!(grown < 32 * 1024, "memory grew by {grown} KiB");
 }
+
+#[test]
+fn a_head_reaches_the_client_even_when_its_body_breaks_off_at_once() {
+    let origin = Origin::with(|talk| {
+        let more = if talk.path() == "/half" { "half" } else { "" };
+        let framing = match talk.query("as") {
+            Some("chunked") => "transfer-encoding: chunked\r\n\r\n4;\r\n",
+            _ => "content-length: 100\r\n\r\n",
+        };
+        talk.send(format!("HTTP/1.1 200 OK\r\nx-mark: here\r\n{framing}{more}"));
+        talk.close();
+    });
+    let tollgate = Setup::proxy(origin.address).start();
+    for n in 0..60 {
+        for path in ["/none", "/half", "/none?as=chunked"] {
+            let mut connection = tollgate.plain();
+            connection.send(get(path));
+            let answer = connection.reader.answer(false);
+            let answer = answer.unwrap_or_else(|error| panic!("{path}, request {n}: no head ({error})"));
+            assert_eq!((answer.status, answer.header("x-mark"), answer.complete), (200, Some("here"), false));
+        }
+    }
+}

@@ -174,3 +174,33 @@ fn an_answer_that_broke_off_is_never_retried() {
     );
     assert_eq!((record["end_by"].as_str(), record["up_status"].as_u64()), (Some("upstream"), Some(200)));
 }
+
+#[test]
+fn no_word_of_retry_on_means_no_retry() {
+    let (dead, origin) = (DeadEnd::new(), forgetful());
+    let text = "eject = false\nretry = { tries = 3, on = [\"503\"] }";
+    let tollgate = upstream(&format!("servers = [\"{}\", \"{}\"]\n{text}", dead.address, origin.address));
+    let statuses: Vec<u16> = (0..4).map(|_| tollgate.get("/?n=1").status).collect();
+    assert!(statuses.contains(&502) && statuses.contains(&200), "{statuses:?}");
+
+    let origin = forgetful();
+    let tollgate = upstream(&format!("servers = [\"{}\"]\nretry = {{ on = [\"connect\"] }}", origin.address));
+    let mut client = tollgate.plain();
+    assert_eq!(client.ask(get("/?n=1")).status, 200);
+    crate::support::pause(std::time::Duration::from_millis(400));
+    assert_eq!(client.ask(get("/?n=2")).status, 502, "a closed connection was retried");
+}
+
+#[test]
+fn a_status_that_stays_is_passed_on_and_each_try_is_recorded() {
+    let origin = Origin::with(|talk| talk.answer(503, &[], b"busy"));
+    let tollgate =
+        upstream(&format!("servers = [\"{}\"]\neject = false\nretry = {{ tries = 3, on = [\"503\"] }}", origin.address));
+    let answer = tollgate.get("/?m=busy");
+    assert_eq!((answer.status, answer.text().as_str()), (503, "busy"));
+    assert_eq!(origin.count(), 3);
+    let record = tollgate.records().wait("m=busy");
+    assert_eq!((record["tries"].as_u64(), record["up_status"].as_u64()), (Some(3), Some(503)), "{record}");
+    let log = record["try_log"].as_array().unwrap();
+    assert_eq!(log.iter().map(|attempt| attempt["status"].as_u64()).collect::<Vec<_>>(), [Some(503), Some(503)]);
+}

@@ -46,6 +46,12 @@ fn websocket() -> Origin {
             switch(talk, "websocket", ACCEPT);
             talk.wait_closed();
         }
+        "/last" => {
+            switch(talk, "websocket", ACCEPT);
+            let _ = talk.reader.fill();
+            talk.send("last words");
+            talk.close();
+        }
         "/wrong-protocol" => switch(talk, "chat", ACCEPT),
         "/wrong-accept" => switch(talk, "websocket", "AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         "/no-upgrade-field" => {
@@ -222,6 +228,23 @@ fn ends_a_tunnel_in_which_nothing_moves() {
     assert_eq!(close["end_at"], "tunnel");
     let cause = close["cause"].as_str().unwrap_or("");
     assert!(cause.starts_with("timeouts.tunnel=1s @tollgate.toml:"), "{close}");
+}
+
+#[test]
+fn the_last_words_of_an_origin_reach_a_client_that_still_sends() {
+    let origin = websocket();
+    let tollgate = Setup::proxy(origin.address).start();
+    for _ in 0..20 {
+        let mut socket = tollgate.plain();
+        assert_eq!(socket.ask(hello("/last")).status, 101);
+        let piece = [b'x'; 4096];
+        for _ in 0..50 {
+            let _ = socket.try_send(&piece);
+        }
+        assert_eq!(socket.reader.take(10).unwrap(), b"last words");
+        assert!(socket.closes_within(DEADLINE));
+    }
+    crate::support::eventually("the origin's side ends", || (origin.open() == 0).then_some(()));
 }
 
 #[test]

@@ -77,7 +77,7 @@ class Tollgate:
 
     def authority(self):
         """The certificate of the local authority that signed our own."""
-        return next((self.dir / "certs").rglob("*ca*.pem"))
+        return next((self.dir / "certs").rglob("ca.pem"))
 
     def end(self):
         if self.process.poll() is None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""smuggler.py (defparam) against tollgate, plain and TLS. Usage: smuggler.py CHECKOUT [default.py exhaustive.py ...]"""
+"""The tool smuggler.py (defparam) against tollgate, plain and TLS. Usage: smuggler.py CHECKOUT [default.py exhaustive.py ...]"""
 
 import pathlib
 import re

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::upstream::{self as words, HostPolicy, ServerAddress};
+use http::StatusCode;
+
+use crate::config::place::At;
+use crate::config::upstream::{self as words, HostPolicy, RetryOn as RetryWords, ServerAddress};
 use crate::config::words::Name;
 use crate::config::{Config, Named};
 use crate::plan::ground::Ground;
 use crate::upstream::balance::Balance;
 use crate::upstream::endpoint::{Address, Endpoint};
-use crate::upstream::{Pool, Retry, Settings, Upstream, eject, health};
+use crate::upstream::{Pool, Retry, RetryOn, Settings, Upstream, eject, health};
 
 /// An upstream of the old plan stays when nothing about it changed; endpoints stay one by one.
 pub(super) fn compile(config: &Config, ground: &Ground) -> Vec<Arc<Upstream>> {
@@ -66,6 +69,7 @@ fn settings(named: &Named<Name, words::Upstream>) -> Settings {
         },
         retry: Retry {
             tries: u8::try_from(words.retry.tries.get()).unwrap_or(u8::MAX),
+            on: retry_on(&words.retry.on.value),
             budget_percent: words.retry.budget.as_u8().into(),
             min_concurrent: 3,
         },
@@ -86,5 +90,18 @@ fn settings(named: &Named<Name, words::Upstream>) -> Settings {
         max_in_flight: words.max_in_flight.as_ref().map(|n| n.get()),
         queue: words.queue.get(),
         host_is_endpoint: words.host.value == HostPolicy::Upstream,
+    }
+}
+
+fn retry_on(words: &[At<RetryWords>]) -> RetryOn {
+    let has = |word| words.iter().any(|on| on.value == word);
+    let status = |on: &At<RetryWords>| match on.value {
+        RetryWords::Status(status) => StatusCode::from_u16(status).ok(),
+        RetryWords::Connect | RetryWords::Closed => None,
+    };
+    RetryOn {
+        connect: has(RetryWords::Connect),
+        closed: has(RetryWords::Closed),
+        statuses: words.iter().filter_map(status).collect(),
     }
 }

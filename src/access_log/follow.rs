@@ -16,8 +16,8 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::CoreLog;
 use super::compose;
 use crate::downstream::wire::{Duplex, Ending, Wire};
-use crate::exchange::failure::{Failure, Kind};
 use crate::exchange::Exchange;
+use crate::exchange::failure::{Failure, Kind};
 use crate::filter::rate_limit::{Permit, Standing};
 use crate::http::{Body, BodyError};
 use crate::record::redact::Redactor;
@@ -62,13 +62,18 @@ enum State {
 }
 
 impl Live {
-    pub fn new(
-        exchange: Box<Exchange>,
-        writer: Rc<Writer>,
-        redactor: Arc<Redactor>,
-        wire: Rc<Wire>,
-    ) -> Self {
-        Self { exchange, permits: Vec::new(), standing: None, allowed: Vec::new(), tunnel: None, wire, writer, redactor, state: State::Open }
+    pub fn new(exchange: Box<Exchange>, writer: Rc<Writer>, redactor: Arc<Redactor>, wire: Rc<Wire>) -> Self {
+        Self {
+            exchange,
+            permits: Vec::new(),
+            standing: None,
+            allowed: Vec::new(),
+            tunnel: None,
+            wire,
+            writer,
+            redactor,
+            state: State::Open,
+        }
     }
 
     pub fn wire(&self) -> &Rc<Wire> {

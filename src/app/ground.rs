@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::HeaderValue;
 
 use super::names::{self, Names};
+use crate::config::Config;
 use crate::config::route::{Action, Route};
 use crate::config::words::Host;
-use crate::config::Config;
 use crate::files::{self, Files, Try};
 use crate::plan::ground::Ground;
-use crate::tls::local::{self, LocalError};
 use crate::tls::CertPair;
+use crate::tls::local::{self, LocalError};
 
 /// Where the local certificate authority lives.
 pub const LOCAL_CA: &str = "certs/local";
@@ -105,7 +105,11 @@ fn settings(directory: &str, route: &Route) -> files::Settings {
     });
     files::Settings {
         index: route.index.iter().map(|name| name.to_string().into()).collect(),
-        try_files: route.try_files.iter().map(|path| Try::File(path.trim_start_matches('/').into())).collect(),
+        try_files: route
+            .try_files
+            .iter()
+            .map(|path| Try::File(path.trim_start_matches('/').into()))
+            .collect(),
         precompressed: *route.precompressed,
         cache_control: cache,
         ..files::Settings::new(directory)

@@ -6,7 +6,9 @@
 pub mod admin;
 pub mod ground;
 pub mod log_child;
+mod log_settings;
 pub mod names;
+mod open;
 pub mod reload;
 pub mod run;
 pub mod serve;

@@ -56,7 +56,9 @@ pub fn learn(names: &mut Names, found: Vec<(Name, io::Result<Vec<SocketAddr>>)>)
                 addresses.dedup();
                 names.insert(name, addresses);
             }
-            Ok(_) => tracing::error!(name = %name.0, "the name of a server has no address; keeping what was known"),
+            Ok(_) => {
+                tracing::error!(name = %name.0, "the name of a server has no address; keeping what was known")
+            }
             Err(error) => {
                 tracing::error!(name = %name.0, %error, "cannot resolve the name of a server; keeping what was known");
             }
@@ -72,7 +74,9 @@ pub fn apply(plan: &Plan, config: &Config, names: &Names) -> Vec<Arc<str>> {
         if !named.body.servers.iter().any(|server| matches!(server.address(), ServerAddress::Dns { .. })) {
             continue;
         }
-        let Some(upstream) = plan.upstreams.iter().find(|u| *u.settings.name == *named.name.value) else { continue };
+        let Some(upstream) = plan.upstreams.iter().find(|u| *u.settings.name == *named.name.value) else {
+            continue;
+        };
         let fresh = servers(&named.body, names);
         if is_same(&upstream.endpoints(), &fresh) {
             continue;
@@ -156,7 +160,8 @@ routes = [{ path = \"/a\", proxy = \"app\" }, { path = \"/b\", proxy = \"fixed\"
     fn addresses_that_stay_keep_their_state_and_workers_are_not_touched() {
         let (config, mut names, plan) = running();
         let app = &plan.upstreams[0];
-        let worker = Endpoint::new(Address::Tcp(([127, 0, 0, 1], 9).into()), 1, false, Some("app-0".into()), true);
+        let worker =
+            Endpoint::new(Address::Tcp(([127, 0, 0, 1], 9).into()), 1, false, Some("app-0".into()), true);
         let worker = Arc::new(worker);
         app.change_endpoints(|now| now.iter().chain([&worker]).cloned().collect());
         app.endpoints()[2].in_flight.add(7);

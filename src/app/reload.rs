@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc};
@@ -97,17 +97,24 @@ impl Control {
         let mut loaded = self.loaded.lock().await;
         let outcome = self.replace(&mut loaded).await;
         if let Err(reason) = &outcome {
-            self.log.event(Kind::Reload, self.plan.load_full().configuration, Some(format!("refused: {reason}")));
+            self.log.event(
+                Kind::Reload,
+                self.plan.load_full().configuration,
+                Some(format!("refused: {reason}")),
+            );
         }
         outcome
     }
 
     async fn replace(&self, loaded: &mut Loaded) -> Result<String, String> {
         const KEPT: &str = "the running configuration was not changed";
-        let refused = |found: &crate::config::Diagnostics| format!("{}{}; {KEPT}", found.render(false), found.summary());
+        let refused = |found: &crate::config::Diagnostics| {
+            format!("{}{}; {KEPT}", found.render(false), found.summary())
+        };
         let config = (self.loader)().map_err(|found| refused(&found))?;
         let fixed = fixed_change(&loaded.config, &config);
-        let intended = loaded.workers.intend(&config, self.cores).map_err(|e| format!("{}; {KEPT}", chain(&e)))?;
+        let intended =
+            loaded.workers.intend(&config, self.cores).map_err(|e| format!("{}; {KEPT}", chain(&e)))?;
         let mut ground =
             ground::gather(&config, Purpose::Run).map_err(|error| format!("{}; {KEPT}", chain(&error)))?;
         let old = self.plan.load_full();
@@ -118,7 +125,8 @@ impl Control {
         for (name, known) in &loaded.names {
             ground.names.entry(name.clone()).or_insert_with(|| known.clone());
         }
-        let (plans, found) = compile_for(self.cores, &config, &mut ground).map_err(|found| refused(&found))?;
+        let (plans, found) =
+            compile_for(self.cores, &config, &mut ground).map_err(|found| refused(&found))?;
         let configuration = plans[0].configuration;
 
         // New workers serve before the plan that uses them does.
@@ -247,7 +255,11 @@ fn fixed_change(old: &Config, new: &Config) -> Option<&'static str> {
     let text = |config: &Config| {
         let server = &config.server;
         [
-            format!("{:?}{:?}", server.http.as_ref().map(|l| &l.written), server.https.as_ref().map(|l| &l.written)),
+            format!(
+                "{:?}{:?}",
+                server.http.as_ref().map(|l| &l.written),
+                server.https.as_ref().map(|l| &l.written)
+            ),
             format!("{:?}", server.cores.written),
             format!("{:?}", server.admin.written),
             format!("{:?}{:?}", config.log.service.written, config.log.file.as_ref().map(|f| &f.written)),

@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::log_settings::{data_dir, log_settings};
 use super::reload::{Control, Loaded};
 use super::serve::{self, Seat, Stage};
 use super::workers::{self, Workers};
 use super::{admin, ground, log_child, status};
-use crate::access_log::{
-    self, CoreLog, FileSettings, Form, ServiceEndpoint, ServiceSettings, SinkSettings, StdoutSettings,
-};
-use crate::config::log::{LogService, StdoutForm};
+use crate::access_log::{self, CoreLog};
+use crate::config::log::LogService;
 use crate::config::read::OneOrMany;
 use crate::config::server::{Cores, Server};
 use crate::config::words::Listen;
@@ -85,7 +84,8 @@ pub fn run(config: Config, loader: Loader, on_start: impl FnOnce(&Started)) -> R
 }
 
 async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Started)) -> Result<(), RunError> {
-    let mut signals = Signals::listen().map_err(|error| RunError::System("cannot listen for signals", error))?;
+    let mut signals =
+        Signals::listen().map_err(|error| RunError::System("cannot listen for signals", error))?;
     let cores = cores(&config.server);
     raise_open_files(&config.server, cores);
     let mut workers = Workers::default();
@@ -123,7 +123,13 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let control = Arc::new(Control::new(loaded, loader, Arc::clone(&plan), lines, log.clone(), cores));
     control.start_checks();
     let following = tokio::spawn(Arc::clone(&control).follow());
-    let view = status::View { control: Arc::clone(&control), counts, gate, listeners, metrics: running_log.metrics() };
+    let view = status::View {
+        control: Arc::clone(&control),
+        counts,
+        gate,
+        listeners,
+        metrics: running_log.metrics(),
+    };
     let admin = tokio::spawn(admin.serve(actions(&control, view, &stage, log.clone())));
     on_start(&started);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -218,56 +224,6 @@ fn admin_socket(server: &Server) -> Result<admin::Admin, RunError> {
         let _ = std::fs::create_dir_all(parent);
     }
     Ok(admin::Admin::bind(&path)?)
-}
-
-fn data_dir(config: &Config) -> PathBuf {
-    PathBuf::from(&*config.log.data.value)
-}
-
-fn log_settings(config: &Config) -> access_log::Settings {
-    let log = &config.log;
-    let mut sinks = Vec::new();
-    if let Some(form) = log.stdout.form() {
-        sinks.push(SinkSettings::Stdout(StdoutSettings { form: line_form(form), ..StdoutSettings::default() }));
-    }
-    if let Some(file) = &log.file {
-        sinks.push(SinkSettings::File(FileSettings {
-            rotate_bytes: log.rotate.size.as_bytes(),
-            keep: log.rotate.keep.get(),
-            ..FileSettings::new(&*file.value)
-        }));
-    }
-    let endpoint = match &log.service.value {
-        LogService::None => None,
-        LogService::Embedded => Some(ServiceEndpoint::Unix(log_child::socket(&data_dir(config)))),
-        LogService::Unix(path) => Some(ServiceEndpoint::Unix(path.clone())),
-        LogService::Url(url) => url.host().map(|host| ServiceEndpoint::Http {
-            host: host.to_owned(),
-            port: url.port_u16().unwrap_or(9600),
-        }),
-    };
-    sinks.extend(endpoint.map(|endpoint| {
-        SinkSettings::Service(ServiceSettings {
-            queue_bytes: log.buffer.to_usize(),
-            ..ServiceSettings::new(endpoint)
-        })
-    }));
-    access_log::Settings::new(host_name(), sinks)
-}
-
-/// Colours are for terminals.
-fn line_form(form: StdoutForm) -> Form {
-    let is_terminal = io::IsTerminal::is_terminal(&io::stdout());
-    match form {
-        StdoutForm::Json => Form::Json,
-        StdoutForm::Combined => Form::Combined,
-        StdoutForm::Line => Form::Line { colours: is_terminal && std::env::var_os("NO_COLOR").is_none() },
-    }
-}
-
-/// The name of this proxy in its records: the machine's.
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn start_cores(
@@ -398,4 +354,3 @@ async fn finish_cores(
     let _ = stage.send(Stage::Stopping);
     let _ = joined.await;
 }
-

@@ -14,12 +14,13 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
+use super::open::{Open, refusal, tls_facts};
 use crate::access_log::CoreLog;
 use crate::access_log::follow::Writer;
 use crate::downstream::tap::Socket;
 use crate::downstream::wire::{Cut, Wire};
-use crate::downstream::{Handler, Refusal, Why, h1, h2, sniff};
-use crate::exchange::connection::{Connection, TlsFacts};
+use crate::downstream::{Handler, Why, h1, h2, sniff};
+use crate::exchange::connection::Connection;
 use crate::files::OpenFiles;
 use crate::http::forwarded::{Hop, Proto};
 use crate::listener::gate::{Entered, Gate};
@@ -204,7 +205,12 @@ impl Station {
         self.proxy.refused(refusal(&wire, Why::TooMany, String::new()));
     }
 
-    fn facts(&self, sender: Option<SocketAddr>, settings: &ListenerSettings, accepted: Instant) -> Connection {
+    fn facts(
+        &self,
+        sender: Option<SocketAddr>,
+        settings: &ListenerSettings,
+        accepted: Instant,
+    ) -> Connection {
         let serial = self.serial.get() + 1;
         self.serial.set(serial);
         let sender = sender.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
@@ -365,40 +371,3 @@ impl Station {
         }
     }
 }
-
-/// One open connection, counted until dropped.
-struct Open {
-    counts: Arc<Counts>,
-    _entered: Entered,
-}
-
-impl Open {
-    fn new(counts: Arc<Counts>, entered: Entered) -> Self {
-        Counts::step32(&counts.connections, 1);
-        Counts::step64(&counts.accepted);
-        Self { counts, _entered: entered }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        Counts::step32(&self.counts.connections, -1);
-    }
-}
-
-fn refusal(wire: &Rc<Wire>, why: Why, detail: String) -> Refusal {
-    Refusal { wire: Rc::clone(wire), why, status: None, head: Bytes::new(), detail }
-}
-
-fn tls_facts(facts: crate::tls::Facts) -> TlsFacts {
-    TlsFacts {
-        version: facts.version,
-        cipher: facts.cipher,
-        group: facts.group,
-        alpn: facts.alpn,
-        sni: facts.sni.clone(),
-        resumed: facts.resumed,
-        covers: Box::new(move |host| facts.covers(host)),
-    }
-}
-

@@ -17,8 +17,8 @@ use crate::plan::{Plan, Plans};
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::{Address, Endpoint};
 use crate::worker::{
-    Event, Hooks, Line, Prepared, Ready, Restart, Settings, State, Stream, Supervisor, WorkerError, WorkerStatus,
-    exec,
+    Event, Hooks, Line, Prepared, Ready, Restart, Settings, State, Stream, Supervisor, WorkerError,
+    WorkerStatus, exec,
 };
 
 /// Lines that may wait for the log.
@@ -105,13 +105,16 @@ impl Workers {
         }
         let gone: Vec<String> =
             self.running.keys().filter(|name| !intended.endpoints.contains_key(*name)).cloned().collect();
-        old.extend(gone.iter().filter_map(|name| self.running.remove(name)).map(|(_, supervisor, _)| supervisor));
+        old.extend(
+            gone.iter().filter_map(|name| self.running.remove(name)).map(|(_, supervisor, _)| supervisor),
+        );
         old
     }
 
     /// Ends all workers.
     pub async fn stop(&self) {
-        futures_util::future::join_all(self.running.values().map(|(_, supervisor, _)| supervisor.stop())).await;
+        futures_util::future::join_all(self.running.values().map(|(_, supervisor, _)| supervisor.stop()))
+            .await;
     }
 
     pub fn status(&self, upstream: &str) -> Vec<WorkerStatus> {
@@ -178,7 +181,9 @@ fn on_change(name: &str, current: &[ArcSwap<Endpoint>], plan: &Plans, event: &Ev
         let moved = Endpoint::new(address, endpoint.weight, endpoint.backup, endpoint.worker.clone(), false);
         let moved = Arc::new(moved);
         if let Some(upstream) = upstream {
-            let exchange = |e: &Arc<Endpoint>| if Arc::ptr_eq(e, &endpoint) { Arc::clone(&moved) } else { Arc::clone(e) };
+            let exchange = |e: &Arc<Endpoint>| {
+                if Arc::ptr_eq(e, &endpoint) { Arc::clone(&moved) } else { Arc::clone(e) }
+            };
             upstream.change_endpoints(|all| all.iter().map(exchange).collect());
         }
         slot.store(Arc::clone(&moved));

@@ -16,10 +16,9 @@ use crate::listener::Address;
 /// Runs the configuration at `file`.
 pub(super) fn run(file: &Path) -> Exit {
     let path = file.to_owned();
-    start(
-        Box::new(move || config::load(&path, &config::process_env)),
-        |started| tell(started, "Ctrl-C, or: tollgate stop", &read_log(started)),
-    )
+    start(Box::new(move || config::load(&path, &config::process_env)), |started| {
+        tell(started, "Ctrl-C, or: tollgate stop", &read_log(started))
+    })
 }
 
 /// The configuration of `proxy --to`; the addresses come in as variables, so nothing can be injected.
@@ -95,7 +94,9 @@ pub(super) fn bad(found: &Diagnostics) -> Exit {
 fn hint(error: &RunError) {
     match error {
         RunError::Bind(bind) if bind.source.kind() == ErrorKind::AddrInUse => {
-            eprintln!("hint: another program listens there; `ss -ltnp` shows which, or choose another address");
+            eprintln!(
+                "hint: another program listens there; `ss -ltnp` shows which, or choose another address"
+            );
         }
         RunError::Bind(bind) if bind.source.kind() == ErrorKind::PermissionDenied => {
             eprintln!("hint: ports below 1024 need CAP_NET_BIND_SERVICE, or choose one above");
@@ -140,10 +141,15 @@ fn try_it(started: &Started) -> String {
             let host = &started.host;
             match host.as_str() {
                 "localhost" => format!("curl {insecure}{name}://localhost:{}/", address.port()),
-                host => format!("curl {insecure}--connect-to ::127.0.0.1:{0} {name}://{host}:{0}/", address.port()),
+                host => format!(
+                    "curl {insecure}--connect-to ::127.0.0.1:{0} {name}://{host}:{0}/",
+                    address.port()
+                ),
             }
         }
-        Some((name, Address::Unix(path))) => format!("curl --unix-socket {} {name}://localhost/", path.display()),
+        Some((name, Address::Unix(path))) => {
+            format!("curl --unix-socket {} {name}://localhost/", path.display())
+        }
         None => "nothing listens".to_owned(),
     }
 }
@@ -154,7 +160,9 @@ fn read_log(started: &Started) -> String {
             Some("run/logs") => "tollgate logs tail -f".to_owned(),
             _ => format!("tollgate logs tail -f --data {}", started.data.display()),
         },
-        LogService::None => "one line per request where [log] says; `stdout = \"line\"` prints them here".to_owned(),
+        LogService::None => {
+            "one line per request where [log] says; `stdout = \"line\"` prints them here".to_owned()
+        }
         LogService::Unix(path) => format!("tollgate logs tail -f --service unix:{}", path.display()),
         LogService::Url(url) => format!("tollgate logs tail -f --service {url}"),
     }

@@ -152,10 +152,9 @@ impl Drop for Upload {
 fn broken(error: hyper::Error) -> Failure {
     use std::error::Error;
     let is_malformed = error.is_parse()
-        || error
-            .source()
-            .and_then(|s| s.downcast_ref::<std::io::Error>())
-            .is_some_and(|e| matches!(e.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData));
+        || error.source().and_then(|s| s.downcast_ref::<std::io::Error>()).is_some_and(|e| {
+            matches!(e.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData)
+        });
     let kind = if is_malformed { Kind::BadRequest } else { Kind::ClientAbort };
     Failure::new(kind).from_source(error)
 }

@@ -184,7 +184,10 @@ impl Exchange {
             at: row.end_at,
             reason: Some(row.reason),
             cause: failure.cause.clone(),
-            detail: failure.detail.map(str::to_owned).or_else(|| failure.source.as_deref().map(|error| chain(error))),
+            detail: failure
+                .detail
+                .map(str::to_owned)
+                .or_else(|| failure.source.as_deref().map(|error| chain(error))),
         };
     }
 }

@@ -81,7 +81,14 @@ impl Meta {
         let etag = format!("\"{nanos:x}-{size:x}\"");
         // Hex digits, dashes and quotes are valid in any header.
         let etag = HeaderValue::from_str(&etag).unwrap_or(HeaderValue::from_static("W/\"\""));
-        Self { size, stamp, length: HeaderValue::from(size), etag, last_modified: OnceCell::new(), content: OnceCell::new() }
+        Self {
+            size,
+            stamp,
+            length: HeaderValue::from(size),
+            etag,
+            last_modified: OnceCell::new(),
+            content: OnceCell::new(),
+        }
     }
 
     fn is_of(&self, stat: &Stat) -> bool {

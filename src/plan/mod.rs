@@ -155,8 +155,16 @@ pub struct Route {
 pub enum Action {
     Proxy(Box<Proxying>),
     /// Location; `true`: the rest of the path and the query are appended.
-    Redirect { target: Arc<str>, carries_rest: bool, status: StatusCode },
-    Respond { status: StatusCode, content_type: HeaderValue, text: bytes::Bytes },
+    Redirect {
+        target: Arc<str>,
+        carries_rest: bool,
+        status: StatusCode,
+    },
+    Respond {
+        status: StatusCode,
+        content_type: HeaderValue,
+        text: bytes::Bytes,
+    },
     Files(Arc<Files>),
 }
 

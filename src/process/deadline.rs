@@ -32,11 +32,7 @@ pub struct Deadlines {
 
 impl Deadlines {
     pub fn new() -> Rc<Self> {
-        Rc::new(Self {
-            now_ms: Cell::new(process_ms()),
-            slots: RefCell::default(),
-            free: RefCell::default(),
-        })
+        Rc::new(Self { now_ms: Cell::new(process_ms()), slots: RefCell::default(), free: RefCell::default() })
     }
 
     /// A new deadline, not set.

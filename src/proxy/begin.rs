@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_TYPE, REFERER, USER_AGENT};
 use http::Request;
+use http::header::{CONTENT_TYPE, REFERER, USER_AGENT};
 use hyper::body::{Body as _, Incoming};
 
 use super::core::{Core, Counts};
@@ -156,4 +156,3 @@ fn words(why: Why) -> (EndBy, EndAt, &'static str) {
         Why::TooMany => (EndBy::Proxy, EndAt::Policy, "resource_exhausted"),
     }
 }
-

@@ -48,7 +48,10 @@ pub fn decide<'p>(
         return Decision::ToHttps { site: &site.value, location: forward::https_location(canonical, port) };
     }
     let Some(found) = found else {
-        return Decision::NoRoute { site: &site.value, allowed: site.allowed_methods(&canonical.path, &head) };
+        return Decision::NoRoute {
+            site: &site.value,
+            allowed: site.allowed_methods(&canonical.path, &head),
+        };
     };
     let route = &found.route.value;
     // Only rewrites look at the rest: the usual route does not pay for it.

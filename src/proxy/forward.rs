@@ -10,10 +10,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, Version};
 use super::traceparent;
 use crate::exchange::Exchange;
 use crate::exchange::failure::{Failure, Kind};
+use crate::http::Body;
 use crate::http::forwarded::{self, Client, Hop};
 use crate::http::headers;
 use crate::http::target::{Canonical, join};
-use crate::http::Body;
 use crate::plan::{PathChange, Plan, Proxying, Route, ServerField, Via};
 use crate::record::{Id, id};
 
@@ -225,8 +225,9 @@ pub fn redirect(
             location.push_str(query);
         }
     }
-    let value = HeaderValue::try_from(location)
-        .map_err(|error| Failure::refuse(Kind::Internal, "the location is no field value").from_source(error))?;
+    let value = HeaderValue::try_from(location).map_err(|error| {
+        Failure::refuse(Kind::Internal, "the location is no field value").from_source(error)
+    })?;
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = status;
     response.headers_mut().insert(LOCATION, value);

@@ -18,10 +18,10 @@ use std::sync::Arc;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
+use self::core::Core;
 use crate::access_log::follow::{Followed, Live};
 use crate::downstream::{Arrival, Handler, Refusal};
 use crate::plan::{Plan, Plans};
-use self::core::Core;
 
 /// The proxy on one core.
 pub struct Proxy {

@@ -120,7 +120,9 @@ fn built_in(status: StatusCode, wants: Wants, exchange: &Exchange) -> (HeaderVal
     let (content_type, body) = match wants {
         Wants::Problem => (
             "application/problem+json",
-            format!("{{\"type\":\"about:blank\",\"title\":\"{reason}\",\"status\":{code},\"request_id\":\"{id}\"}}\n"),
+            format!(
+                "{{\"type\":\"about:blank\",\"title\":\"{reason}\",\"status\":{code},\"request_id\":\"{id}\"}}\n"
+            ),
         ),
         Wants::Text => ("text/plain; charset=utf-8", format!("{code} {reason}\nrequest id: {id}\n")),
         Wants::Html => (

@@ -70,7 +70,8 @@ fn parse(text: &[u8]) -> Option<Parent> {
     if rest.len() != 52 || rest[32] != b'-' || rest[49] != b'-' {
         return None;
     }
-    let parent = Parent { trace: hex(&rest[..32])?, span: hex(&rest[33..49])?, flags: hex::<1>(&rest[50..])?[0] };
+    let parent =
+        Parent { trace: hex(&rest[..32])?, span: hex(&rest[33..49])?, flags: hex::<1>(&rest[50..])?[0] };
     (parent.trace != [0; 16] && parent.span != [0; 8]).then_some(parent)
 }
 

@@ -92,7 +92,8 @@ pub fn accept(
             let moved = Moved::default();
             live.exchange.body_in = Some(Rc::clone(&moved.from_client));
             let mut counted = Counted { live, from_origin: Rc::clone(&moved.from_origin) };
-            counted.live.exchange.end = pump(downstream, Upstream { stream, read, is_deaf: false }, &idle, &moved).await;
+            counted.live.exchange.end =
+                pump(downstream, Upstream { stream, read, is_deaf: false }, &idle, &moved).await;
         })
     }));
     parts.extensions = http::Extensions::new();

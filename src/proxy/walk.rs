@@ -18,11 +18,11 @@ use crate::exchange::failure::{Failure, Kind};
 use crate::files::{Ask, Files};
 use crate::filter::compress::{Codec, Wanted};
 use crate::filter::rate_limit::{self, KeyInput};
+use crate::http::Body;
 use crate::http::forwarded;
 use crate::http::headers;
 use crate::http::sendfile::SendQueue;
 use crate::http::target::Canonical;
-use crate::http::Body;
 use crate::plan::{Action, Plan, Proxying, Route};
 use crate::upstream::body::RequestBody;
 use crate::upstream::send::{Reach, send};
@@ -33,7 +33,9 @@ pub enum Refused {
     /// Over a limit; its answer says when to come back.
     Limit(Box<rate_limit::Refusal>),
     /// The site is served over https.
-    ToHttps { location: String },
+    ToHttps {
+        location: String,
+    },
 }
 
 impl From<Failure> for Refused {
@@ -275,7 +277,11 @@ async fn proxy(
 }
 
 /// The answer of a route with `respond`.
-pub fn respond(status: StatusCode, content_type: Option<&HeaderValue>, text: &bytes::Bytes) -> Response<Body> {
+pub fn respond(
+    status: StatusCode,
+    content_type: Option<&HeaderValue>,
+    text: &bytes::Bytes,
+) -> Response<Body> {
     let mut response = Response::new(Body::from(text.clone()));
     *response.status_mut() = status;
     if let Some(content_type) = content_type {
@@ -283,4 +289,3 @@ pub fn respond(status: StatusCode, content_type: Option<&HeaderValue>, text: &by
     }
     response
 }
-

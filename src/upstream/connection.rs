@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame};
 use http::{Request, Response};
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -20,10 +20,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::body::RequestBody;
-use crate::process::bell::Bell;
-use crate::process::small;
 use super::endpoint::{Address, Endpoint};
 use crate::exchange::Traffic;
+use crate::process::bell::Bell;
+use crate::process::small;
 
 /// The largest response head.
 const MAX_BUFFER: usize = 128 * 1024;
@@ -75,11 +75,8 @@ impl Connection {
         };
         let traffic = Rc::new(Traffic::default());
         let io = TokioIo::new(Stream { socket, traffic: Rc::clone(&traffic) });
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(MAX_BUFFER)
-            .handshake(io)
-            .await
-            .map_err(io::Error::other)?;
+        let (sender, driver) =
+            http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(io).await.map_err(io::Error::other)?;
         let endpoint = Arc::clone(endpoint);
         Ok(Box::new(Self {
             sender,

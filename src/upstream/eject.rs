@@ -19,12 +19,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            failures: 5,
-            base: Duration::from_secs(30),
-            max: Duration::from_secs(300),
-            max_percent: 10,
-        }
+        Self { failures: 5, base: Duration::from_secs(30), max: Duration::from_secs(300), max_percent: 10 }
     }
 }
 
@@ -77,9 +72,8 @@ mod tests {
     use super::*;
 
     fn pair() -> Vec<Arc<Endpoint>> {
-        let make = |port| {
-            Arc::new(Endpoint::new(Address::Tcp(([127, 0, 0, 1], port).into()), 1, false, None, true))
-        };
+        let make =
+            |port| Arc::new(Endpoint::new(Address::Tcp(([127, 0, 0, 1], port).into()), 1, false, None, true));
         vec![make(1), make(2)]
     }
 

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::balance::Turn;
 use super::connection::Connection;
@@ -50,7 +50,10 @@ pub struct Local {
 /// Idle connections of one endpoint; the last used is taken first, so that the rest can age out.
 struct Stack {
     endpoint: Arc<Endpoint>,
-    #[expect(clippy::vec_box, reason = "a connection is large, and is taken and given back once per request")]
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection is large, and is taken and given back once per request"
+    )]
     idle: Vec<Box<Connection>>,
 }
 
@@ -103,7 +106,9 @@ impl Local {
         let mut cx = Context::from_waker(Waker::noop());
         let mut stacks = self.stacks.borrow_mut();
         for stack in &mut *stacks {
-            stack.idle.retain_mut(|c| matches!(c.drive(&mut cx), Poll::Pending) && !is_stale(c, &self.pool, now_ms));
+            stack.idle.retain_mut(|c| {
+                matches!(c.drive(&mut cx), Poll::Pending) && !is_stale(c, &self.pool, now_ms)
+            });
         }
         stacks.retain(|s| !s.idle.is_empty());
     }

@@ -13,6 +13,7 @@ pub mod eject;
 pub mod endpoint;
 pub mod health;
 pub mod local;
+mod queue;
 pub mod send;
 pub mod striped;
 

@@ -3,20 +3,20 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use http::header::HOST;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::{Retry, Upstream};
-use super::body::{Lease, RequestBody, ResponseBody, Slot};
+use super::body::{Lease, RequestBody, ResponseBody};
 use super::budget::Permit;
 use super::connection::{Connection, SendError};
 use super::eject::{Outcome, observe};
 use super::endpoint::Endpoint;
 use super::local::{Local, Locals};
+use super::queue::{enter, wait_for};
+use super::{Retry, Upstream};
 use crate::exchange::failure::{Cause, Failure, Kind};
 use crate::exchange::{Attempt, Exchange, Progress};
 use crate::process::deadline::{Deadline, Deadlines};
@@ -79,50 +79,6 @@ pub async fn send(
         cause: Arc::clone(&timeouts.body.cause),
         held: Some((lease, slot)),
     }))
-}
-
-/// Takes a place among the requests in flight, waiting in the bounded queue when there is none.
-async fn enter(upstream: &Arc<Upstream>, timeout: &Timeout, deadline: &Deadline) -> Result<Slot, Failure> {
-    let missed = || Failure::refuse(Kind::QueueFull, "no place in flight at the upstream");
-    wait_for(upstream, timeout, deadline, missed, || Slot::take(upstream)).await
-}
-
-/// Waits until `ready` gives something: at most `queue` requests wait, for at most `timeout`. Else it is `missed`.
-async fn wait_for<T>(
-    upstream: &Upstream,
-    timeout: &Timeout,
-    deadline: &Deadline,
-    missed: impl Fn() -> Failure,
-    ready: impl Fn() -> Option<T>,
-) -> Result<T, Failure> {
-    if let Some(found) = ready() {
-        return Ok(found);
-    }
-    let _place = Waiting::enter(upstream).ok_or_else(&missed)?;
-    deadline.set(timeout.after);
-    loop {
-        let changed = upstream.changed.notified();
-        if let Some(found) = ready() {
-            return Ok(found);
-        }
-        deadline.race(changed).await.ok_or_else(|| missed().because(&timeout.cause))?;
-    }
-}
-
-/// One waiting request, counted.
-struct Waiting<'a>(&'a Upstream);
-
-impl<'a> Waiting<'a> {
-    fn enter(upstream: &'a Upstream) -> Option<Self> {
-        let add = |now| (now < upstream.settings.queue).then_some(now + 1);
-        upstream.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add).ok().map(|_| Self(upstream))
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 type Answer = (Response<Incoming>, Box<Connection>, Lease);
@@ -197,7 +153,12 @@ impl<'a> Sending<'a> {
     }
 
     /// Lets go of an answer that is not good enough.
-    fn pass_over(&mut self, endpoint: &Arc<Endpoint>, response: &Response<Incoming>, connection: Box<Connection>) {
+    fn pass_over(
+        &mut self,
+        endpoint: &Arc<Endpoint>,
+        response: &Response<Incoming>,
+        connection: Box<Connection>,
+    ) {
         use http_body::Body;
         self.note_attempt(endpoint, Some(response.status()), "retried_status");
         self.exchange.marks.again();
@@ -222,7 +183,8 @@ impl<'a> Sending<'a> {
         notes.load = Some(pick.endpoint.in_flight.sum() as u32);
         // Only a second attempt or a wait in the queue takes time between the filters and the choice.
         let has_waited = self.deadline.is_set() || self.exchange.upstream.tries > 0;
-        self.exchange.marks.picked = if has_waited { Some(Instant::now()) } else { self.exchange.marks.policy };
+        self.exchange.marks.picked =
+            if has_waited { Some(Instant::now()) } else { self.exchange.marks.policy };
         Ok(Lease::new(upstream, &pick.endpoint))
     }
 
@@ -259,7 +221,8 @@ impl<'a> Sending<'a> {
         };
         // A pooled connection costs no time worth another look at the clock.
         let is_new = self.exchange.upstream.is_reused == Some(false);
-        self.exchange.marks.connected = if is_new { Some(Instant::now()) } else { self.exchange.marks.picked };
+        self.exchange.marks.connected =
+            if is_new { Some(Instant::now()) } else { self.exchange.marks.picked };
         self.watch_traffic(&connection);
         let answer = self.exchange_on(&mut connection, request).await;
         let (response, again) = self.judge(endpoint, answer, spare)?;

@@ -59,7 +59,8 @@ fn a_key_of_another_certificate_and_broken_files_are_errors() {
     certificate(dir, "a", "a.example", 2090);
     certificate(dir, "b", "b.example", 2090);
     certificate(dir, "c", "c.example", 2090);
-    std::fs::write(dir.join("c.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    std::fs::write(dir.join("c.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        .unwrap();
     let file = config(dir, &(site("a.example", "a", "b") + &site("c.example", "c", "c")));
     let output = tollgate(&["check", &file]);
     assert_eq!(output.status.code(), Some(3));
@@ -96,7 +97,9 @@ fn json_holds_the_verdict_and_every_finding() {
     let dir = dir.path();
     certificate(dir, "old", "a.example", 2021);
     let file = config(dir, &site("a.example", "old", "old"));
-    for (words, code, ok) in [(&["check", "--json"][..], 0, true), (&["check", "--json", "--strict"], 3, false)] {
+    for (words, code, ok) in
+        [(&["check", "--json"][..], 0, true), (&["check", "--json", "--strict"], 3, false)]
+    {
         let output = tollgate(&[words, &[&*file]].concat());
         assert_eq!(output.status.code(), Some(code));
         let report: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();

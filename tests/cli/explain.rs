@@ -4,10 +4,49 @@ const CONFIG: &str = "tests/cli/explain.toml";
 
 /// Name of the golden file, and the request.
 const CASES: [(&str, &[&str]); 18] = [
-    ("proxied", &["GET", "https://shop.example/api/./cart?a=1", "-H", "Accept-Encoding: gzip", "-H", "Connection: close, x-drop", "-H", "X-Drop: 1", "-H", "X-Forwarded-For: 203.0.113.9", "-H", "X_Tenant: b"]),
-    ("conditions_win", &["POST", "https://shop.example/api/cart", "-H", "x-beta: yes", "-H", "Content-Length: 5"]),
-    ("trusted_proxy", &["GET", "https://shop.example/x", "--from", "10.1.2.3", "-H", "X-Forwarded-For: 203.0.113.9, 10.9.9.9"]),
-    ("forwarded_by_a_trusted_proxy", &["GET", "https://www.shop.example/x", "--from", "10.1.2.3", "-H", "Forwarded: for=203.0.113.9;proto=http"]),
+    (
+        "proxied",
+        &[
+            "GET",
+            "https://shop.example/api/./cart?a=1",
+            "-H",
+            "Accept-Encoding: gzip",
+            "-H",
+            "Connection: close, x-drop",
+            "-H",
+            "X-Drop: 1",
+            "-H",
+            "X-Forwarded-For: 203.0.113.9",
+            "-H",
+            "X_Tenant: b",
+        ],
+    ),
+    (
+        "conditions_win",
+        &["POST", "https://shop.example/api/cart", "-H", "x-beta: yes", "-H", "Content-Length: 5"],
+    ),
+    (
+        "trusted_proxy",
+        &[
+            "GET",
+            "https://shop.example/x",
+            "--from",
+            "10.1.2.3",
+            "-H",
+            "X-Forwarded-For: 203.0.113.9, 10.9.9.9",
+        ],
+    ),
+    (
+        "forwarded_by_a_trusted_proxy",
+        &[
+            "GET",
+            "https://www.shop.example/x",
+            "--from",
+            "10.1.2.3",
+            "-H",
+            "Forwarded: for=203.0.113.9;proto=http",
+        ],
+    ),
     ("regular_expression", &["GET", "https://shop.example/v1/x"]),
     ("redirect", &["GET", "https://shop.example/old/a/b?c"]),
     ("file", &["GET", "https://shop.example/pages/"]),
@@ -19,8 +58,25 @@ const CASES: [(&str, &[&str]); 18] = [
     ("hidden_dots", &["GET", "https://shop.example/a/..;/b"]),
     ("encoded_slash", &["GET", "https://shop.example/api/a%2Fb"]),
     ("two_lengths", &["POST", "https://shop.example/", "-H", "Content-Length: 1", "-H", "Content-Length: 2"]),
-    ("body_too_large", &["POST", "https://shop.example/api/x", "-H", "x-beta: 1", "-H", "Content-Length: 9000000"]),
-    ("websocket", &["GET", "wss://shop.example/live", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket", "-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]),
+    (
+        "body_too_large",
+        &["POST", "https://shop.example/api/x", "-H", "x-beta: 1", "-H", "Content-Length: 9000000"],
+    ),
+    (
+        "websocket",
+        &[
+            "GET",
+            "wss://shop.example/live",
+            "-H",
+            "Connection: Upgrade",
+            "-H",
+            "Upgrade: websocket",
+            "-H",
+            "Sec-WebSocket-Version: 13",
+            "-H",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        ],
+    ),
     ("hostile_text", &["GET", "http://plain.example/\u{1b}[2J", "-H", "x: \u{202e}"]),
 ];
 
@@ -61,7 +117,10 @@ fn secrets_of_request_and_configuration_are_not_shown() {
     for form in [&["explain"][..], &["explain", "--json"]] {
         let output = tollgate(&[form, request, &["-c", CONFIG]].concat());
         let text = stdout(&output);
-        assert!(text.contains("(not shown)") && !text.contains("hunter2") && !text.contains("eDp5"), "{text}");
+        assert!(
+            text.contains("(not shown)") && !text.contains("hunter2") && !text.contains("eDp5"),
+            "{text}"
+        );
     }
 }
 

@@ -112,7 +112,8 @@ fn proxy_to_prints_one_line_for_people_per_request() {
     // Over http it redirects to https, which is an answer, too.
     assert!(get(address(dir.path()), "/a%1b").starts_with("HTTP/1.1 400"));
     assert!(get(address(dir.path()), "/b").starts_with("HTTP/1.1 308"));
-    let lines = eventually("two lines", || Some(read(dir.path(), "stdout")).filter(|text| text.lines().count() == 2));
+    let lines =
+        eventually("two lines", || Some(read(dir.path(), "stdout")).filter(|text| text.lines().count() == 2));
     assert!(lines.contains(" 308 GET localhost/b ") && !lines.contains(['{', '\u{1b}']), "{lines}");
     running.stop();
     assert_eq!(read(dir.path(), "stdout"), lines, "no lines about start and stop");

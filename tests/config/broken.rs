@@ -45,7 +45,9 @@ fn the_control_socket_is_found_however_broken_the_rest_is() {
         config::admin(&main, &crate::variables).map(|listen| listen.to_string())
     };
     let named = Some("unix:run/x.sock".to_owned());
-    for rest in ["", "nonsense = 1\n", "http = [\n", "[site.\"a\"]\nroutes = 7\n", "[[[\n", "a = \"unclosed\n"] {
+    for rest in
+        ["", "nonsense = 1\n", "http = [\n", "[site.\"a\"]\nroutes = 7\n", "[[[\n", "a = \"unclosed\n"]
+    {
         assert_eq!(admin(&format!("[server]\nadmin = \"unix:run/x.sock\"\n{rest}")), named, "{rest}");
     }
     std::fs::write(dir.path().join("server.toml"), "[server]\nadmin = \"unix:run/x.sock\"\n").unwrap();

@@ -312,6 +312,10 @@ fn a_file_that_shrinks_under_a_reader_is_recorded_as_our_doing() {
     let got = std::io::copy(&mut socket, &mut std::io::sink()).unwrap_or(0);
     assert!(got < 256 << 20);
     let record = tollgate.records().wait("large.bin");
-    assert_eq!((record["status"].as_u64(), record["end_by"].as_str()), (Some(200), Some("proxy")), "{record}");
+    assert_eq!(
+        (record["status"].as_u64(), record["end_by"].as_str()),
+        (Some(200), Some("proxy")),
+        "{record}"
+    );
     assert!(record["err"].as_str().is_some_and(|err| err.contains("shorter")), "{record}");
 }

@@ -136,7 +136,8 @@ fn bounds_connections_of_one_address() {
     fifth.send(get("/"));
     let status = fifth.reader.answer(false).map_or(0, |answer| answer.status);
     assert!([0, 429, 503].contains(&status), "a fifth connection was served ({status})");
-    let record = tollgate.records().wait_that("the connection turned away", |record| record["kind"] == "conn");
+    let record =
+        tollgate.records().wait_that("the connection turned away", |record| record["kind"] == "conn");
     assert_eq!(record["reason"], "resource_exhausted", "{record}");
     assert!(record["cause"].as_str().unwrap_or("").starts_with("max_connections_per_ip=4 @"), "{record}");
     drop(kept);

@@ -194,13 +194,18 @@ fn no_word_of_retry_on_means_no_retry() {
 #[test]
 fn a_status_that_stays_is_passed_on_and_each_try_is_recorded() {
     let origin = Origin::with(|talk| talk.answer(503, &[], b"busy"));
-    let tollgate =
-        upstream(&format!("servers = [\"{}\"]\neject = false\nretry = {{ tries = 3, on = [\"503\"] }}", origin.address));
+    let tollgate = upstream(&format!(
+        "servers = [\"{}\"]\neject = false\nretry = {{ tries = 3, on = [\"503\"] }}",
+        origin.address
+    ));
     let answer = tollgate.get("/?m=busy");
     assert_eq!((answer.status, answer.text().as_str()), (503, "busy"));
     assert_eq!(origin.count(), 3);
     let record = tollgate.records().wait("m=busy");
     assert_eq!((record["tries"].as_u64(), record["up_status"].as_u64()), (Some(3), Some(503)), "{record}");
     let log = record["try_log"].as_array().unwrap();
-    assert_eq!(log.iter().map(|attempt| attempt["status"].as_u64()).collect::<Vec<_>>(), [Some(503), Some(503)]);
+    assert_eq!(
+        log.iter().map(|attempt| attempt["status"].as_u64()).collect::<Vec<_>>(),
+        [Some(503), Some(503)]
+    );
 }

@@ -159,7 +159,11 @@ fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Control
 fn tell(answer: &Answer, json: bool, refused: Exit) -> Result<String, ControlError> {
     if json {
         let text = pretty(&answer.body)?;
-        return if answer.status.is_success() { Ok(text) } else { Err(ControlError::RefusedJson(text, refused)) };
+        return if answer.status.is_success() {
+            Ok(text)
+        } else {
+            Err(ControlError::RefusedJson(text, refused))
+        };
     }
     let reply: Reply = serde_json::from_slice(&answer.body)?;
     match reply.error {

@@ -13,7 +13,8 @@ pub(super) fn routes(
     let Some(site) = plan.table.site(canonical.host.name()) else { return Vec::new() };
     let head = Head { method: &parts.method, headers: &parts.headers, query: canonical.query };
     let fates = plan.table.explain(canonical.host.name(), &canonical.path, &head);
-    let winner = fates.iter().find(|fate| fate.verdict == Verdict::Won).and_then(|f| site.routes().get(f.index));
+    let winner =
+        fates.iter().find(|fate| fate.verdict == Verdict::Won).and_then(|f| site.routes().get(f.index));
     let pairs = fates.iter().filter_map(|fate| Some((fate, site.routes().get(fate.index)?)));
     pairs.map(|(fate, route)| considered(route, fate.verdict, winner)).collect()
 }
@@ -25,7 +26,10 @@ fn considered(entry: &Entry, verdict: Verdict, winner: Option<&Entry>) -> Consid
         Verdict::Won => won(entry),
         Verdict::Lost(Lost::Path) => "the path does not fit".to_owned(),
         Verdict::Lost(Lost::Condition(at)) => {
-            format!("the path fits, but not: {}", entry.conditions.get(at).map_or_else(String::new, condition))
+            format!(
+                "the path fits, but not: {}",
+                entry.conditions.get(at).map_or_else(String::new, condition)
+            )
         }
         Verdict::Lost(Lost::Outranked) => winner.map_or_else(String::new, |winner| outranked(entry, winner)),
     };

@@ -58,7 +58,8 @@ impl Shown {
     }
 
     pub(super) fn fields(&self, headers: &HeaderMap) -> Vec<Field> {
-        let field = |(name, value)| Field { name: HeaderName::to_string(name), value: self.text(name, value) };
+        let field =
+            |(name, value)| Field { name: HeaderName::to_string(name), value: self.text(name, value) };
         headers.iter().map(field).collect()
     }
 }

@@ -163,7 +163,9 @@ pub(super) fn changes(plan: &Plan, route: &Route, shown: &Shown, rid: Option<&By
     match &plan.server {
         ServerField::Pass => {}
         ServerField::Remove => push("remove", &http::header::SERVER, None),
-        ServerField::Replace(value) => push("set", &http::header::SERVER, Some(shown.text(&http::header::SERVER, value))),
+        ServerField::Replace(value) => {
+            push("set", &http::header::SERVER, Some(shown.text(&http::header::SERVER, value)))
+        }
     }
     all
 }
@@ -173,7 +175,9 @@ pub(super) fn compression(route: &Route, wanted: Wanted) -> Option<Compression> 
     let settings = route.compress.as_ref()?;
     let codec = wanted.choose(&settings.codecs).map(|codec| codec.token());
     let why = match codec {
-        Some(_) => "the client's favourite among those of the route; answers of other types, and small ones, stay",
+        Some(_) => {
+            "the client's favourite among those of the route; answers of other types, and small ones, stay"
+        }
         None => "the client's Accept-Encoding names none of them, or likes none",
     };
     Some(Compression {

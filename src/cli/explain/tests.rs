@@ -24,7 +24,10 @@ fn a_url_becomes_the_request_that_a_client_would_send() {
         assert_eq!((ask.is_tls, &*ask.authority, &*ask.target), (is_tls, authority, target), "{url}");
         assert_eq!(ask.headers[HOST], authority);
     }
-    assert_eq!(Ask::new(&arguments("GET", "https://A.test.:1/", &[])).unwrap().sni().as_deref(), Some("a.test"));
+    assert_eq!(
+        Ask::new(&arguments("GET", "https://A.test.:1/", &[])).unwrap().sni().as_deref(),
+        Some("a.test")
+    );
     assert_eq!(Ask::new(&arguments("GET", "https://[::1]:1/", &[])).unwrap().sni(), None);
 }
 

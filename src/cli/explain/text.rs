@@ -27,7 +27,8 @@ fn write_all(out: &mut String, report: &Report) -> fmt::Result {
     if let Some(canonical) = &report.canonical {
         let port = canonical.port.map_or_else(String::new, |port| format!(":{port}"));
         let query = canonical.query.as_ref().map_or_else(String::new, |query| format!("?{query}"));
-        let changed = if canonical.path_changed { "   (the path was brought into its shortest form)" } else { "" };
+        let changed =
+            if canonical.path_changed { "   (the path was brought into its shortest form)" } else { "" };
         line!(out, "seen as", "{}{port} {}{query}{changed}", canonical.host, canonical.path)?;
     }
     if let Some(client) = &report.client {
@@ -88,7 +89,8 @@ fn forward_lines(out: &mut String, forward: &Forward) -> fmt::Result {
     let (name, balance, tries) = (&forward.upstream, &forward.balance, forward.tries);
     line!(out, "upstream", "{name}: {}  ({balance}, {tries} tries{upgrade})", forward.target)?;
     for endpoint in &forward.endpoints {
-        let worker = endpoint.worker.as_ref().map_or_else(String::new, |worker| format!("worker {worker} on "));
+        let worker =
+            endpoint.worker.as_ref().map_or_else(String::new, |worker| format!("worker {worker} on "));
         let backup = if endpoint.backup { ", backup" } else { "" };
         line!(out, "  to", "{worker}{}, weight {}{backup}", endpoint.address, endpoint.weight)?;
     }

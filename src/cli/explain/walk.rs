@@ -23,7 +23,8 @@ use crate::proxy::{upgrade, walk};
 pub(super) fn explain(config: &Config, plan: &Plan, ask: &Ask) -> Report {
     let pseudonym = plan.via.as_ref().map(|via| &*via.pseudonym);
     let is_drawn = matches!(config.server.via.value, Via::Switch(true));
-    let mut teller = Teller { config, plan, ask, shown: Shown::new(pseudonym.filter(|_| is_drawn)), report: begin(ask) };
+    let mut teller =
+        Teller { config, plan, ask, shown: Shown::new(pseudonym.filter(|_| is_drawn)), report: begin(ask) };
     if let Err(failure) = teller.walk() {
         teller.report.answer = refused(&failure);
     }
@@ -115,7 +116,9 @@ impl<'a> Teller<'a> {
             false => ("http", server.http.is_some()),
         };
         if !is_there {
-            self.report.notes.push(format!("nothing listens for {name}: this request would not reach tollgate"));
+            self.report
+                .notes
+                .push(format!("nothing listens for {name}: this request would not reach tollgate"));
         }
     }
 
@@ -123,7 +126,10 @@ impl<'a> Teller<'a> {
     fn connection(&self, canonical: &Canonical<'_>) -> Result<(), Failure> {
         match &self.plan.tls {
             Some(tls) if self.ask.is_tls && !tls.covers(self.ask.sni().as_deref(), canonical.host.name()) => {
-                Err(Failure::refuse(Kind::Misdirected, "the certificate of this connection is another site's"))
+                Err(Failure::refuse(
+                    Kind::Misdirected,
+                    "the certificate of this connection is another site's",
+                ))
             }
             _ => Ok(()),
         }
@@ -236,10 +242,10 @@ impl<'a> Teller<'a> {
             open: &open,
             queue: None,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::refuse(Kind::Internal, "cannot look for the file").from_source(error))?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+                Failure::refuse(Kind::Internal, "cannot look for the file").from_source(error)
+            })?;
         runtime.block_on(files.serve(ask))
     }
 
@@ -285,7 +291,9 @@ fn client_view(client: &Client, ask: &Ask) -> ClientView {
     let (known_by, why) = match (client.trusted, client.chain) {
         (false, _) => ("sender", "the sender is not in server.trusted_proxies, so its word does not count"),
         (true, Chain::Sender) => ("sender", "the sender is trusted and names nobody"),
-        (true, Chain::XForwarded) if client.ip == sender => ("sender", "the sender is trusted and names nobody else"),
+        (true, Chain::XForwarded) if client.ip == sender => {
+            ("sender", "the sender is trusted and names nobody else")
+        }
         (true, Chain::XForwarded) => ("x-forwarded-for", "the nearest address that is not a trusted proxy"),
         (true, Chain::Forwarded) => ("forwarded", "the nearest address that is not a trusted proxy"),
     };

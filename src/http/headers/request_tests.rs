@@ -33,9 +33,21 @@ fn decides_the_framing() {
 
 #[test]
 fn refuses_doubtful_framing_in_both_versions() {
-    for value in
-        ["+5", "0012", "00", "0x5", "5_0", "", "5, 5", "5,5", "-1", "5 5", "18446744073709551616", "1e3", "\u{665}"]
-    {
+    for value in [
+        "+5",
+        "0012",
+        "00",
+        "0x5",
+        "5_0",
+        "",
+        "5, 5",
+        "5,5",
+        "-1",
+        "5 5",
+        "18446744073709551616",
+        "1e3",
+        "\u{665}",
+    ] {
         for version in [Version::HTTP_11, Version::HTTP_2] {
             let refused = check(&[("content-length", value)], version).unwrap_err();
             assert_eq!(refused.fault, Fault::BadRequest, "{value:?}");

@@ -62,7 +62,9 @@ impl Compiler<'_> {
             name: name.as_str().into(),
             place: named.name.place.to_string().into(),
             has_tls: words.tls.is_some(),
-            redirect_to: redirects.then(|| self.ground.https_port.or_else(|| https_port(&self.config.server))).flatten(),
+            redirect_to: redirects
+                .then(|| self.ground.https_port.or_else(|| https_port(&self.config.server)))
+                .flatten(),
         });
         let aliases = words.aliases.iter().map(|alias| &alias.value);
         let hosts = std::iter::once(&named.name.value).chain(aliases);

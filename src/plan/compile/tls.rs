@@ -82,7 +82,8 @@ impl Chest<'_> {
             return Some(*index);
         }
         let bytes = |path: &str| self.config.file(path).map(|file| file.bytes.to_vec());
-        let pair = CertPair { chain: bytes(&words.cert)?, key: bytes(&words.key)?, origin: words.cert.to_string() };
+        let pair =
+            CertPair { chain: bytes(&words.cert)?, key: bytes(&words.key)?, origin: words.cert.to_string() };
         judge(site, &pair, &words.cert.place, self.ground.now, found);
         self.pairs.push(pair);
         self.by_file.insert(key, self.pairs.len() - 1);
@@ -95,7 +96,9 @@ fn judge(site: &Named<Host, Site>, pair: &CertPair, place: &Place, now: i64, fou
     let facts = match inspect(pair) {
         Ok(facts) => facts,
         Err(error) => {
-            found.push(Diagnostic::error(codes::BAD_CERTIFICATE, error.to_string()).at(place, "this certificate"));
+            found.push(
+                Diagnostic::error(codes::BAD_CERTIFICATE, error.to_string()).at(place, "this certificate"),
+            );
             return;
         }
     };

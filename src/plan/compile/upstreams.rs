@@ -37,10 +37,14 @@ fn endpoints(named: &Named<Name, words::Upstream>, ground: &Ground) -> Vec<Arc<E
 }
 
 /// An endpoint for each of `servers`, and for each address of those that are names.
-pub fn servers(words: &words::Upstream, names: &HashMap<(String, u16), Vec<SocketAddr>>) -> Vec<Arc<Endpoint>> {
+pub fn servers(
+    words: &words::Upstream,
+    names: &HashMap<(String, u16), Vec<SocketAddr>>,
+) -> Vec<Arc<Endpoint>> {
     let mut endpoints = Vec::new();
     for server in words.servers.iter() {
-        let make = |address| Arc::new(Endpoint::new(address, server.weight(), server.is_backup(), None, true));
+        let make =
+            |address| Arc::new(Endpoint::new(address, server.weight(), server.is_backup(), None, true));
         match server.address() {
             ServerAddress::Tcp(address) => endpoints.push(make(Address::Tcp(*address))),
             ServerAddress::Unix(path) => endpoints.push(make(Address::Unix(path.clone()))),

@@ -1,7 +1,7 @@
 //! Start, reload, drain: everything that puts the rooms together into a running program.
 //!
 //! [`run::run`] starts, [`reload`] swaps the plan, [`serve`] is one core, [`admin`] the control socket. Invariant:
-//! nothing is bound or started before the whole configuration is known to be good.
+//! nothing is started or served before the whole configuration is known to be good.
 
 pub mod admin;
 pub mod ground;

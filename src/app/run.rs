@@ -138,10 +138,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     finish_cores(threads, &mut signals, &stage, drain).await;
     following.abort();
     control.stop_workers().await;
-    let report = running_log.stop(LOG_GRACE).await;
-    for (sink, records) in report.undelivered {
-        tracing::error!(%sink, records, "records could not be delivered before the end");
-    }
+    deliver(running_log).await;
     let _ = stop_log.send(true);
     if let Some(service) = log_service {
         let _ = service.await;
@@ -149,6 +146,13 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     admin.abort();
     let _ = admin.await;
     Ok(())
+}
+
+/// Ends the log after everything that writes to it, and says what it could not deliver.
+async fn deliver(log: access_log::Running) {
+    for (sink, records) in log.stop(LOG_GRACE).await.undelivered {
+        tracing::error!(%sink, records, "records could not be delivered before the end");
+    }
 }
 
 fn warn(found: &Diagnostics) {

@@ -41,7 +41,8 @@ table! {
         h2: default Http2 = ();
         /// The `Server` field of answers: `remove` drops the upstream's, `pass` keeps it, any other text replaces it.
         server_header: default ServerHeader = "remove";
-        /// Send `Via` (RFC 9110 section 7.6.3) and refuse loops by it: true, false, or the name to use.
+        /// Send `Via` (RFC 9110 section 7.6.3) and refuse loops by it: true, false, or the name to use. An nginx behind compresses answers to
+        /// such requests only with `gzip_proxied any`.
         via: default Via = true;
         /// The request id.
         request_id: default RequestId = ();

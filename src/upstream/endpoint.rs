@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use http::HeaderValue;
+
 use super::striped::Striped;
 
 /// Where an endpoint listens.
@@ -29,6 +31,8 @@ pub struct Endpoint {
     pub address: Address,
     /// `address` as text, for the record.
     pub name: Arc<str>,
+    /// The Host that names it: its address, or `localhost` behind a Unix socket.
+    pub host: HeaderValue,
     /// Name of the worker process behind it, when tollgate runs it: `app-0`.
     pub worker: Option<Arc<str>>,
     pub weight: u32,
@@ -50,7 +54,12 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub fn new(address: Address, weight: u32, backup: bool, worker: Option<Arc<str>>, up: bool) -> Self {
+        let host = match &address {
+            Address::Tcp(address) => HeaderValue::try_from(address.to_string()).ok(),
+            Address::Unix(_) => None,
+        };
         Self {
+            host: host.unwrap_or_else(|| HeaderValue::from_static("localhost")),
             name: address.to_string().into(),
             address,
             worker,

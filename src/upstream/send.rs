@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::HOST;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{Lease, RequestBody, ResponseBody};
@@ -194,10 +194,8 @@ impl<'a> Sending<'a> {
         mut request: Request<RequestBody>,
         is_fresh_wanted: bool,
     ) -> Result<Attempted, Failed> {
-        if self.upstream.settings.host_is_endpoint
-            && let Ok(host) = HeaderValue::from_str(&endpoint.name)
-        {
-            request.headers_mut().insert(HOST, host);
+        if self.upstream.settings.host_is_endpoint {
+            request.headers_mut().insert(HOST, endpoint.host.clone());
         }
         self.exchange.upstream.tries = self.exchange.upstream.tries.saturating_add(1);
         let pooled = match is_fresh_wanted {

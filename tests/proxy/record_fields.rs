@@ -95,7 +95,9 @@ fn phases_add_up() {
     tollgate.get("/?m=phases");
     let record = tollgate.records().wait("m=phases");
     let time = |name: &str| record[name].as_u64().unwrap_or(0);
-    assert!(time("t_wait_us") >= 95_000 && time("t_resp_us") >= 95_000, "{record}");
+    // A busy machine may see the head late; what it adds to one phase it takes from the next.
+    let (wait, answer) = (time("t_wait_us"), time("t_resp_us"));
+    assert!(wait >= 95_000 && answer > 0 && wait + answer >= 195_000, "{record}");
     let parts =
         ["t_head_us", "t_policy_us", "t_queue_us", "t_conn_us", "t_send_us", "t_wait_us", "t_resp_us"];
     let sum: u64 = parts.iter().map(|name| time(name)).sum();

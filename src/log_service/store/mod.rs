@@ -172,9 +172,17 @@ fn lock(data: &Path) -> Result<File, ServiceError> {
     let failed = |error| ServiceError::Data(data.to_owned(), error);
     let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(data.join(".lock"));
     let file = file.map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ServiceError::InUse(data.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
     }
+    Err(ServiceError::InUse(data.to_owned()))
 }
+
+/// A service that ends as its successor starts still holds the lock, and so does a process that is just being forked,
+/// until it becomes another program: half a second is enough for either.
+const LOCK_TRIES: u32 = 25;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);

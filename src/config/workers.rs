@@ -59,8 +59,8 @@ table! {
         delay: default Duration = "100ms";
         /// Longest pause.
         max_delay: default Duration = "15s";
-        /// After this time alive the pause begins from the first again.
-        reset_after: default Duration = "30s";
+        /// A worker that has served for this long starts again after the first pause; a shorter life is a quick death.
+        reset_after: default Duration = "2s";
         /// Quick deaths in a row after which it is left alone.
         max_quick_deaths: default Count = 16;
     }

@@ -71,13 +71,18 @@ pub struct QueryError {
     text: String,
     /// In characters, from 1.
     pub column: usize,
+    /// Without control characters, too.
     pub reason: String,
 }
 
 impl QueryError {
     fn new(text: &str, at: usize, reason: impl Into<String>) -> Self {
         let column = text.get(..at).unwrap_or(text).chars().count() + 1;
-        let text = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-        Self { text, column, reason: reason.into() }
+        // The reason may quote the filter, so both go to a terminal by the same way.
+        Self { text: clean(text), column, reason: clean(&reason.into()) }
     }
+}
+
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

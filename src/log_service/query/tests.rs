@@ -136,6 +136,17 @@ fn errors_name_the_column() {
 }
 
 #[test]
+fn an_error_says_nothing_to_the_terminal_itself() {
+    for text in ["dur>>>_\u{8}", "dur>1s\u{1}\u{0}", "status:\u{1b}[2J"] {
+        if let Err(error) = Query::parse(text) {
+            let shown = error.to_string();
+            assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
+        }
+    }
+    assert!(Query::parse("dur>>>_\u{8}").is_err());
+}
+
+#[test]
 fn an_error_points_at_its_place() {
     let error = Query::parse("status:504 dur>5").unwrap_err();
     let expected = "filter, column 16: which unit? write 5ms or 5s\n  status:504 dur>5\n                 ^";

@@ -1,5 +1,5 @@
 //! The contract between proxy and log service: one [`Record`] per exchange, its binary form
-//! ([`frame`]) and its renderings ([`json`], [`combined`], [`line`]).
+//! ([`frame`]) and its renderings ([`json`], [`combined`], [`mod@line`]).
 
 pub mod combined;
 pub mod escape;

@@ -109,7 +109,7 @@ impl Control {
     async fn replace(&self, loaded: &mut Loaded) -> Result<String, String> {
         const KEPT: &str = "the running configuration was not changed";
         let refused = |found: &crate::config::Diagnostics| {
-            format!("{}{}; {KEPT}", found.render(false), found.summary())
+            format!("{}{}; {KEPT}", found.render(false), found.summary().trim_end_matches('.'))
         };
         let config = (self.loader)().map_err(|found| refused(&found))?;
         let fixed = fixed_change(&loaded.config, &config);

@@ -10,6 +10,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time;
@@ -103,7 +104,8 @@ async fn ask(
     target: &str,
     on_line: &mut dyn FnMut(&mut [u8]) -> Flow,
 ) -> Result<(), ClientError> {
-    let (mut sender, connection) = http1::handshake(Watched::new(stream, QUIET)).await.map_err(broken)?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(Watched::new(stream, QUIET))).await.map_err(broken)?;
     let request = Request::get(target).header(HOST, host).body(Empty::<Bytes>::new()).map_err(broken)?;
     let mut connection = std::pin::pin!(connection);
     let exchange = async {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use rustls::{CipherSuite, HandshakeKind, InvalidMessage, ProtocolVersion, ServerConnection};
 
 use super::resolver::{Resolver, SetIndex};
-use crate::record;
 
 /// What was negotiated on one connection, in the names that the record uses.
 #[derive(Clone, Debug)]
@@ -51,18 +50,6 @@ impl Facts {
     /// must not reach another one past that one's own TLS settings.
     pub fn covers(&self, host: &str) -> bool {
         self.resolver.covers(self.sni.as_deref(), self.served, host)
-    }
-
-    /// The part of the record that is about TLS.
-    pub fn record(&self) -> record::Tls<'_> {
-        record::Tls {
-            version: self.version,
-            cipher: self.cipher,
-            group: self.group,
-            alpn: self.alpn,
-            sni: self.sni.as_deref(),
-            resumed: self.resumed,
-        }
     }
 }
 

@@ -13,7 +13,6 @@
 
 mod backoff;
 pub mod exec;
-pub mod io;
 mod life;
 mod output;
 mod port;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Ready;
-use super::io::Io;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
@@ -42,7 +42,7 @@ async fn answers_well(stream: TcpStream, address: SocketAddr, path: &str) -> boo
         .header(http::header::CONNECTION, "close")
         .body(Empty::<Bytes>::new());
     let (Ok(request), Ok((mut sender, connection))) =
-        (request, hyper::client::conn::http1::handshake(Io(stream)).await)
+        (request, hyper::client::conn::http1::handshake(TokioIo::new(stream)).await)
     else {
         return false;
     };

@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
 
 use super::wire::Wire;
 use super::{Fault, Pace, Reason};
@@ -88,7 +89,7 @@ impl ServiceSink {
     async fn connect(&self) -> Option<SendRequest<Lines>> {
         let shaken = async {
             let wire = Wire::connect(&self.settings.endpoint).await?;
-            http1::handshake(wire).await.map_err(std::io::Error::other)
+            http1::handshake(TokioIo::new(wire)).await.map_err(std::io::Error::other)
         };
         match shaken.await {
             Ok((sender, connection)) => {

@@ -1,16 +1,13 @@
-//! The connection to a log service: hyper over a TCP or Unix socket.
+//! The connection to a log service: a TCP or Unix socket.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::access_log::ServiceEndpoint;
-
-/// Answers are short.
-const READ: usize = 4096;
 
 #[derive(Debug)]
 pub(super) enum Wire {
@@ -31,7 +28,6 @@ impl Wire {
     }
 }
 
-/// hyper's reading and writing in terms of tokio's.
 macro_rules! each {
     ($wire:expr, $stream:ident => $call:expr) => {
         match $wire.get_mut() {
@@ -47,23 +43,17 @@ macro_rules! each {
     };
 }
 
-impl hyper::rt::Read for Wire {
+impl AsyncRead for Wire {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut buffer: hyper::rt::ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // By way of a buffer of our own: filling hyper's directly would need unsafe code.
-        let mut bytes = [0; READ];
-        let room = buffer.remaining().min(READ);
-        let mut read = ReadBuf::new(&mut bytes[..room]);
-        ready!(each!(self, stream => stream.poll_read(cx, &mut read)))?;
-        buffer.put_slice(read.filled());
-        Poll::Ready(Ok(()))
+        each!(self, stream => stream.poll_read(cx, buffer))
     }
 }
 
-impl hyper::rt::Write for Wire {
+impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         each!(self, stream => stream.poll_write(cx, bytes))
     }

@@ -25,12 +25,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::worker::WorkerStatus;
-use crate::worker::io::Io;
 
 const MODE: u32 = 0o660;
 const MAX_CONNECTIONS: usize = 16;
@@ -237,7 +237,7 @@ async fn connection(stream: UnixStream, actions: Arc<Actions>) {
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder.keep_alive(false).max_headers(32);
-    if let Err(error) = builder.serve_connection(Io(stream), service).await {
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "admin socket");
     }
 }

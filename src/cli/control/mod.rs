@@ -11,11 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use super::Exit;
 use crate::app::admin::Reply;
-use crate::worker::io::Io;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -129,7 +129,7 @@ struct Answer {
 async fn ask(socket: &Path, method: Method, path: &str) -> Result<Answer, ControlError> {
     let exchange = async {
         let stream = UnixStream::connect(socket).await?;
-        let handshake = hyper::client::conn::http1::handshake(Io(stream)).await;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(broken)?;
         let request = Request::builder()
             .method(method)

@@ -23,6 +23,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -30,7 +31,6 @@ use tokio::sync::watch;
 use super::Exit;
 use crate::http::{Body, BodyError};
 use crate::process::signals::Signals;
-use crate::worker::io::Io;
 
 const DEFAULT_PORT: u16 = 3000;
 /// How long open exchanges may take after SIGTERM.
@@ -118,7 +118,7 @@ async fn connection(stream: TcpStream, client: SocketAddr, who: Rc<Who>, mut tol
     let mut builder = hyper::server::conn::http1::Builder::new();
     // A client that has sent everything and closed its half still wants its answer.
     builder.half_close(true);
-    let mut connection = pin!(builder.serve_connection(Io(stream), service).with_upgrades());
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
     tokio::select! {
         _ = &mut connection => return,
         _ = told.wait_for(|stopping| *stopping) => connection.as_mut().graceful_shutdown(),
@@ -174,8 +174,8 @@ fn upgrade(request: Request<Incoming>) -> Response<Body> {
     tokio::task::spawn_local(async move {
         let Ok(upgraded) = hyper::upgrade::on(request).await else { return };
         // It is the stream that went in.
-        let Ok(parts) = upgraded.downcast::<Io<TcpStream>>() else { return };
-        let (mut read, mut write) = parts.io.0.into_split();
+        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
+        let (mut read, mut write) = parts.io.into_inner().into_split();
         if write.write_all(&parts.read_buf).await.is_ok() {
             let _ = tokio::io::copy(&mut read, &mut write).await;
         }

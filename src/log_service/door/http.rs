@@ -16,12 +16,13 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time;
 
 use super::answer::{self, Answer};
-use super::io::{Clock, Watched};
+use super::io::Watched;
 use super::sockets::Stream;
 use super::{Desk, tail};
 use crate::log_service::batch::{self, Parsed, Shape};
@@ -37,8 +38,8 @@ pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>) {
         async move { Ok::<_, Infallible>(answer_to(request, &from, desk, browsers).await) }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(Clock).header_read_timeout(desk.limits.header_timeout).max_buf_size(MAX_HEAD);
-    let io = Watched::new(stream, desk.limits.idle_timeout);
+    builder.timer(TokioTimer::new()).header_read_timeout(desk.limits.header_timeout).max_buf_size(MAX_HEAD);
+    let io = TokioIo::new(Watched::new(stream, desk.limits.idle_timeout));
     let mut connection = pin!(builder.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

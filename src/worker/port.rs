@@ -49,7 +49,7 @@ pub(super) fn free() -> io::Result<Reserved> {
     let range = LOWEST..ephemeral_start();
     let mut outcome = Err(io::ErrorKind::AddrInUse.into());
     for _ in 0..TRIES {
-        outcome = bind(local(pick(&range))).and_then(reserved);
+        outcome = claim(local(pick(&range))).and_then(reserved);
         if outcome.is_ok() {
             return outcome;
         }
@@ -68,6 +68,12 @@ fn fixed(from: u16, count: usize) -> Option<Vec<Reserved>> {
 fn reserved(socket: Socket) -> io::Result<Reserved> {
     let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     Ok(Reserved { address, _socket: Some(socket) })
+}
+
+/// Binds a port that no socket holds. `SO_REUSEADDR` alone would give it to a second one that does not listen either.
+fn claim(address: SocketAddr) -> io::Result<Socket> {
+    Socket::new(Domain::IPV4, Type::STREAM, None)?.bind(&address.into())?;
+    bind(address)
 }
 
 fn bind(address: SocketAddr) -> io::Result<Socket> {
@@ -109,6 +115,12 @@ mod tests {
         assert_eq!(numbers.len(), 20);
         let error = std::net::TcpStream::connect(ports[0].address).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_reserved_port_cannot_be_reserved_again() {
+        let held = free().unwrap();
+        assert_eq!(claim(held.address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]

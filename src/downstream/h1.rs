@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
@@ -188,11 +189,12 @@ fn builder(wire: &Wire) -> http1::Builder {
     builder
 }
 
-async fn answer<H: Handler>(
+/// What can be done at once is done here; the future holds only what waits.
+fn answer<H: Handler>(
     request: Request<Incoming>,
     wire: &Rc<Wire>,
     handler: &Rc<H>,
-) -> Result<Response<H::Body>, std::convert::Infallible> {
+) -> impl Future<Output = Result<Response<H::Body>, std::convert::Infallible>> + use<H> {
     let length = match request.body().size_hint().exact() {
         Some(bytes) => Length::Exact(bytes),
         None => Length::Chunked,
@@ -201,13 +203,16 @@ async fn answer<H: Handler>(
     let first_byte = wire.first_byte.take().unwrap_or_else(Instant::now);
     wire.begin();
     wire.unread.set(length != Length::Exact(0));
-    let arrival = Arrival { wire: Rc::clone(wire), first_byte, head_bytes, raw: Some(raw) };
-    let mut response = Rc::clone(handler).handle(request, arrival).await;
-    let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if !is_tunnel && (wire.draining.get() || wire.head.borrow().is_in_chunked()) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(response)
+    let wire = Rc::clone(wire);
+    let arrival = Arrival { wire: Rc::clone(&wire), first_byte, head_bytes, raw: Some(raw) };
+    // `map` and not `async`, which would hold the future twice: as what it captured and as what it waits for.
+    Rc::clone(handler).handle(request, arrival).map(move |mut response| {
+        let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if !is_tunnel && (wire.draining.get() || wire.head.borrow().is_in_chunked()) {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    })
 }
 
 /// The head did not come in time: 408, then close.

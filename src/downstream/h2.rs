@@ -1,12 +1,13 @@
 //! One HTTP/2 connection.
 
-use std::future::Future as _;
+use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -104,14 +105,14 @@ fn builder(wire: &Wire) -> http2::Builder<Local> {
     builder
 }
 
-async fn answer<H: Handler>(
+fn answer<H: Handler>(
     request: Request<Incoming>,
     wire: Rc<Wire>,
     handler: Rc<H>,
-) -> Result<Response<H::Body>, std::convert::Infallible> {
+) -> impl Future<Output = Result<Response<H::Body>, std::convert::Infallible>> {
     wire.begin();
     let arrival = Arrival { wire, first_byte: Instant::now(), head_bytes: 0, raw: None };
-    Ok(handler.handle(request, arrival).await)
+    handler.handle(request, arrival).map(Ok)
 }
 
 /// One record for each request that the inspector refused.

@@ -178,7 +178,7 @@ impl Action {
 /// How a route talks to its upstream.
 pub struct Proxying {
     pub upstream: Arc<Upstream>,
-    pub timeouts: Timeouts,
+    pub timeouts: Arc<Timeouts>,
     pub tunnel: (Duration, Cause),
     /// The Host that the upstream gets instead of the client's.
     pub host: Option<HeaderValue>,

@@ -20,6 +20,8 @@ use crate::record::{Id, id};
 /// The request as the rooms before have understood it.
 pub struct Inbound<'a> {
     pub id: Id,
+    /// `id` as a field value.
+    pub own_id: &'a HeaderValue,
     /// Address on the other end of the connection, and the connection's part of the forwarding fields.
     pub sender: IpAddr,
     pub hop: &'a Hop,
@@ -62,18 +64,26 @@ pub fn request(
     proxying: &Proxying,
 ) -> Result<Ids, Failure> {
     let headers = &mut parts.headers;
-    headers::strip_hop_by_hop(headers)?;
-    headers::drop_underscore_names(headers);
-    headers.remove(EXPECT);
+    let seen = headers::strip_hop_by_hop(headers)?;
+    if seen.underscore {
+        headers::drop_underscore_names(headers);
+    }
+    if seen.expect {
+        headers.remove(EXPECT);
+    }
     if let Some(via) = &plan.via {
-        pass_via(via, headers, parts.version)?;
+        pass_via(via, headers, parts.version, seen.via)?;
     }
     let host = inbound.canonical.host.value();
     forwarded::rewrite(headers, inbound.client, inbound.hop, host, plan.forwarded);
     let mut ids = Ids::default();
     request_id(plan, headers, inbound, &mut ids);
     ids.trace = traceparent::pass(plan.trace, headers, &inbound.id);
-    headers.insert(HOST, host_for(proxying, host));
+    // What stands there already, and it does nearly always, is not worth an insertion.
+    let host = host_for(proxying, host);
+    if headers.get(HOST) != Some(&host) {
+        headers.insert(HOST, host);
+    }
     for changes in &inbound.route.request_headers {
         changes.apply(headers);
     }
@@ -139,13 +149,13 @@ fn strip<'a>(path: &'a str, prefix: &str) -> Cow<'a, str> {
 }
 
 /// Appends our hop (RFC 9110 section 7.6.3); our own pseudonym in it means that the request came back.
-fn pass_via(via: &Via, headers: &mut HeaderMap, version: Version) -> Result<(), Failure> {
+fn pass_via(via: &Via, headers: &mut HeaderMap, version: Version, is_there: bool) -> Result<(), Failure> {
     let ours = match version {
         Version::HTTP_2 => &via.http2,
         Version::HTTP_10 => &via.http10,
         _ => &via.http11,
     };
-    if !headers.contains_key(VIA) {
+    if !is_there {
         headers.insert(VIA, ours.clone());
         return Ok(());
     }
@@ -175,7 +185,7 @@ fn request_id(plan: &Plan, headers: &mut HeaderMap, inbound: &Inbound<'_>, ids: 
         }
         ids.rid_in = Some(bytes);
     }
-    headers.insert(name.clone(), own_id(&inbound.id));
+    headers.insert(name.clone(), inbound.own_id.clone());
 }
 
 fn is_request_id(text: &[u8]) -> bool {
@@ -183,17 +193,21 @@ fn is_request_id(text: &[u8]) -> bool {
     (1..=MAX_ID).contains(&text.len()) && text.iter().all(is_allowed)
 }
 
-fn own_id(id: &Id) -> HeaderValue {
+/// The request id as a field value.
+pub fn own_id(id: &Id) -> HeaderValue {
     let text = id::text(id);
     // Hexadecimal digits and hyphens are always a valid field value.
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    let mut value = HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"));
+    // Never the same again: HTTP/2 shall not fill its compression table with ids, nor compare each with all of them.
+    value.set_sensitive(true);
+    value
 }
 
 /// Last touch on every answer: the request id, the policy about `Server`.
-pub fn finish(plan: &Plan, id: &Id, rid: Option<&Bytes>, headers: &mut HeaderMap) {
+pub fn finish(plan: &Plan, own_id: HeaderValue, rid: Option<&Bytes>, headers: &mut HeaderMap) {
     let value = match rid {
-        Some(rid) => HeaderValue::from_maybe_shared(rid.clone()).unwrap_or_else(|_| own_id(id)),
-        None => own_id(id),
+        Some(rid) => HeaderValue::from_maybe_shared(rid.clone()).unwrap_or(own_id),
+        None => own_id,
     };
     headers.insert(plan.request_id.name.clone(), value);
     match &plan.server {

@@ -53,6 +53,11 @@ pub fn to_refused(refused: Refused, wants: Wants, plan: &Plan, live: &mut Live) 
             exchange.is_own = true;
             redirect(&location)
         }
+        Refused::Asterisk => {
+            let mut response = Response::new(Body::Empty);
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The way of one request from its head to its answer's head.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,22 +11,21 @@ use super::core::Core;
 use super::decide::{Decision, decide};
 use super::forward::{self, Inbound};
 use super::upgrade;
+use super::way::{FileWalk, Step, Way};
 use crate::access_log::follow::Live;
 use crate::downstream::body::Upload;
 use crate::downstream::head::Raw;
 use crate::exchange::connection::Connection;
 use crate::exchange::failure::{Failure, Kind};
-use crate::files::{Ask, Files};
-use crate::filter::compress::{Codec, Wanted};
+use crate::filter::compress::Wanted;
 use crate::filter::rate_limit::{self, KeyInput};
 use crate::http::Body;
 use crate::http::forwarded;
 use crate::http::headers;
-use crate::http::sendfile::SendQueue;
 use crate::http::target::Canonical;
 use crate::plan::{Action, Plan, Proxying, Route};
 use crate::upstream::body::RequestBody;
-use crate::upstream::send::{Reach, send};
+use crate::upstream::send::{Reach, Sending};
 
 /// Why a request got no ordinary answer.
 pub enum Refused {
@@ -36,6 +36,8 @@ pub enum Refused {
     ToHttps {
         location: String,
     },
+    /// `OPTIONS *`: about the server, not about a path.
+    Asterisk,
 }
 
 impl From<Failure> for Refused {
@@ -50,19 +52,21 @@ impl From<headers::Refusal> for Refused {
     }
 }
 
-/// Walks `request`.
+/// Walks `request` to the point where something must be waited for. Nothing here waits, so what it needs on its way
+/// lives on the stack and not in the future of every request.
 ///
 /// # Errors
 /// Everything that is answered by ourselves because something was wrong or over a limit.
-pub async fn walk(
+pub fn walk(
     core: &Core,
     plan: &Plan,
     request: Request<Incoming>,
-    raw: Option<Raw>,
+    raw: Option<&Raw>,
+    own_id: &HeaderValue,
     live: &mut Live,
-) -> Result<Response<Body>, Refused> {
+) -> Result<Way, Refused> {
     if let Some(Raw::Refused(refusal)) = raw {
-        return Err(refusal.into());
+        return Err((*refusal).into());
     }
     let (mut parts, incoming) = request.into_parts();
     headers::check_request(&parts.headers, parts.version, &plan.head.settings)?;
@@ -71,51 +75,71 @@ pub async fn walk(
     }
     let uri = parts.uri.clone();
     let canonical = Canonical::of(&parts.method, &uri, parts.version, &parts.headers, plan.head.max_target)?;
-    let connection = std::rc::Rc::clone(&live.exchange.connection);
+    let connection = Rc::clone(&live.exchange.connection);
     let client = forwarded::resolve(&parts.headers, connection.sender_ip(), &plan.trust)?;
     arrive(&canonical, &client, &connection, live)?;
     if canonical.is_asterisk() {
         live.exchange.is_own = true;
-        return Ok(respond(StatusCode::NO_CONTENT, None, &bytes::Bytes::new()));
+        return Err(Refused::Asterisk);
     }
     let wanted = Wanted::parse(&parts.headers);
     let (route, rest) = find(plan, &canonical, &parts, live)?;
-    let route = Arc::clone(route);
     canonical.permit(route.encoded_slash)?;
-    admit(&route, &parts, live)?;
+    admit(route, &parts, live)?;
     live.exchange.marks.policy = Some(Instant::now());
-
     let method = parts.method.clone();
     let inbound = Inbound {
         id: live.exchange.id,
+        own_id,
         sender: connection.sender_ip(),
         hop: &connection.hop,
         canonical: &canonical,
         client: &client,
         rest: &rest,
-        route: &route,
+        route,
     };
-    live.exchange.is_own = !matches!(route.action, Action::Proxy(_));
-    let response = match &route.action {
+    let step = step(core, plan, parts, incoming, &inbound, live)?;
+    Ok(Way { route: Arc::clone(route), wanted, method, step })
+}
+
+/// What the route does with the request.
+fn step(
+    core: &Core,
+    plan: &Plan,
+    mut parts: http::request::Parts,
+    incoming: Incoming,
+    inbound: &Inbound<'_>,
+    live: &mut Live,
+) -> Result<Step, Refused> {
+    live.exchange.is_own = !matches!(inbound.route.action, Action::Proxy(_));
+    Ok(match &inbound.route.action {
         Action::Proxy(proxying) => {
             let upgrade = headers::upgrade_wanted(&parts.method, &parts.headers, parts.version)?;
-            let body = upload(core, &route, incoming, live)?;
-            forward::request(plan, &mut parts, &inbound, proxying)?.note(&mut live.exchange);
+            let body = upload(core, inbound.route, incoming, live)?;
+            forward::request(plan, &mut parts, inbound, proxying)?.note(&mut live.exchange);
             let expected = upgrade.and_then(|_| upgrade::prepare(&mut parts.headers));
-            proxy(core, proxying, parts, body, expected, live).await?
+            Step::Send(Box::new(sending(core, proxying, parts, body)), expected)
         }
-        Action::Files(files) => {
-            let queue = live.wire().send_queue();
-            serve_files(core, files, &inbound, &parts, wanted, queue).await?
-        }
+        Action::Files(_) => Step::Files(Box::new(FileWalk::new(inbound, parts))),
         Action::Redirect { target, carries_rest, status } => {
-            forward::redirect(target, *carries_rest, *status, &inbound)?
+            Step::Answered(forward::redirect(target, *carries_rest, *status, inbound)?)
         }
-        Action::Respond { status, content_type, text } => respond(*status, Some(content_type), text),
-    };
-    let (response, codec) = after(&route, wanted, &method, response);
-    live.exchange.encoding = codec.map(|c| c.token());
-    Ok(response)
+        Action::Respond { status, content_type, text } => {
+            Step::Answered(respond(*status, Some(content_type), text))
+        }
+    })
+}
+
+/// The request as it goes on.
+fn sending(core: &Core, proxying: &Proxying, mut parts: http::request::Parts, body: Body) -> Sending {
+    // hyper would send a GET or HEAD whose body has no known length without it, as if there were none.
+    if matches!(body, Body::Stream(_)) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let (body, progress) = RequestBody::new(body);
+    let reach = Reach { locals: &core.locals, deadlines: &core.deadlines };
+    let request = Request::from_parts(parts, body);
+    Sending::new(&reach, &proxying.upstream, &proxying.timeouts, request, progress)
 }
 
 /// Writes down who asks for which host, and refuses a host that is not the connection's.
@@ -135,45 +159,6 @@ fn arrive(
             Err(Failure::refuse(Kind::Misdirected, "the certificate of this connection is another site's"))
         }
         _ => Ok(()),
-    }
-}
-
-async fn serve_files(
-    core: &Core,
-    files: &Files,
-    inbound: &Inbound<'_>,
-    parts: &http::request::Parts,
-    wanted: Wanted,
-    queue: Option<&SendQueue>,
-) -> Result<Response<Body>, Failure> {
-    let path = forward::file_path(inbound);
-    let ask = Ask {
-        method: &parts.method,
-        path: &path,
-        public_path: &inbound.canonical.path,
-        query: inbound.canonical.query,
-        headers: &parts.headers,
-        wanted,
-        compress: inbound.route.compress.as_deref(),
-        open: &core.files,
-        queue,
-    };
-    files.serve(ask).await
-}
-
-/// Filters of the way back; they also see our own answers. Says with which codec the answer was compressed.
-pub fn after(
-    route: &Route,
-    wanted: Wanted,
-    method: &Method,
-    mut response: Response<Body>,
-) -> (Response<Body>, Option<Codec>) {
-    for changes in &route.response_headers {
-        changes.apply(response.headers_mut());
-    }
-    match &route.compress {
-        Some(compress) => compress.apply(wanted, method, response),
-        None => (response, None),
     }
 }
 
@@ -242,38 +227,9 @@ fn upload(core: &Core, route: &Route, incoming: Incoming, live: &mut Live) -> Re
         return Err(Failure::new(Kind::BodyTooLarge).because(&settings.max_cause).into());
     }
     let received = live.exchange.body_in.get_or_insert_default().clone();
-    let wire = std::rc::Rc::clone(live.wire());
+    let wire = Rc::clone(live.wire());
     let deadline = core.deadlines.slot();
     Ok(Body::stream(Upload::new(incoming, Arc::clone(settings), wire, deadline, received)))
-}
-
-async fn proxy(
-    core: &Core,
-    proxying: &Proxying,
-    mut parts: http::request::Parts,
-    body: Body,
-    expected: Option<upgrade::Expected>,
-    live: &mut Live,
-) -> Result<Response<Body>, Refused> {
-    // hyper would send a GET or HEAD whose body has no known length without it, as if there were none.
-    if matches!(body, Body::Stream(_)) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
-        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    let (body, progress) = RequestBody::new(body);
-    let request = Request::from_parts(parts, body);
-    let reach = Reach { locals: &core.locals, deadlines: &core.deadlines };
-    let response =
-        send(&reach, &proxying.upstream, &proxying.timeouts, request, progress, &mut live.exchange).await?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(expected) = expected else {
-            return Err(Failure::refuse(Kind::UpgradeFailed, "101 without being asked").into());
-        };
-        return Ok(upgrade::accept(core, response, proxying, &expected, live)?);
-    }
-    let (mut parts, body) = response.into_parts();
-    headers::strip_response_hop_by_hop(&mut parts.headers);
-    parts.version = Version::HTTP_11;
-    Ok(Response::from_parts(parts, Body::stream(body)))
 }
 
 /// The answer of a route with `respond`.

@@ -83,15 +83,14 @@ impl http_body::Body for RequestBody {
 
 /// One request in flight at an endpoint, counted until dropped.
 pub struct Lease {
-    pub upstream: Arc<Upstream>,
     pub endpoint: Arc<Endpoint>,
 }
 
 impl Lease {
-    pub fn new(upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) -> Self {
+    pub fn new(endpoint: Arc<Endpoint>) -> Self {
         endpoint.in_flight.add(1);
         endpoint.requests.add(1);
-        Self { upstream: Arc::clone(upstream), endpoint: Arc::clone(endpoint) }
+        Self { endpoint }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The retry budget: retries may be a share of the requests in flight, so that they never multiply an outage.
 //! Defaults as in Envoy's retry budget: 20 %, at least 3.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 #[derive(Debug)]
@@ -11,26 +12,26 @@ pub struct Budget {
 }
 
 impl Budget {
-    pub fn new(percent: u32, min_concurrent: u32) -> Self {
-        Self { percent, min_concurrent, retrying: AtomicU32::new(0) }
+    pub fn new(percent: u32, min_concurrent: u32) -> Arc<Self> {
+        Arc::new(Self { percent, min_concurrent, retrying: AtomicU32::new(0) })
     }
 
     /// Room for one more retry while `in_flight` requests are open; held until the permit is dropped.
-    pub fn take(&self, in_flight: u32) -> Option<Permit<'_>> {
+    pub fn take(self: &Arc<Self>, in_flight: u32) -> Option<Permit> {
         let allowed = (u64::from(in_flight) * u64::from(self.percent) / 100) as u32;
         let allowed = allowed.max(self.min_concurrent);
         self.retrying
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < allowed).then_some(now + 1))
             .ok()
-            .map(|_| Permit(self))
+            .map(|_| Permit(Arc::clone(self)))
     }
 }
 
 /// One retry under way.
 #[derive(Debug)]
-pub struct Permit<'a>(&'a Budget);
+pub struct Permit(Arc<Budget>);
 
-impl Drop for Permit<'_> {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.retrying.fetch_sub(1, Ordering::Relaxed);
     }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -51,6 +51,9 @@ pub struct Connection {
     pub born_ms: u64,
     pub idle_since_ms: u64,
 }
+
+/// What the library makes of a request that was handed over.
+type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 /// Why a request got no answer.
 pub enum SendError {
@@ -124,26 +127,29 @@ impl Connection {
         !self.is_finished && self.sender.is_ready()
     }
 
-    /// Sends `request` and waits for the head of the answer, driving the connection meanwhile.
+    /// Hands `request` over; [`Self::poll_answer`] sends it and waits for its answer.
+    pub fn begin(&mut self, request: Request<RequestBody>) -> impl Future<Output = Sent> + use<> {
+        self.sender.try_send_request(request)
+    }
+
+    /// Drives the connection until the head of the answer to `sent` is there.
     ///
     /// # Errors
     /// See [`SendError`].
-    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
-        let mut answer = std::pin::pin!(self.sender.try_send_request(request));
+    pub fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        sent: Pin<&mut impl Future<Output = Sent>>,
+    ) -> Poll<Result<Response<Incoming>, SendError>> {
         let (driver, is_finished) = (&mut self.driver, &mut self.is_finished);
-        // Only driving makes the answer come, so the answer itself needs no waker at all.
-        let mut quiet = Context::from_waker(Waker::noop());
-        let bell = &self.bell;
-        std::future::poll_fn(|cx| {
-            bell.inside(cx, |cx| {
-                if !*is_finished {
-                    *is_finished = driver.poll_without_shutdown(cx).is_ready();
-                }
-                answer.as_mut().poll(&mut quiet)
-            })
-        })
-        .await
-        .map_err(|mut error| match error.take_message() {
+        let answer = self.bell.inside(cx, |cx| {
+            if !*is_finished {
+                *is_finished = driver.poll_without_shutdown(cx).is_ready();
+            }
+            // Only driving makes the answer come, so the answer itself needs no waker at all.
+            sent.poll(&mut Context::from_waker(Waker::noop()))
+        });
+        answer.map_err(|mut error| match error.take_message() {
             Some(request) => SendError::Unsent(Box::new(request)),
             None => SendError::Broken(error.into_error()),
         })

@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod health;
 pub mod local;
 mod queue;
+mod retry;
 pub mod send;
 pub mod striped;
 
@@ -110,7 +111,7 @@ pub struct Upstream {
     pub id: u64,
     pub settings: Settings,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
-    pub budget: Budget,
+    pub budget: Arc<Budget>,
     /// Requests that are somewhere between the queue and the end of their answer.
     pub in_flight: Striped,
     /// The same as one number, kept only under `max_in_flight`, where it must be exact.

@@ -25,7 +25,7 @@ pub(super) async fn wait_for<T>(
     timeout: &Timeout,
     deadline: &Deadline,
     missed: impl Fn() -> Failure,
-    ready: impl Fn() -> Option<T>,
+    mut ready: impl FnMut() -> Option<T>,
 ) -> Result<T, Failure> {
     if let Some(found) = ready() {
         return Ok(found);

@@ -17,7 +17,7 @@ use crate::http::target::Canonical;
 use crate::plan::{Action, Plan, Proxying, Route};
 use crate::proxy::decide::{Decision, decide};
 use crate::proxy::forward::{self, Inbound};
-use crate::proxy::{upgrade, walk};
+use crate::proxy::{upgrade, walk, way};
 
 /// What would happen to `ask`.
 pub(super) fn explain(config: &Config, plan: &Plan, ask: &Ask) -> Report {
@@ -96,8 +96,10 @@ impl<'a> Teller<'a> {
         canonical.permit(route.encoded_slash)?;
         self.report.limits = rules::limits(route, client.ip, &parts.headers);
         let hop = Hop::new(ask.from, if ask.is_tls { Proto::Https } else { Proto::Http });
+        let own_id = forward::own_id(&NO_ID);
         let inbound = Inbound {
             id: NO_ID,
+            own_id: &own_id,
             sender: ask.from.to_canonical(),
             hop: &hop,
             canonical: &canonical,
@@ -258,8 +260,8 @@ impl<'a> Teller<'a> {
         route: &Route,
         wanted: Wanted,
     ) {
-        let (mut response, codec) = walk::after(route, wanted, method, response);
-        forward::finish(self.plan, &NO_ID, None, response.headers_mut());
+        let (mut response, codec) = way::after(route, wanted, method, response);
+        forward::finish(self.plan, forward::own_id(&NO_ID), None, response.headers_mut());
         let mut compression = rules::compression(route, wanted);
         if let (Some(compression), None) = (&mut compression, codec)
             && compression.codec.take().is_some()

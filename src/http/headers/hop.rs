@@ -12,8 +12,9 @@ use super::trailers::clean_announcement;
 /// Refuses a `Connection` that names a field on which security rests (Host, Content-Length, Authorization, Cookie, the
 /// forwarding family, …): obeying would hide it from the origin, and no honest client does it.
 ///
-/// Call it before the forwarding fields are set, and after [`super::upgrade_wanted`].
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Refusal> {
+/// Call it before the forwarding fields are set, and after [`super::upgrade_wanted`]. Returns what its walk over the
+/// names has seen.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<Seen, Refusal> {
     let seen = survey(headers);
     if seen.connection {
         strip_nominated(headers, true)?;
@@ -27,7 +28,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<(), Refusal> {
     if seen.others {
         strip_fixed(headers);
     }
-    Ok(())
+    Ok(seen)
 }
 
 /// Takes hop-by-hop fields and those that `Connection` names off a response. `Content-Length` stays, except beside a
@@ -66,19 +67,28 @@ const FIXED: [&str; 8] = [
     "proxy-authentication-info",
 ];
 
-struct Seen {
+/// Which fields there were: most requests have none of them, and no look-up is cheaper than one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
     connection: bool,
     te: bool,
     trailer: bool,
     others: bool,
+    pub expect: bool,
+    pub via: bool,
+    /// A name with `_`.
+    pub underscore: bool,
 }
 
 /// One walk over the names is cheaper than a look-up for each name of the set.
 fn survey(headers: &HeaderMap) -> Seen {
-    let mut seen = Seen { connection: false, te: false, trailer: false, others: false };
+    let mut seen = Seen::default();
     for name in headers.keys() {
         let name = name.as_str();
+        seen.underscore |= memchr::memchr(b'_', name.as_bytes()).is_some();
         match name.len() {
+            3 => seen.via |= name == "via",
+            6 => seen.expect |= name == "expect",
             2 => seen.te |= name == "te",
             7 if name == "trailer" => seen.trailer = true,
             10 if name == "connection" => seen.connection = true,

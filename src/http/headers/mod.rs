@@ -16,7 +16,7 @@ mod trailers;
 mod upgrade;
 
 pub use cookies::join_cookies;
-pub use hop::{strip_hop_by_hop, strip_response_hop_by_hop};
+pub use hop::{Seen, strip_hop_by_hop, strip_response_hop_by_hop};
 pub use raw::{RawFacts, check_raw_head, find_head_end, request_line};
 pub use refusal::{Fault, Refusal};
 pub use request::{Framing, Settings, check_request, drop_underscore_names, expects_continue};

@@ -185,12 +185,12 @@ impl Compiler<'_> {
         };
         Some(Action::Proxy(Box::new(Proxying {
             upstream: Arc::clone(upstream),
-            timeouts: Timeouts {
+            timeouts: Arc::new(Timeouts {
                 queue: timeout("queue", &timeouts.queue),
                 connect: timeout("connect", &timeouts.connect),
                 response: timeout("upstream", &timeouts.upstream),
                 body: timeout("upstream_body", &timeouts.upstream_body),
-            },
+            }),
             tunnel: (timeouts.tunnel.to_std(), timeouts.tunnel.cause("timeouts.tunnel")),
             host,
         })))

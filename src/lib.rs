@@ -19,7 +19,7 @@
 //!
 //! `listener` accepts on one core → `tls` shakes hands → `downstream` serves the connection and guards it →
 //! `proxy::Proxy::handle` walks: `http::target` makes the one canonical request, `route` decides, `filter` limits,
-//! `proxy::forward` cleans the headers, `upstream` picks an endpoint, borrows a connection and sends →
+//! `proxy::forward` cleans the headers; then `proxy::way` waits: `upstream` picks an endpoint, borrows a connection and sends →
 //! the answer comes back through `filter` → `access_log` follows its body and writes the record when the last
 //! byte has left or the connection has died.
 //!
@@ -37,6 +37,7 @@
 //! * Deadlines are slots of a table that is swept every 50 ms ([`process::deadline`]): setting one is a store.
 //! * An exchange drives its upstream connection itself ([`upstream::connection`]), without a task in between, and its own
 //!   steps do not wake it ([`process::bell`]): a plain request takes two turns of its task and four system calls.
+//! * The walk waits for nothing, so a request's future ([`proxy::way`]) is small and holds only what waits.
 //! * An idle HTTP/1 connection is parked ([`downstream::h1`]): it keeps its socket and gives back the rest.
 //!
 //! # Three kinds of configuration

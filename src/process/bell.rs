@@ -5,6 +5,7 @@
 //! a whole turn for nothing. While the task is inside, the bell only remembers that it rang; the task asks for that
 //! before it goes to sleep.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
@@ -59,6 +60,61 @@ impl Bell {
             cx.waker().wake_by_ref();
         }
         polled
+    }
+}
+
+impl Bell {
+    /// Forgets the task: until the next [`Self::inside`] nobody is woken.
+    pub fn rest(&self) {
+        self.clapper.task.take();
+    }
+}
+
+/// The waker of one source behind a bell, such as a socket. A source that has nothing is not asked again before it has
+/// knocked: a library that polls at every step would otherwise ask it many times in vain.
+pub struct Knock {
+    door: Arc<Door>,
+    waker: Waker,
+    is_waiting: Cell<bool>,
+}
+
+struct Door {
+    has_knocked: AtomicBool,
+    bell: Waker,
+}
+
+impl Wake for Door {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.has_knocked.store(true, Ordering::Release);
+        self.bell.wake_by_ref();
+    }
+}
+
+impl Knock {
+    pub fn new(bell: &Bell) -> Self {
+        let door = Arc::new(Door { has_knocked: AtomicBool::new(false), bell: bell.waker.clone() });
+        Self { waker: Waker::from(Arc::clone(&door)), door, is_waiting: Cell::new(false) }
+    }
+
+    /// Whether the source had nothing when it was last asked, and has been silent since.
+    pub fn is_quiet(&self) -> bool {
+        self.is_waiting.get() && !self.door.has_knocked.load(Ordering::Acquire)
+    }
+
+    /// Asks the source, unless it is quiet.
+    pub fn ask<T>(&self, source: impl FnOnce(&mut Context<'_>) -> std::task::Poll<T>) -> std::task::Poll<T> {
+        if self.is_quiet() {
+            return std::task::Poll::Pending;
+        }
+        // Before the question: a source may knock while it is asked, to be asked again.
+        self.door.has_knocked.store(false, Ordering::Release);
+        let answer = source(&mut Context::from_waker(&self.waker));
+        self.is_waiting.set(answer.is_pending());
+        answer
     }
 }
 
@@ -124,5 +180,50 @@ mod tests {
         });
         kept.unwrap().wake();
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_source_that_has_nothing_is_asked_again_only_after_it_has_knocked() {
+        let (bell, count, waker) = fixture();
+        let knock = Knock::new(&bell);
+        let _ = bell.inside(&mut Context::from_waker(&waker), |_| Poll::<()>::Pending);
+        let mut kept = None;
+        assert!(
+            knock
+                .ask(|cx| {
+                    kept = Some(cx.waker().clone());
+                    Poll::<()>::Pending
+                })
+                .is_pending()
+        );
+        assert!(knock.ask(|_| Poll::Ready(())).is_pending(), "quiet");
+        kept.unwrap().wake();
+        assert_eq!(count.0.load(Ordering::Relaxed), 1, "the task behind the bell is woken");
+        assert!(knock.ask(|_| Poll::Ready(())).is_ready());
+        assert!(knock.ask(|_| Poll::Ready(())).is_ready(), "one that has something is asked at once");
+    }
+
+    #[test]
+    fn a_knock_during_the_question_is_heard() {
+        let knock = Knock::new(&Bell::new());
+        let busy = |cx: &mut Context<'_>| {
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        };
+        assert!(knock.ask(busy).is_pending());
+        assert!(knock.ask(|_| Poll::Ready(())).is_ready());
+    }
+
+    #[test]
+    fn a_bell_at_rest_wakes_nobody() {
+        let (bell, count, waker) = fixture();
+        let mut kept = None;
+        let _ = bell.inside(&mut Context::from_waker(&waker), |cx| {
+            kept = Some(cx.waker().clone());
+            Poll::<()>::Pending
+        });
+        bell.rest();
+        kept.unwrap().wake();
+        assert_eq!(count.0.load(Ordering::Relaxed), 0);
     }
 }

@@ -22,7 +22,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::body::RequestBody;
 use super::endpoint::{Address, Endpoint};
 use crate::exchange::Traffic;
-use crate::process::bell::Bell;
+use crate::process::bell::{Bell, Knock};
 use crate::process::small;
 
 /// The largest response head.
@@ -37,6 +37,8 @@ enum Socket {
 pub struct Stream {
     socket: Socket,
     traffic: Rc<Traffic>,
+    /// Of reads, while a [`Connection`] drives it: nearly all that the library asks for are in vain.
+    knock: Option<Rc<Knock>>,
 }
 
 /// See the module.
@@ -45,6 +47,7 @@ pub struct Connection {
     driver: http1::Connection<TokioIo<Stream>, RequestBody>,
     is_finished: bool,
     bell: Bell,
+    knock: Rc<Knock>,
     pub traffic: Rc<Traffic>,
     pub endpoint: Arc<Endpoint>,
     /// Milliseconds of the core's clock.
@@ -77,7 +80,10 @@ impl Connection {
             Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
         };
         let traffic = Rc::new(Traffic::default());
-        let io = TokioIo::new(Stream { socket, traffic: Rc::clone(&traffic) });
+        let bell = Bell::new();
+        let knock = Rc::new(Knock::new(&bell));
+        let io =
+            TokioIo::new(Stream { socket, traffic: Rc::clone(&traffic), knock: Some(Rc::clone(&knock)) });
         let (sender, driver) =
             http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(io).await.map_err(io::Error::other)?;
         let endpoint = Arc::clone(endpoint);
@@ -85,7 +91,8 @@ impl Connection {
             sender,
             driver,
             is_finished: false,
-            bell: Bell::new(),
+            bell,
+            knock,
             traffic,
             endpoint,
             born_ms: now_ms,
@@ -93,14 +100,21 @@ impl Connection {
         }))
     }
 
-    /// Moves bytes; ready when the connection is over.
-    pub fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Settles what is left to do of the last exchange, or sees that the other side has closed. Wakes nobody, now or
+    /// later: handing over the next request shall not wake the task that does it. Ready when the connection is over.
+    pub fn settle(&mut self) -> Poll<()> {
         if self.is_finished {
             return Poll::Ready(());
         }
-        let done = self.driver.poll_without_shutdown(cx);
+        self.bell.rest();
+        let done = self.driver.poll_without_shutdown(&mut Context::from_waker(Waker::noop()));
         self.is_finished = done.is_ready();
         done.map(|_| ())
+    }
+
+    /// Whether nothing has come from the other side since it was settled, not even a close.
+    pub fn is_quiet(&self) -> bool {
+        self.knock.is_quiet()
     }
 
     /// Reads a frame of `incoming`, driving the connection as far as that needs.
@@ -158,7 +172,10 @@ impl Connection {
     /// Takes the socket back after a 101 answer, with the bytes already read.
     pub fn into_tunnel(self) -> (Stream, Bytes) {
         let parts = self.driver.into_parts();
-        (parts.io.into_inner(), parts.read_buf)
+        let mut stream = parts.io.into_inner();
+        // From now on it is polled by whoever reads it.
+        stream.knock = None;
+        (stream, parts.read_buf)
     }
 }
 
@@ -169,12 +186,17 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let outcome = match &mut self.socket {
+        let Self { socket, traffic, knock } = &mut *self;
+        let mut read = |cx: &mut Context<'_>| match socket {
             Socket::Tcp(s) => Pin::new(s).poll_read(cx, buf),
             Socket::Unix(s) => Pin::new(s).poll_read(cx, buf),
         };
+        let outcome = match knock {
+            Some(knock) => knock.ask(read),
+            None => read(cx),
+        };
         let count = (buf.filled().len() - before) as u64;
-        self.traffic.rx.set(self.traffic.rx.get() + count);
+        traffic.rx.set(traffic.rx.get() + count);
         outcome
     }
 }

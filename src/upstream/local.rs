@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::balance::Turn;
@@ -65,14 +64,11 @@ impl Local {
 
     /// An idle connection to `endpoint` that is still good.
     pub fn take(&self, endpoint: &Arc<Endpoint>, now_ms: u64) -> Option<Box<Connection>> {
-        // With our own waker, handing over the request would wake this task again.
-        let mut cx = Context::from_waker(Waker::noop());
         let mut stacks = self.stacks.borrow_mut();
         let stack = stacks.iter_mut().find(|s| Arc::ptr_eq(&s.endpoint, endpoint))?;
         while let Some(mut connection) = stack.idle.pop() {
-            // Polling shows a close by the other side that came since it was given back.
             if !is_stale(&connection, &self.pool, now_ms)
-                && connection.drive(&mut cx).is_pending()
+                && (connection.is_quiet() || connection.settle().is_pending())
                 && connection.is_reusable()
             {
                 return Some(connection);
@@ -83,9 +79,7 @@ impl Local {
 
     /// Keeps `connection` for the next request, if it is clean and there is room.
     pub fn give_back(&self, mut connection: Box<Connection>, now_ms: u64) {
-        // One more poll settles the state of the finished exchange.
-        let mut cx = Context::from_waker(Waker::noop());
-        if connection.drive(&mut cx).is_ready() || !connection.is_reusable() {
+        if connection.settle().is_ready() || !connection.is_reusable() {
             return;
         }
         connection.idle_since_ms = now_ms;
@@ -103,11 +97,10 @@ impl Local {
     }
 
     fn sweep(&self, now_ms: u64) {
-        let mut cx = Context::from_waker(Waker::noop());
         let mut stacks = self.stacks.borrow_mut();
         for stack in &mut *stacks {
             stack.idle.retain_mut(|c| {
-                matches!(c.drive(&mut cx), Poll::Pending) && !is_stale(c, &self.pool, now_ms)
+                (c.is_quiet() || c.settle().is_pending()) && !is_stale(c, &self.pool, now_ms)
             });
         }
         stacks.retain(|s| !s.idle.is_empty());

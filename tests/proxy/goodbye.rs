@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::h2::secure;
 use crate::support::client::is_timeout;
 use crate::support::h2raw::{
-    DATA, END_HEADERS, END_STREAM, Ending, GOAWAY, H2, HEADERS, PING, SETTINGS, WINDOW_UPDATE,
+    DATA, END_HEADERS, END_STREAM, Ending, GOAWAY, H2, HEADERS, PING, PUSH_PROMISE, SETTINGS, WINDOW_UPDATE,
     put_frame, simple,
 };
 use crate::support::{DEADLINE, Findings, Origin, Setup, equal, within};
@@ -151,4 +151,16 @@ fn broken_framing_ends_the_connection_with_its_code() {
     }
     findings.settle();
     assert_eq!(tollgate.get("/good").status, 200);
+}
+
+#[test]
+fn a_client_that_pushes_is_told_at_once() {
+    let origin = Origin::start();
+    let tollgate = Setup::proxy(origin.address).start();
+    let mut h2 = tollgate.h2c();
+    // The settings are acknowledged with this: what follows is the last that the client says.
+    let stream = h2.get("/good");
+    assert!(matches!(h2.ending(stream), Ending::Answer(200, _)));
+    h2.frame(PUSH_PROMISE, 0, stream, &[0, 0, 0, 2, 0x88]);
+    assert_eq!(h2.ending(stream), Ending::GoAway(1));
 }

@@ -140,7 +140,9 @@ fn broken_framing_ends_the_connection_with_its_code() {
         ("PING of 7 bytes", (PING, 0), vec![0; 7], 6),
         ("WINDOW_UPDATE of 3 bytes", (WINDOW_UPDATE, 0), vec![0; 3], 6),
         ("SETTINGS of 5 bytes", (SETTINGS, 0), vec![0; 5], 6),
+        ("GOAWAY of 7 bytes", (GOAWAY, 0), vec![0; 7], 6),
         ("window of 2^31", (SETTINGS, 0), vec![0, 4, 0x80, 0, 0, 0], 3),
+        ("reference to nothing", (HEADERS, 1), vec![0x80 | 62], 9),
         ("header block beyond the table", (HEADERS, 1), vec![0xff, 0xff, 0xff, 0x7f], 9),
     ];
     for (case, (kind, stream), payload, code) in broken {

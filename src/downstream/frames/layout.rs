@@ -84,6 +84,7 @@ pub(super) fn check_size(head: Head) -> Result<(), Fatal> {
         SETTINGS if head.flags & ACK != 0 => head.length == 0,
         SETTINGS => head.length.is_multiple_of(6),
         6 => head.length == 8,
+        7 => head.length >= 8,
         _ => true,
     };
     let wrong = Fatal { code: Code::FrameSize, why: "frame of a wrong size" };

@@ -13,17 +13,18 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::head::Length;
 use super::tap::{Socket, Tap};
 use super::wire::{Cut, Phase, Tunnel, Wire};
-use super::{Arrival, Handler, Refusal, Why};
+use super::{Arrival, Handler, Refusal, Why, linger};
 
 /// The largest read buffer of a connection: a whole head and what follows it.
 const MAX_BUFFER: usize = 64 * 1024;
-/// How long, and how much, is read after a refusal so that the answer is not lost to a reset.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long the client may take to accept a 408.
+const REFUSING: Duration = Duration::from_secs(2);
+/// How much of a body that nobody wanted is read after the answer.
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// How one serving period ended.
@@ -50,7 +51,7 @@ pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wir
                 wire.head.borrow_mut().shrink();
                 if !park(&back, &wire).await {
                     end_without_request(&wire, &*handler);
-                    break Box::pin(close(back, false, &wire)).await;
+                    break Box::pin(linger::close(back, 0, &wire)).await;
                 }
                 (socket, prefix) = (back, Bytes::new());
             }
@@ -60,7 +61,10 @@ pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wir
                 let tap = Tap::new(socket, Rc::clone(&wire), read);
                 break tunnel(Box::new(tap)).await;
             }
-            Left::Closing { socket, linger } => break Box::pin(close(socket, linger, &wire)).await,
+            Left::Closing { socket, linger } => {
+                let allowance = if linger { LINGER_BYTES } else { 0 };
+                break Box::pin(linger::close(socket, allowance, &wire)).await;
+            }
             Left::Dead => break,
         }
     }
@@ -219,7 +223,7 @@ fn answer<H: Handler>(
 async fn refuse_slow<S: Socket, H: Handler>(mut socket: S, wire: &Rc<Wire>, handler: &H) -> Left<S> {
     const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     let head = Bytes::copy_from_slice(wire.head.borrow().partial());
-    let _ = wire.deadline.within(LINGER, socket.write_all(ANSWER)).await;
+    let _ = wire.deadline.within(REFUSING, socket.write_all(ANSWER)).await;
     wire.connection.tx.set(wire.connection.tx.get() + ANSWER.len() as u64);
     handler.refused(Refusal {
         wire: Rc::clone(wire),
@@ -267,22 +271,4 @@ fn leave<S: Socket, H: Handler>(socket: S, wire: &Rc<Wire>, handler: &H) -> Left
         });
     }
     Left::Closing { socket, linger: wire.unread.get() }
-}
-
-/// Closes for writing (over TLS with close_notify, RFC 8446 section 6.1), and reads what the client still sends for a
-/// moment: a reset would take the answer away.
-async fn close<S: Socket>(mut socket: S, linger: bool, wire: &Wire) {
-    let _ = wire.deadline.within(LINGER, socket.shutdown()).await;
-    if !linger {
-        return;
-    }
-    let mut sink = vec![0; 16 * 1024];
-    let mut left = LINGER_BYTES;
-    wire.deadline.set(LINGER);
-    while let Some(Ok(count)) = wire.deadline.race(socket.read(&mut sink)).await {
-        left = left.saturating_sub(count);
-        if count == 0 || left == 0 {
-            return;
-        }
-    }
 }

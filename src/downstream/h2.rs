@@ -16,12 +16,15 @@ use hyper_util::rt::TokioIo;
 
 use super::tap::{Socket, Tap};
 use super::wire::{Cut, GOODBYE, Malformed, Phase, Wire};
-use super::{Arrival, Handler, Refusal, Why};
+use super::{Arrival, Handler, Refusal, Why, linger};
 use crate::process::executor::Local;
 
 /// Streams of one connection that the library may reset over its whole life, malformed heads among them (which `meter`
 /// counts by time too). Each may have cost an upstream connection: a thousand were 10 MB and more.
 const LOCAL_RESETS: usize = 120;
+
+/// What is read after our GOAWAY: what a client may have under way fits twice, by the default windows.
+const LINGER_BYTES: usize = 2 * 1024 * 1024;
 
 /// Bounds of a connection's window (RFC 9113 section 6.9).
 const LEAST_WINDOW: u32 = 65_535;
@@ -29,23 +32,41 @@ const MOST_WINDOW: u32 = (1 << 31) - 1;
 
 /// Serves `socket` until it ends. `prefix` was read before.
 pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wire>, handler: Rc<H>) {
-    let tap = Tap::new(socket, Rc::clone(&wire), prefix);
+    let mut tap = Tap::new(socket, Rc::clone(&wire), prefix);
+    wire.deadline.set(wire.limits.header);
+    // Boxed, and gone before the lingering, so that who is cut holds a socket and no streams.
+    let outcome = Box::pin(serve_streams(&mut tap, &wire, &handler)).await;
+    if let Some(Err(error)) = &outcome {
+        tell_if_hostile(&wire, &*handler, error);
+    }
+    tell_unhandled(&wire, &*handler);
+    wire.flush_endings(false);
+    if outcome.is_some() && !wire.closed_by_peer.get() {
+        linger::close(tap.into_socket(), LINGER_BYTES, &wire).await;
+    }
+}
+
+/// Serves until the library has ended the connection; `None` when we cut it.
+async fn serve_streams<S: Socket, H: Handler>(
+    tap: &mut Tap<S>,
+    wire: &Rc<Wire>,
+    handler: &Rc<H>,
+) -> Option<Result<(), hyper::Error>> {
     let service = {
-        let (wire, handler) = (Rc::clone(&wire), Rc::clone(&handler));
+        let (wire, handler) = (Rc::clone(wire), Rc::clone(handler));
         // Boxed: the library moves the future several times on its way into a task.
         service_fn(move |request| Box::pin(answer(request, Rc::clone(&wire), Rc::clone(&handler))))
     };
-    wire.deadline.set(wire.limits.header);
-    let mut http = pin!(builder(&wire).serve_connection(TokioIo::new(tap), service));
+    let mut http = pin!(builder(wire).serve_connection(TokioIo::new(tap), service));
     let mut is_leaving = false;
-    let outcome = std::future::poll_fn(|cx| {
+    std::future::poll_fn(|cx| {
         loop {
             let polled = http.as_mut().poll(cx);
-            tell_malformed(&wire, &*handler);
+            tell_malformed(wire, &**handler);
             if let Poll::Ready(done) = polled {
                 return Poll::Ready(Some(done));
             }
-            match poll_deadlines(cx, &wire, is_leaving) {
+            match poll_deadlines(cx, wire, is_leaving) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Verdict::Cut) => return Poll::Ready(None),
                 Poll::Ready(Verdict::Leave) => {
@@ -56,12 +77,7 @@ pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wir
             }
         }
     })
-    .await;
-    if let Some(Err(error)) = outcome {
-        tell_if_hostile(&wire, &*handler, &error);
-    }
-    tell_unhandled(&wire, &*handler);
-    wire.flush_endings(false);
+    .await
 }
 
 enum Verdict {

@@ -9,6 +9,7 @@ pub mod h1;
 pub mod h2;
 pub mod head;
 pub mod hpack;
+mod linger;
 pub mod meter;
 pub mod tap;
 pub mod wire;

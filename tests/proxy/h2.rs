@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 
 use crate::support::h2raw::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Ending, Field, H2, HEADERS, PING, PRIORITY_FLAG, SETTINGS,
-    WINDOW_UPDATE, block, put_frame, simple,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Ending, Field, H2, HEADERS, PRIORITY_FLAG, block, put_frame,
+    simple,
 };
 use crate::support::legal_h2::{LegalH2, get, request};
 use crate::support::{Findings, Origin, Setup, Tollgate, equal};
@@ -154,7 +154,8 @@ fn a_malformed_request_ends_its_stream_only_over_tls() {
     refuses_malformed(|| tollgate.h2(), &origin);
 }
 
-fn secure() -> (Origin, Tollgate) {
+/// A site with a certificate, over https.
+pub(crate) fn secure() -> (Origin, Tollgate) {
     let origin = Origin::start();
     let setup = Setup::new(format!("[upstream.app]\nservers = [\"{}\"]\n", origin.address));
     let tls = setup.certificate("site", &["localhost"]);
@@ -332,29 +333,6 @@ fn a_refused_head_leaves_a_record() {
         |why: &str| records.iter().filter(|r| r["err"].as_str().is_some_and(|err| err.contains(why))).count();
     assert_eq!(told("HTTP/2 stream 1: invalid field name"), 1, "{records:#?}");
     assert_eq!(told("1 HTTP/2 requests ended before"), 1, "{records:#?}");
-}
-
-#[test]
-fn broken_framing_ends_the_connection_with_its_code() {
-    let origin = Origin::start();
-    let tollgate = Setup::proxy(origin.address).start();
-    let mut findings = Findings::default();
-    // Kind and stream of the frame, its payload, the code of GOAWAY.
-    let broken = [
-        ("PING of 7 bytes", (PING, 0), vec![0; 7], 6),
-        ("WINDOW_UPDATE of 3 bytes", (WINDOW_UPDATE, 0), vec![0; 3], 6),
-        ("SETTINGS of 5 bytes", (SETTINGS, 0), vec![0; 5], 6),
-        ("window of 2^31", (SETTINGS, 0), vec![0, 4, 0x80, 0, 0, 0], 3),
-        ("header block beyond the table", (HEADERS, 1), vec![0xff, 0xff, 0xff, 0x7f], 9),
-    ];
-    for (case, (kind, stream), payload, code) in broken {
-        let mut h2 = tollgate.h2c();
-        let flags = if kind == HEADERS { END_HEADERS | END_STREAM } else { 0 };
-        h2.frame(kind, flags, stream, &payload);
-        findings.check(case, equal(&h2.ending(1), &Ending::GoAway(code)));
-    }
-    findings.settle();
-    assert_eq!(tollgate.get("/good").status, 200);
 }
 
 fn legal() -> Vec<(&'static str, Head, Option<&'static [u8]>)> {

@@ -18,6 +18,7 @@ mod floods;
 mod forwarding;
 mod framing;
 mod framing_cases;
+mod goodbye;
 mod h2;
 mod host;
 mod limits;

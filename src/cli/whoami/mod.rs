@@ -138,7 +138,7 @@ async fn answer(request: Request<Incoming>, client: SocketAddr, who: &Who) -> Re
         ("bytes", count) => bytes(count),
         ("delay", delay) => delayed(delay).await,
         ("status", code) => status(code),
-        _ => received(&request, client, who),
+        _ => received(request, client, who).await,
     };
     if let Some(worker) = who.worker.as_deref().and_then(|worker| HeaderValue::from_str(worker).ok()) {
         response.headers_mut().insert("x-worker", worker);
@@ -252,11 +252,13 @@ fn duration(text: &str) -> Option<Duration> {
     Some(duration.min(LONGEST_DELAY))
 }
 
-fn received(request: &Request<Incoming>, client: SocketAddr, who: &Who) -> Response<Body> {
+/// Answers when the body has ended too: an early answer would tell of a request that may yet turn out malformed.
+async fn received(mut request: Request<Incoming>, client: SocketAddr, who: &Who) -> Response<Body> {
+    while let Some(Ok(_)) = request.frame().await {}
     let accepts_json =
         request.headers().get(header::ACCEPT).is_some_and(|accept| accept == "application/json");
     if accepts_json || parameter(request.uri().query().unwrap_or_default(), "format") == Some("json") {
-        return as_json(request, client, who);
+        return as_json(&request, client, who);
     }
     let mut text = String::with_capacity(512);
     let mut line = |name: &str, value: &str| {

@@ -52,6 +52,23 @@ async fn tells_what_it_received() {
 }
 
 #[tokio::test]
+async fn tells_nothing_before_the_whole_request_is_there() {
+    with_server(async |address, _stop| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        let mut asked = [0; 25];
+        stream.read_exact(&mut asked).await.unwrap();
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(b"body").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn answers_as_the_path_says() {
     with_server(async |address, _stop| {
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200 OK\r\n"));

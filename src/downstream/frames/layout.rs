@@ -8,6 +8,7 @@ pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const RST_STREAM: u8 = 3;
 pub(super) const SETTINGS: u8 = 4;
+pub(super) const PUSH_PROMISE: u8 = 5;
 pub(super) const CONTINUATION: u8 = 9;
 
 pub(super) const END_STREAM: u8 = 1;
@@ -27,6 +28,7 @@ pub struct Fatal {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
+    Protocol = 1,
     FlowControl = 3,
     StreamClosed = 5,
     FrameSize = 6,
@@ -37,6 +39,9 @@ pub enum Code {
 /// RFC 9113 section 5.1, half-closed (remote) and closed.
 pub(super) const ENDED: Fatal =
     Fatal { code: Code::StreamClosed, why: "frame on a stream that its sender had ended" };
+
+/// RFC 9113 section 8.4. The library would wait for the rest of the field block before it says so.
+pub(super) const PUSHED: Fatal = Fatal { code: Code::Protocol, why: "a client cannot push" };
 
 impl Fatal {
     pub(super) fn flood(why: &'static str) -> Self {
@@ -79,6 +84,7 @@ pub(super) fn check_size(head: Head) -> Result<(), Fatal> {
         SETTINGS if head.flags & ACK != 0 => head.length == 0,
         SETTINGS => head.length.is_multiple_of(6),
         6 => head.length == 8,
+        7 => head.length >= 8,
         _ => true,
     };
     let wrong = Fatal { code: Code::FrameSize, why: "frame of a wrong size" };

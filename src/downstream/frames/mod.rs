@@ -15,8 +15,8 @@ use std::time::Instant;
 use bytes::{Buf, BufMut, BytesMut};
 
 use layout::{
-    CONTINUATION, DATA, END_STREAM, ENDED, Frames, HEADER, HEADERS, Head, Opening, RST_STREAM, SETTINGS,
-    SMALLEST_MAX_FRAME, check_settings, check_size, put_block,
+    CONTINUATION, DATA, END_STREAM, ENDED, Frames, HEADER, HEADERS, Head, Opening, PUSH_PROMISE, PUSHED,
+    RST_STREAM, SETTINGS, SMALLEST_MAX_FRAME, check_settings, check_size, put_block,
 };
 pub use layout::{Code, Fatal};
 
@@ -202,6 +202,7 @@ impl Inspector {
             DATA if self.has_ended(head.stream) => return Err(ENDED),
             DATA if head.flags & END_STREAM != 0 => self.close(head.stream),
             RST_STREAM => self.close(head.stream),
+            PUSH_PROMISE => return Err(PUSHED),
             _ => {}
         }
         if let Some(kind) = Kind::of(head.kind, head.flags, head.length as u32) {

@@ -23,6 +23,8 @@ use walk::{Method, Walk};
 
 /// Entries of 32 bytes and more that fit in the default dynamic table of 4,096 bytes (RFC 7541 section 4.1).
 const ENTRIES: usize = 128;
+/// Bytes of the dynamic table that we never change (RFC 9113 section 6.5.2).
+const TABLE: usize = 4_096;
 /// The first bit of an indexed field (RFC 7541 section 6.1).
 const INDEXED: u8 = 0x80;
 /// Bytes of the decoding buffer that an idle connection keeps.
@@ -56,7 +58,7 @@ struct StandIn {
     value: usize,
 }
 
-/// The block does not follow RFC 7541; the library says so to the client.
+/// The block does not follow RFC 7541. The library sees most of it too, and says PROTOCOL_ERROR.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
@@ -65,13 +67,21 @@ pub struct Unreadable;
 pub struct Follower {
     entries: [Entry; ENTRIES],
     newest: usize,
+    /// How many entries were ever inserted, at most [`ENTRIES`].
+    inserted: usize,
     repairs: Vec<Repair>,
     scratch: Vec<u8>,
 }
 
 impl Default for Follower {
     fn default() -> Self {
-        Self { entries: [Entry::default(); ENTRIES], newest: 0, repairs: Vec::new(), scratch: Vec::new() }
+        Self {
+            entries: [Entry::default(); ENTRIES],
+            newest: 0,
+            inserted: 0,
+            repairs: Vec::new(),
+            scratch: Vec::new(),
+        }
     }
 }
 
@@ -84,6 +94,7 @@ impl Follower {
         self.repairs.clear();
         let mut walk = Walk::new(part);
         let mut cursor = Cursor { block, at: 0 };
+        sizes(&mut cursor).ok_or(Unreadable)?;
         while let Some(&first) = block.get(cursor.at) {
             // Nearly every field of nearly every request: an index of one byte.
             if (INDEXED | 1..0xff).contains(&first)
@@ -126,7 +137,8 @@ impl Follower {
                 Some(())
             }
             0x40.. => self.literal(cursor, walk, 6),
-            0x20.. => cursor.integer(5).map(drop),
+            // A size update is only where `sizes` has read it.
+            0x20.. => None,
             _ => self.literal(cursor, walk, 4),
         }
     }
@@ -135,7 +147,7 @@ impl Follower {
     fn entry(&self, index: usize) -> Option<Entry> {
         match index.checked_sub(1)? {
             position @ 0..STATIC => Some(Entry { class: STATIC_CLASSES[position], is_sound: true }),
-            position if position < STATIC + ENTRIES => {
+            position if position < STATIC + self.inserted => {
                 Some(self.entries[(self.newest + ENTRIES - (position - STATIC)) % ENTRIES])
             }
             _ => None,
@@ -175,10 +187,21 @@ impl Follower {
         walk.see(entry);
         if is_inserted {
             self.newest = (self.newest + 1) % ENTRIES;
+            self.inserted = ENTRIES.min(self.inserted + 1);
             self.entries[self.newest] = entry;
         }
         Some(())
     }
+}
+
+/// Dynamic table size updates: at the start of a block, and within the limit (RFC 7541 sections 4.2 and 6.3).
+fn sizes(cursor: &mut Cursor<'_>) -> Option<()> {
+    while let Some(0x20..0x40) = cursor.block.get(cursor.at) {
+        if cursor.integer(5)? > TABLE {
+            return None;
+        }
+    }
+    Some(())
 }
 
 impl StandIn {

@@ -207,11 +207,34 @@ fn a_mended_block_is_sound_but_for_its_poison_and_keeps_the_sizes() {
 }
 
 #[test]
-fn broken_coding_is_left_to_the_library() {
+fn broken_coding_is_unreadable() {
     for block in [&[0x80_u8] as &[u8], &[0x40], &[0, 1], &[0, 0x7f, 0xff, 0xff, 0xff, 0xff, 1], &[0xff, 0xff]]
     {
         assert_eq!(head(block), Err(Unreadable), "{block:?}");
     }
+}
+
+#[test]
+fn an_entry_that_was_never_inserted_is_unreadable() {
+    let mut follower = Follower::default();
+    let insert = [&GET[..], &literal(0x40, (b"a", b"b"), false)].concat();
+    assert_eq!(follower.read(&insert, Part::Head), Ok(None));
+    assert_eq!(follower.read(&[&GET[..], &[0x80_u8 | 62]].concat(), Part::Head), Ok(None));
+    for reference in [&[0x80_u8 | 63] as &[u8], &[0x7f, 0, 1, b'x']] {
+        assert_eq!(
+            follower.read(&[&GET[..], reference].concat(), Part::Head),
+            Err(Unreadable),
+            "{reference:?}"
+        );
+    }
+}
+
+#[test]
+fn the_table_is_resized_at_the_start_of_a_block_and_within_its_limit() {
+    let (none, most, more) = ([0x20_u8], [0x3f, 0xe1, 0x1f], [0x3f, 0xe2, 0x1f]);
+    assert_eq!(head(&[&none[..], &most, &GET].concat()), Ok(None));
+    assert_eq!(head(&[&more[..], &GET].concat()), Err(Unreadable));
+    assert_eq!(head(&[&GET[..], &none].concat()), Err(Unreadable));
 }
 
 proptest! {

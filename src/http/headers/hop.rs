@@ -15,7 +15,7 @@ use super::trailers::clean_announcement;
 /// Call it before the forwarding fields are set, and after [`super::upgrade_wanted`]. Returns what its walk over the
 /// names has seen.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<Seen, Refusal> {
-    let seen = survey(headers);
+    let seen = survey::<true>(headers);
     if seen.connection {
         strip_nominated(headers, true)?;
     }
@@ -35,7 +35,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) -> Result<Seen, Refusal> {
 /// `Transfer-Encoding`, which alone has framed the body that we read (RFC 9112 section 6.3).
 /// Nothing is refused: protected fields are kept whatever `Connection` says.
 pub fn strip_response_hop_by_hop(headers: &mut HeaderMap) {
-    let seen = survey(headers);
+    let seen = survey::<false>(headers);
     if seen.connection {
         // Only requests are refused.
         let _ = strip_nominated(headers, false);
@@ -81,11 +81,11 @@ pub struct Seen {
 }
 
 /// One walk over the names is cheaper than a look-up for each name of the set.
-fn survey(headers: &HeaderMap) -> Seen {
+fn survey<const IS_REQUEST: bool>(headers: &HeaderMap) -> Seen {
     let mut seen = Seen::default();
     for name in headers.keys() {
         let name = name.as_str();
-        seen.underscore |= memchr::memchr(b'_', name.as_bytes()).is_some();
+        seen.underscore |= IS_REQUEST && memchr::memchr(b'_', name.as_bytes()).is_some();
         match name.len() {
             3 => seen.via |= name == "via",
             6 => seen.expect |= name == "expect",

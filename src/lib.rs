@@ -37,7 +37,8 @@
 //! * Deadlines are slots of a table that is swept every 50 ms ([`process::deadline`]): setting one is a store.
 //! * An exchange drives its upstream connection itself ([`upstream::connection`]), without a task in between, and its own
 //!   steps do not wake it ([`process::bell`]): a plain request takes two turns of its task and four system calls.
-//! * An idle HTTP/1 connection is parked ([`downstream::h1`]): it keeps its socket and gives back the rest.
+//! * An idle HTTP/1 connection is parked ([`downstream::parked`]): it keeps its socket and its facts, under 700 bytes with
+//!   its task, and gives back the rest.
 //!
 //! # Three kinds of configuration
 //!

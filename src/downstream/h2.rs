@@ -70,7 +70,7 @@ enum Verdict {
 }
 
 fn poll_deadlines(cx: &mut Context<'_>, wire: &Wire, is_leaving: bool) -> Poll<Verdict> {
-    if wire.write_deadline.poll_due(cx).is_ready() {
+    if wire.write_deadline.is_set() && wire.write_deadline.poll_due(cx).is_ready() {
         wire.cut.set(Some(Cut::Stalled));
         return Poll::Ready(Verdict::Cut);
     }

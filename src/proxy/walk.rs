@@ -71,9 +71,10 @@ pub async fn walk(
     }
     let uri = parts.uri.clone();
     let canonical = Canonical::of(&parts.method, &uri, parts.version, &parts.headers, plan.head.max_target)?;
-    let connection = std::rc::Rc::clone(&live.exchange.connection);
+    let wire = std::rc::Rc::clone(live.wire());
+    let connection = &wire.connection;
     let client = forwarded::resolve(&parts.headers, connection.sender_ip(), &plan.trust)?;
-    arrive(&canonical, &client, &connection, live)?;
+    arrive(&canonical, &client, connection, live)?;
     if canonical.is_asterisk() {
         live.exchange.is_own = true;
         return Ok(respond(StatusCode::NO_CONTENT, None, &bytes::Bytes::new()));
@@ -89,7 +90,7 @@ pub async fn walk(
     let inbound = Inbound {
         id: live.exchange.id,
         sender: connection.sender_ip(),
-        hop: &connection.hop,
+        hop: &wire.hop,
         canonical: &canonical,
         client: &client,
         rest: &rest,
@@ -104,10 +105,7 @@ pub async fn walk(
             let expected = upgrade.and_then(|_| upgrade::prepare(&mut parts.headers));
             proxy(core, proxying, parts, body, expected, live).await?
         }
-        Action::Files(files) => {
-            let queue = live.wire().send_queue();
-            serve_files(core, files, &inbound, &parts, wanted, queue).await?
-        }
+        Action::Files(files) => serve_files(core, files, &inbound, &parts, wanted, wire.send_queue()).await?,
         Action::Redirect { target, carries_rest, status } => {
             forward::redirect(target, *carries_rest, *status, &inbound)?
         }

@@ -111,7 +111,7 @@ fn core(index: u16, log: CoreLog, counts: Arc<Counts>) -> io::Result<Core> {
 async fn keep_house(proxy: Rc<Proxy>) {
     let mut tick = tokio::time::interval(HOUSEKEEPING);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut turns = 0_u32;
+    let mut released = tokio::time::Instant::now();
     loop {
         tick.tick().await;
         let core = &proxy.core;
@@ -120,8 +120,8 @@ async fn keep_house(proxy: Rc<Proxy>) {
         core.files.sweep();
         core.clock.follow();
         core.counts.idle_upstream.store(core.locals.idle() as u32, Ordering::Relaxed);
-        turns = turns.wrapping_add(1);
-        if turns.is_multiple_of(4) {
+        if released.elapsed() >= memory::RELEASE_EVERY {
+            released = tokio::time::Instant::now();
             memory::release();
         }
     }

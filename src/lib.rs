@@ -38,7 +38,8 @@
 //! * An exchange drives its upstream connection itself ([`upstream::connection`]), without a task in between, and its own
 //!   steps do not wake it ([`process::bell`]): a plain request takes two turns of its task and four system calls.
 //! * The walk waits for nothing, so a request's future ([`proxy::way`]) is small and holds only what waits.
-//! * An idle HTTP/1 connection is parked ([`downstream::h1`]): it keeps its socket and gives back the rest.
+//! * An idle HTTP/1 connection is parked ([`downstream::parked`]): it keeps its socket and its facts, under 700 bytes with
+//!   its task, and gives back the rest.
 //!
 //! # Three kinds of configuration
 //!

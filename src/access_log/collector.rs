@@ -15,6 +15,7 @@ use super::output::{GapWriter, Origin, Output};
 use super::queue::Queue;
 use super::sink::{Delivery, Sink, Stop};
 use super::{Error, Settings};
+use crate::process::memory;
 use crate::record::frame::{self, Tries};
 use crate::record::id::{IdSource, Random};
 
@@ -127,12 +128,17 @@ impl Collector {
     }
 
     async fn serve(&mut self, stopping: &mut watch::Receiver<Option<Instant>>) {
-        let mut last = Instant::now();
+        let (mut last, mut released) = (Instant::now(), Instant::now());
         // Also ends when the other side is gone.
         while stopping.has_changed().is_ok_and(|changed| !changed) {
             let (found, emptied) = self.turn();
             if found {
                 last = Instant::now();
+            }
+            // The sinks free what was allocated here.
+            if released.elapsed() >= memory::RELEASE_EVERY {
+                released = Instant::now();
+                memory::release();
             }
             if emptied {
                 let rest = rest(last.elapsed(), &self.handle.wake, &self.sources);

@@ -2,22 +2,39 @@
 //!
 //! The only thing behind this interface is memory that dies with the process. A mapped file that survives it takes
 //! the same place: an entry is visible to the reader as a whole or not at all.
+//!
+//! It is two rings. A ring is written all around, however little stands in it, so a large one is all memory and no
+//! cache. While the reader keeps up, only the small one is used. When that is full everything goes into the large one,
+//! until the reader has emptied it.
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
 /// Bytes in front of each entry: its length.
 const PREFIX: usize = 4;
+/// What a busy core writes while the collector rests, with room to spare.
+const SMALL: usize = 128 << 10;
 
 /// A ring of `bytes`, including four per entry.
 pub(super) fn ring(bytes: usize) -> (Writer, Reader) {
-    let (producer, consumer) = RingBuffer::new(bytes);
-    (Writer { producer, entry: Vec::with_capacity(2048) }, Reader { consumer, straddling: Vec::new() })
+    let small = if bytes >= 8 * SMALL { SMALL } else { 0 };
+    rings(small, bytes - small)
+}
+
+fn rings(small: usize, large: usize) -> (Writer, Reader) {
+    let (to_small, from_small) = RingBuffer::new(small);
+    let (to_large, from_large) = RingBuffer::new(large);
+    let entry = Vec::with_capacity(2048);
+    let writer = Writer { small: to_small, large: to_large, is_small_full: false, entry };
+    (writer, Reader { small: from_small, large: from_large, straddling: Vec::new() })
 }
 
 /// The core's end.
 #[derive(Debug)]
 pub(super) struct Writer {
-    producer: Producer<u8>,
+    small: Producer<u8>,
+    large: Producer<u8>,
+    /// The large ring is in use: nothing may overtake what stands in it.
+    is_small_full: bool,
     /// Reused for each entry.
     entry: Vec<u8>,
 }
@@ -34,37 +51,66 @@ impl Writer {
         write(&mut self.entry);
         let length = u32::try_from(self.entry.len() - PREFIX).map_err(|_| Full)?;
         self.entry[..PREFIX].copy_from_slice(&length.to_le_bytes());
-        self.producer.push_entire_slice(&self.entry).map_err(|_| Full)
+        if !self.is_small_full || is_empty(&self.large) {
+            self.is_small_full = self.small.push_entire_slice(&self.entry).is_err();
+        }
+        match self.is_small_full {
+            true => self.large.push_entire_slice(&self.entry).map_err(|_| Full),
+            false => Ok(()),
+        }
     }
+}
+
+/// Whether the reader has taken everything.
+fn is_empty(ring: &Producer<u8>) -> bool {
+    ring.slots() == ring.buffer().capacity()
 }
 
 /// The collector's end.
 #[derive(Debug)]
 pub(super) struct Reader {
-    consumer: Consumer<u8>,
+    small: Consumer<u8>,
+    large: Consumer<u8>,
     /// The entry that goes over the end of the memory.
     straddling: Vec<u8>,
 }
 
 impl Reader {
-    /// Hands out entries in order, until about `limit` bytes are read. Tells whether the ring was read to its end.
+    /// Hands out entries in order, until about `limit` bytes are read. Tells whether everything that stood in the ring
+    /// was read.
     pub(super) fn drain(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> bool {
-        let available = self.consumer.slots();
-        let Ok(chunk) = self.consumer.read_chunk(available) else { return true };
-        let halves = chunk.as_slices();
-        let mut at = 0;
-        while at < available.min(limit) {
-            let Some(end) = entry_end(halves, at) else { break };
-            each(piece(halves, at + PREFIX, end, &mut self.straddling));
-            at = end;
-        }
-        chunk.commit(at);
-        at == available
+        // Looked at before the small ring: what stands here now was written after all that will be found there.
+        let in_large = self.large.slots();
+        let in_small = self.small.slots();
+        let read = drain(&mut self.small, in_small, limit, &mut self.straddling, &mut each);
+        let left = limit.saturating_sub(read);
+        read == in_small
+            && in_large == drain(&mut self.large, in_large, left, &mut self.straddling, &mut each)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.consumer.is_empty()
+        self.small.is_empty() && self.large.is_empty()
     }
+}
+
+/// Hands out the entries of the first `available` bytes, until about `limit` bytes are read; the number of these.
+fn drain(
+    ring: &mut Consumer<u8>,
+    available: usize,
+    limit: usize,
+    straddling: &mut Vec<u8>,
+    each: &mut impl FnMut(&[u8]),
+) -> usize {
+    let Ok(chunk) = ring.read_chunk(available) else { return 0 };
+    let halves = chunk.as_slices();
+    let mut at = 0;
+    while at < available.min(limit) {
+        let Some(end) = entry_end(halves, at) else { break };
+        each(piece(halves, at + PREFIX, end, straddling));
+        at = end;
+    }
+    chunk.commit(at);
+    at
 }
 
 /// Where the entry at `at` ends; `None` if that is beyond what there is, which never happens.
@@ -129,13 +175,29 @@ mod tests {
         assert!(reader.is_empty());
     }
 
+    #[test]
+    fn uses_the_large_ring_only_while_the_reader_is_behind() {
+        let (mut writer, mut reader) = rings(10, 100);
+        for text in [b"1", b"2", b"3"] {
+            writer.push(|out| out.extend_from_slice(text)).unwrap();
+        }
+        assert_eq!((reader.small.slots(), reader.large.slots()), (10, 5));
+        assert_eq!(read(&mut reader, 10), (vec![vec![b'1'], vec![b'2']], false));
+        writer.push(|out| out.push(b'4')).unwrap();
+        assert_eq!(reader.large.slots(), 10, "the fourth must not overtake the third");
+        assert_eq!(read(&mut reader, usize::MAX), (vec![vec![b'3'], vec![b'4']], true));
+        writer.push(|out| out.push(b'5')).unwrap();
+        assert_eq!((reader.small.slots(), reader.large.slots()), (5, 0));
+    }
+
     proptest! {
         #[test]
         fn hands_out_what_went_in_wherever_the_memory_ends(
             entries in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..60),
             size in 44usize..120,
+            small in 0usize..120,
         ) {
-            let (mut writer, mut reader) = ring(size);
+            let (mut writer, mut reader) = rings(small, size);
             let mut out = Vec::new();
             for entry in &entries {
                 while writer.push(|buffer| buffer.extend_from_slice(entry)) == Err(Full) {

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod ground;
+mod life;
 pub mod log_child;
 mod log_settings;
 pub mod names;
@@ -12,5 +13,6 @@ mod open;
 pub mod reload;
 pub mod run;
 pub mod serve;
+mod station;
 pub mod status;
 pub mod workers;

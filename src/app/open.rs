@@ -1,12 +1,7 @@
-//! Small parts of serving a connection: its place in the counts, and the words for how it began or failed.
+//! Small parts of serving a connection: its place in the counts, and the words for how it began.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::downstream::wire::Wire;
-use crate::downstream::{Refusal, Why};
 use crate::exchange::connection::TlsFacts;
 use crate::listener::gate::Entered;
 use crate::proxy::core::Counts;
@@ -29,11 +24,6 @@ impl Drop for Open {
     fn drop(&mut self) {
         Counts::step32(&self.counts.connections, -1);
     }
-}
-
-/// A connection that brought no request.
-pub(super) fn refusal(wire: &Rc<Wire>, why: Why, detail: String) -> Refusal {
-    Refusal { wire: Rc::clone(wire), why, status: None, head: Bytes::new(), detail }
 }
 
 /// The facts of a handshake as the notebook keeps them.

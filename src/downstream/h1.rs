@@ -1,4 +1,4 @@
-//! One HTTP/1 connection: serve, park while idle, serve again, hand over to a tunnel, close.
+//! One HTTP/1 connection until it idles: serve, hand over to a tunnel, close.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -35,26 +35,23 @@ enum Left<S> {
     Dead,
 }
 
-/// Serves `socket` until it ends. `prefix` was read before.
-pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wire>, handler: Rc<H>) {
+/// Serves `socket` until it ends, or until it has been idle for a while: then gives it back, to be parked. `prefix` was
+/// read before.
+pub async fn serve<S: Socket, H: Handler>(
+    socket: S,
+    prefix: Bytes,
+    wire: Rc<Wire>,
+    handler: Rc<H>,
+) -> Option<S> {
     let mut socket = socket;
     let mut prefix = prefix;
     wire.takes_files.set(S::TAKES_FILES);
     wire.deadline.set(wire.limits.header.min(wire.limits.park_after));
     loop {
-        // Boxed, and gone before the match, so that a parked connection does not keep the room of a serving one.
+        // Boxed, and gone before the match, so that a tunnel does not keep the room of a serving connection.
         let left = Box::pin(serve_until_idle(socket, prefix, &wire, &handler)).await;
         match left {
-            Left::Idle(back, read) if read.is_empty() => {
-                // Even an empty rest holds on to the whole read buffer.
-                drop(read);
-                wire.head.borrow_mut().shrink();
-                if !park(&back, &wire).await {
-                    end_without_request(&wire, &*handler);
-                    break Box::pin(linger::close(back, 0, &wire)).await;
-                }
-                (socket, prefix) = (back, Bytes::new());
-            }
+            Left::Idle(back, read) if read.is_empty() => return Some(back),
             Left::Idle(back, read) => (socket, prefix) = (back, reread(&wire, read)),
             Left::Tunnel(socket, read, tunnel) => {
                 wire.head.borrow_mut().become_tunnel();
@@ -63,12 +60,13 @@ pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wir
             }
             Left::Closing { socket, linger } => {
                 let allowance = if linger { LINGER_BYTES } else { 0 };
-                break Box::pin(linger::close(socket, allowance, &wire)).await;
+                break Box::pin(linger::close(socket, allowance, &wire.write_deadline)).await;
             }
             Left::Dead => break,
         }
     }
     wire.flush_endings(false);
+    None
 }
 
 /// Bytes that hyper had read but not used: the tap will see them a second time.
@@ -76,34 +74,6 @@ fn reread(wire: &Wire, read: Bytes) -> Bytes {
     *wire.head.borrow_mut() = super::head::HeadTracker::default();
     wire.connection.rx.set(wire.connection.rx.get().saturating_sub(read.len() as u64));
     read
-}
-
-/// Waits, holding only the socket, until the client sends again. False when it did not in time, or on drain.
-async fn park<S: Socket>(socket: &S, wire: &Wire) -> bool {
-    let limit = match wire.connection.requests.get() {
-        0 => wire.limits.header,
-        _ => wire.limits.idle,
-    };
-    let spent = wire.connection.idle_since.get().elapsed();
-    wire.deadline.set(limit.saturating_sub(spent));
-    if wire.draining.get() {
-        return false;
-    }
-    let readable = wire.deadline.race(std::future::poll_fn(|cx| socket.poll_readable(cx))).await;
-    wire.deadline.set(wire.limits.header.min(wire.limits.park_after));
-    matches!(readable, Some(Ok(())))
-}
-
-fn end_without_request<H: Handler>(wire: &Rc<Wire>, handler: &H) {
-    if wire.connection.requests.get() == 0 && !wire.draining.get() {
-        handler.refused(Refusal {
-            wire: Rc::clone(wire),
-            why: Why::Silent,
-            status: None,
-            head: Bytes::new(),
-            detail: String::new(),
-        });
-    }
 }
 
 enum Turn {
@@ -141,13 +111,19 @@ async fn serve_until_idle<S: Socket, H: Handler>(
             if let Some(tunnel) = wire.tunnel.borrow_mut().take() {
                 return Left::Tunnel(socket, parts.read_buf, tunnel);
             }
-            let is_idle = is_leaving && !wire.closed_by_peer.get() && !wire.draining.get();
-            match is_idle && wire.phase.get() == Phase::Idle {
+            match is_leaving && can_go_on(wire, &parts.read_buf) {
                 true => Left::Idle(socket, parts.read_buf),
                 false => leave(socket, wire, &**handler),
             }
         }
     }
+}
+
+/// Between two requests, and nobody wants to leave. Where the next head begins must be beyond doubt: what the raw bytes
+/// said of it is forgotten.
+fn can_go_on(wire: &Wire, unread: &[u8]) -> bool {
+    let is_idle = wire.phase.get() == Phase::Idle && wire.head.borrow().agrees_on(unread);
+    is_idle && !wire.closed_by_peer.get() && !wire.draining.get()
 }
 
 /// One poll of the connection together with its deadlines.
@@ -162,7 +138,7 @@ fn poll_turn(
         if let Poll::Ready(done) = poll(cx, leave) {
             return Poll::Ready(Turn::Done(done));
         }
-        if wire.write_deadline.poll_due(cx).is_ready() {
+        if wire.write_deadline.is_set() && wire.write_deadline.poll_due(cx).is_ready() {
             wire.cut.set(Some(Cut::Stalled));
             return Poll::Ready(Turn::WriteTimeout);
         }

@@ -42,7 +42,7 @@ pub async fn serve<S: Socket, H: Handler>(socket: S, prefix: Bytes, wire: Rc<Wir
     tell_unhandled(&wire, &*handler);
     wire.flush_endings(false);
     if outcome.is_some() && !wire.closed_by_peer.get() {
-        linger::close(tap.into_socket(), LINGER_BYTES, &wire).await;
+        linger::close(tap.into_socket(), LINGER_BYTES, &wire.write_deadline).await;
     }
 }
 
@@ -87,7 +87,7 @@ enum Verdict {
 }
 
 fn poll_deadlines(cx: &mut Context<'_>, wire: &Wire, is_leaving: bool) -> Poll<Verdict> {
-    if wire.write_deadline.poll_due(cx).is_ready() {
+    if wire.write_deadline.is_set() && wire.write_deadline.poll_due(cx).is_ready() {
         wire.cut.set(Some(Cut::Stalled));
         return Poll::Ready(Verdict::Cut);
     }

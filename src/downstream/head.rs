@@ -149,10 +149,48 @@ impl HeadTracker {
         self.buffer = BytesMut::new();
     }
 
-    /// Gives the memory back; only between exchanges.
-    pub fn shrink(&mut self) {
-        if self.buffer.is_empty() {
-            self.buffer = BytesMut::new();
+    /// Whether the next head begins where the parser takes it to begin: with `unread`, which it has not used yet.
+    pub fn agrees_on(&self, unread: &[u8]) -> bool {
+        matches!(self.place, Place::Head) && self.buffer == unread
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &[u8] = b"POST / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+    fn read(parts: &[&[u8]]) -> HeadTracker {
+        let mut tracker = HeadTracker::default();
+        for part in parts {
+            tracker.on_read(part).unwrap();
+        }
+        tracker
+    }
+
+    #[test]
+    fn agrees_on_the_next_head_when_all_was_used() {
+        let mut tracker = read(&[HEAD]);
+        tracker.take_head(Length::Exact(4));
+        tracker.on_read(b"body").unwrap();
+        assert!(tracker.agrees_on(b""));
+    }
+
+    #[test]
+    fn agrees_on_what_has_come_of_the_next_head() {
+        let mut tracker = read(&[HEAD, b"GE"]);
+        tracker.take_head(Length::Exact(0));
+        assert!(tracker.agrees_on(b"GE"));
+        assert!(!tracker.agrees_on(b""), "the parser has used bytes that belong to no request");
+    }
+
+    #[test]
+    fn does_not_agree_within_a_body() {
+        for length in [Length::Exact(4), Length::Chunked] {
+            let mut tracker = read(&[HEAD]);
+            tracker.take_head(length);
+            assert!(!tracker.agrees_on(b""));
         }
     }
 }

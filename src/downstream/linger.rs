@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncWriteExt, ReadBuf};
 
 use super::tap::Socket;
-use super::wire::Wire;
+use crate::process::deadline::Deadline;
 
 /// How long each of the two stages may take.
 const LINGER: Duration = Duration::from_secs(2);
@@ -20,10 +20,9 @@ const LINGER: Duration = Duration::from_secs(2);
 const ROOM: usize = 8 * 1024;
 
 /// Closes for writing (over TLS with close_notify, RFC 8446 section 6.1), then reads up to `allowance` bytes until the
-/// client closes too. Each stage ends after two seconds, whatever the client does.
-pub(super) async fn close<S: Socket>(mut socket: S, allowance: usize, wire: &Wire) {
-    // An exchange that ends late may still move the other deadline.
-    let deadline = &wire.write_deadline;
+/// client closes too. Each stage ends after two seconds, whatever the client does: `deadline` must be one that an
+/// exchange that ends late does not move.
+pub(super) async fn close<S: Socket>(mut socket: S, allowance: usize, deadline: &Deadline) {
     let Some(Ok(())) = deadline.within(LINGER, socket.shutdown()).await else { return };
     deadline.set(LINGER);
     let mut left = allowance;

@@ -11,6 +11,7 @@ pub mod head;
 pub mod hpack;
 mod linger;
 pub mod meter;
+pub mod parked;
 pub mod tap;
 pub mod wire;
 
@@ -23,6 +24,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::http::BodyError;
+use crate::process::deadline::Deadline;
 use head::Raw;
 use tap::Socket;
 use wire::Wire;
@@ -87,14 +89,14 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Whether a plain connection opens with the HTTP/2 preface; also returns the bytes read to know.
 ///
 /// # Errors
-/// `None` when the client closed, failed, or sent nothing before the connection's deadline.
-pub async fn sniff<S: Socket>(socket: &mut S, wire: &Wire) -> Option<(bool, Bytes)> {
+/// `None` when the client closed, failed, or sent nothing before the deadline.
+pub async fn sniff<S: Socket>(socket: &mut S, deadline: &Deadline) -> Option<(bool, Bytes)> {
     use tokio::io::AsyncReadExt;
     let mut bytes = Vec::with_capacity(PREFACE.len());
     loop {
         let mut part = [0; PREFACE.len()];
         let room = PREFACE.len() - bytes.len();
-        let count = wire.deadline.race(socket.read(&mut part[..room])).await?.ok()?;
+        let count = deadline.race(socket.read(&mut part[..room])).await?.ok()?;
         if count == 0 {
             return None;
         }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::head::HeadTracker;
 use crate::exchange::connection::Connection;
 use crate::exchange::failure::{Cause, Failure, Kind};
+use crate::http::forwarded::{Hop, Proto};
 use crate::http::sendfile::SendQueue;
 use crate::process::deadline::Deadline;
 
@@ -130,9 +131,11 @@ pub struct Causes {
     pub max_connections_per_ip: Cause,
 }
 
-/// Shared state of one connection; stays on its core.
+/// Shared state of one connection while it is served; stays on its core. It is gone while the connection is parked.
 pub struct Wire {
     pub connection: Rc<Connection>,
+    /// This connection's part of the forwarding fields.
+    pub hop: Hop,
     pub limits: Arc<Limits>,
     pub phase: Cell<Phase>,
     /// Idle and header deadline; also the doorbell for [`Wire::drain`].
@@ -173,7 +176,9 @@ impl Wire {
         write_deadline: Deadline,
     ) -> Rc<Self> {
         let now_ms = deadline.now_ms();
+        let proto = if connection.tls.is_some() { Proto::Https } else { Proto::Http };
         Rc::new(Self {
+            hop: Hop::new(connection.sender.ip(), proto),
             connection,
             limits,
             phase: Cell::new(Phase::Idle),

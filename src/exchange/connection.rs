@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::http::forwarded::Hop;
 use crate::record;
 
 /// The TLS facts of a connection, in the record's words.
@@ -34,18 +33,17 @@ impl TlsFacts {
     }
 }
 
-/// One downstream connection. Counters are cells: a connection never leaves its core.
+/// One downstream connection: what outlives its idle times, so each byte counts. Counters are cells: a connection
+/// never leaves its core.
 pub struct Connection {
     pub serial: u64,
     pub listener: Arc<str>,
     pub sender: SocketAddr,
     /// The request came over TLS.
-    pub tls: Option<TlsFacts>,
+    pub tls: Option<Box<TlsFacts>>,
     pub is_h2: bool,
     pub accepted: Instant,
     pub handshake_us: Option<u32>,
-    /// This connection's part of the forwarding fields.
-    pub hop: Hop,
     /// Connections of this core when it was accepted.
     pub neighbours: u32,
     /// Bytes read from and written to the transport (inside TLS).

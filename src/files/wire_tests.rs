@@ -18,7 +18,6 @@ use crate::downstream::tap::Socket;
 use crate::downstream::wire::{Cut, Limits, Wire};
 use crate::downstream::{Arrival, Handler, Refusal, h1};
 use crate::exchange::connection::Connection;
-use crate::http::forwarded::{Hop, Proto};
 use crate::process::deadline::Deadlines;
 
 struct Site {
@@ -106,7 +105,6 @@ fn wire(sender: SocketAddr) -> Rc<Wire> {
         is_h2: false,
         accepted: now,
         handshake_us: None,
-        hop: Hop::new(sender.ip(), Proto::Http),
         neighbours: 0,
         rx: Cell::new(0),
         tx: Cell::new(0),

@@ -24,15 +24,23 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub struct Gate {
     open: AtomicU32,
-    shards: [Mutex<HashMap<u128, u32>>; SHARDS],
+    shards: [Mutex<HashMap<Key, u32>>; SHARDS],
     /// A place has become free.
     freed: Notify,
+}
+
+/// Who counts as one client: an IPv4 address, or the /64 of an IPv6 one, for one host has all addresses of it. Bytes,
+/// because every idle connection keeps one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Key {
+    V4([u8; 4]),
+    V6([u8; 8]),
 }
 
 /// One connection at the gate, counted until dropped.
 pub struct Entered {
     gate: Arc<Gate>,
-    key: Option<u128>,
+    key: Option<Key>,
     has_place: bool,
 }
 
@@ -40,7 +48,7 @@ impl Gate {
     /// Counts a connection from `ip` (none for a Unix socket), unless the address has `max_per_ip` already. It may be
     /// served once it has its [`Entered::place`].
     pub fn enter(self: &Arc<Self>, ip: Option<IpAddr>, max_per_ip: u32) -> Option<Entered> {
-        let key = ip.map(key);
+        let key = ip.map(Key::of);
         if let Some(key) = key {
             let mut shard = self.shard(key).lock().unwrap_or_else(PoisonError::into_inner);
             let count = shard.entry(key).or_insert(0);
@@ -60,17 +68,21 @@ impl Gate {
         self.open.load(Ordering::Relaxed)
     }
 
-    fn shard(&self, key: u128) -> &Mutex<HashMap<u128, u32>> {
-        let mixed = (key ^ (key >> 64)) as u64;
-        &self.shards[(mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize]
+    fn shard(&self, key: Key) -> &Mutex<HashMap<Key, u32>> {
+        let bits = match key {
+            Key::V4(bytes) => u64::from(u32::from_be_bytes(bytes)),
+            Key::V6(bytes) => u64::from_be_bytes(bytes),
+        };
+        &self.shards[(bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize]
     }
 }
 
-/// One IPv6 host has a /64 of addresses: it is one client.
-fn key(ip: IpAddr) -> u128 {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => u128::from(u32::from(ip)),
-        IpAddr::V6(ip) => u128::from(ip) & !u128::from(u64::MAX),
+impl Key {
+    fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Self::V4(ip.octets()),
+            IpAddr::V6(ip) => Self::V6(((u128::from(ip) >> 64) as u64).to_be_bytes()),
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use super::clock::process_ms;
 pub const TICK: Duration = Duration::from_millis(50);
 
 const UNSET: u64 = u64::MAX;
+/// The index of a deadline without a slot.
+const NONE: u32 = u32::MAX;
 
 struct Slot {
     at_ms: u64,
@@ -35,14 +37,17 @@ impl Deadlines {
         Rc::new(Self { now_ms: Cell::new(process_ms()), slots: RefCell::default(), free: RefCell::default() })
     }
 
-    /// A new deadline, not set.
+    /// A new deadline, not set. It takes its slot when it is first set or waited for.
     pub fn slot(self: &Rc<Self>) -> Deadline {
-        let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
+        Deadline { table: Rc::clone(self), index: Cell::new(NONE) }
+    }
+
+    fn take_slot(&self) -> u32 {
+        self.free.borrow_mut().pop().unwrap_or_else(|| {
             let mut slots = self.slots.borrow_mut();
             slots.push(Slot { at_ms: UNSET, waker: None });
             (slots.len() - 1) as u32
-        });
-        Deadline { table: Rc::clone(self), index }
+        })
     }
 
     /// Milliseconds of the process clock, as of the last sweep.
@@ -80,29 +85,46 @@ impl Deadlines {
             }
         }
     }
+
+    /// Wakes every owner, to look at something else than the time.
+    pub fn wake_all(&self) {
+        // Taken first: a waker may run code that takes a slot.
+        let wakers: Vec<Waker> = self.slots.borrow_mut().iter_mut().filter_map(|s| s.waker.take()).collect();
+        wakers.into_iter().for_each(Waker::wake);
+    }
 }
 
 /// One slot; freed when dropped.
 pub struct Deadline {
     table: Rc<Deadlines>,
-    index: u32,
+    index: Cell<u32>,
 }
 
 impl Deadline {
+    fn with_slot<T>(&self, work: impl FnOnce(&mut Slot) -> T) -> T {
+        if self.index.get() == NONE {
+            self.index.set(self.table.take_slot());
+        }
+        work(&mut self.table.slots.borrow_mut()[self.index.get() as usize])
+    }
+
+    /// The time that is set, if any.
+    fn at_ms(&self) -> u64 {
+        self.table.slots.borrow().get(self.index.get() as usize).map_or(UNSET, |slot| slot.at_ms)
+    }
+
     /// Due `after` from now, replacing what was set. Never early: the clock of the table may lag by one tick.
     pub fn set(&self, after: Duration) {
         let at = self.table.now_ms.get().saturating_add((after + TICK).as_millis() as u64);
-        self.table.slots.borrow_mut()[self.index as usize].at_ms = at;
+        self.with_slot(|slot| slot.at_ms = at);
     }
 
     /// Due at once: wakes the waiting task.
     pub fn ring(&self) {
-        let waker = {
-            let mut slots = self.table.slots.borrow_mut();
-            let slot = &mut slots[self.index as usize];
+        let waker = self.with_slot(|slot| {
             slot.at_ms = 0;
             slot.waker.take()
-        };
+        });
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -120,32 +142,34 @@ impl Deadline {
 
     /// Never due until set again.
     pub fn clear(&self) {
-        self.table.slots.borrow_mut()[self.index as usize].at_ms = UNSET;
+        if self.index.get() != NONE {
+            self.with_slot(|slot| slot.at_ms = UNSET);
+        }
     }
 
     /// Whether a time is set.
     pub fn is_set(&self) -> bool {
-        self.table.slots.borrow()[self.index as usize].at_ms != UNSET
+        self.at_ms() != UNSET
     }
 
     /// Whether the time has passed.
     pub fn is_due(&self) -> bool {
-        self.table.slots.borrow()[self.index as usize].at_ms <= self.table.now_ms.get()
+        self.at_ms() <= self.table.now_ms.get()
     }
 
     /// Ready once the time has passed; else the task is woken then.
     pub fn poll_due(&self, cx: &mut Context<'_>) -> Poll<()> {
         let now = self.table.now_ms.get();
-        let mut slots = self.table.slots.borrow_mut();
-        let slot = &mut slots[self.index as usize];
-        if slot.at_ms <= now {
-            return Poll::Ready(());
-        }
-        match &mut slot.waker {
-            Some(waker) if waker.will_wake(cx.waker()) => {}
-            waker => *waker = Some(cx.waker().clone()),
-        }
-        Poll::Pending
+        self.with_slot(|slot| {
+            if slot.at_ms <= now {
+                return Poll::Ready(());
+            }
+            match &mut slot.waker {
+                Some(waker) if waker.will_wake(cx.waker()) => {}
+                waker => *waker = Some(cx.waker().clone()),
+            }
+            Poll::Pending
+        })
     }
 
     /// `future`'s output, or `None` when the deadline passes first.
@@ -176,14 +200,15 @@ impl Deadline {
 
 impl Drop for Deadline {
     fn drop(&mut self) {
-        let waker = {
-            let mut slots = self.table.slots.borrow_mut();
-            let slot = &mut slots[self.index as usize];
+        if self.index.get() == NONE {
+            return;
+        }
+        let waker = self.with_slot(|slot| {
             slot.at_ms = UNSET;
             slot.waker.take()
-        };
+        });
         drop(waker);
-        self.table.free.borrow_mut().push(self.index);
+        self.table.free.borrow_mut().push(self.index.get());
     }
 }
 
@@ -227,8 +252,34 @@ mod tests {
     #[test]
     fn a_dropped_slot_is_used_again() {
         let table = Deadlines::new();
-        drop(table.slot());
-        let _again = table.slot();
+        for _ in 0..2 {
+            table.slot().set(TICK);
+        }
         assert_eq!(table.slots.borrow().len(), 1);
+    }
+
+    #[test]
+    fn a_deadline_that_was_never_set_takes_no_slot() {
+        let table = Deadlines::new();
+        let deadline = table.slot();
+        deadline.clear();
+        assert!(!deadline.is_set() && !deadline.is_due());
+        drop(deadline);
+        assert!(table.slots.borrow().is_empty());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn wakes_all_who_wait_and_none_is_due() {
+        let table = Deadlines::new();
+        let deadline = table.slot();
+        deadline.set(Duration::from_secs(1));
+        let mut polls = 0;
+        let waiting = std::future::poll_fn(|cx| {
+            polls += 1;
+            assert!(deadline.poll_due(cx).is_pending());
+            if polls == 2 { Poll::Ready(()) } else { Poll::Pending }
+        });
+        tokio::join!(waiting, async { table.wake_all() });
+        assert_eq!(polls, 2);
     }
 }

@@ -75,9 +75,10 @@ pub fn walk(
     }
     let uri = parts.uri.clone();
     let canonical = Canonical::of(&parts.method, &uri, parts.version, &parts.headers, plan.head.max_target)?;
-    let connection = Rc::clone(&live.exchange.connection);
+    let wire = Rc::clone(live.wire());
+    let connection = &wire.connection;
     let client = forwarded::resolve(&parts.headers, connection.sender_ip(), &plan.trust)?;
-    arrive(&canonical, &client, &connection, live)?;
+    arrive(&canonical, &client, connection, live)?;
     if canonical.is_asterisk() {
         live.exchange.is_own = true;
         return Err(Refused::Asterisk);
@@ -92,7 +93,7 @@ pub fn walk(
         id: live.exchange.id,
         own_id,
         sender: connection.sender_ip(),
-        hop: &connection.hop,
+        hop: &wire.hop,
         canonical: &canonical,
         client: &client,
         rest: &rest,

@@ -54,6 +54,28 @@ fn a_stop_finishes_requests_in_flight() {
 }
 
 #[test]
+fn a_stop_closes_parked_connections_at_once() {
+    let origin = Origin::start();
+    let setup = Setup::new(format!("[upstream.app]\nservers = [\"{}\"]\n", origin.address));
+    let tls = setup.certificate("site", &["localhost"]);
+    let site = format!(
+        "[site.localhost]\ntls = {tls}\nredirect_http = false\nroutes = [{{ path = \"/*\", proxy = \"app\" }}]\n"
+    );
+    let mut tollgate = setup.https().and(site).start();
+    let mut connections = [tollgate.plain(), tollgate.tls()];
+    for connection in &mut connections {
+        assert_eq!(connection.ask(get("/")).status, 200);
+    }
+    // Long enough to be parked.
+    crate::support::pause(Duration::from_millis(2_500));
+    tollgate.signal(Signal::TERM);
+    for connection in &mut connections {
+        assert!(connection.closes_within(DEADLINE));
+    }
+    assert!(tollgate.wait_exit(DEADLINE).is_some_and(|status| status.success()));
+}
+
+#[test]
 fn a_stop_finishes_h2_streams_in_flight() {
     let (origin, go) = holding();
     let mut tollgate = Setup::proxy(origin.address).start();

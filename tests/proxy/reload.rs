@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::process::Signal;
 
 use crate::support::tollgate::CATCH_ALL;
-use crate::support::{Origin, Setup, eventually, get};
+use crate::support::{DEADLINE, Origin, Setup, eventually, get};
 
 fn to(origin: &Origin) -> String {
     format!("[upstream.app]\nservers = [\"{}\"]\n{CATCH_ALL}", origin.address)
@@ -29,6 +29,20 @@ fn new_requests_follow_the_new_plan_on_old_connections_too() {
     eventually("the new plan is live", || (tollgate.get("/").text() == "new").then_some(()));
     assert_eq!(kept.ask(get("/")).text(), "new");
     tollgate.records().wait_that("the reload", |record| record["kind"] == "reload");
+}
+
+#[test]
+fn a_parked_connection_wakes_to_the_limits_of_the_new_plan() {
+    let origin = named("ok");
+    let mut tollgate = Setup::new(to(&origin)).start();
+    let mut parked = tollgate.plain();
+    assert_eq!(parked.ask(get("/")).status, 200);
+    crate::support::pause(std::time::Duration::from_millis(2_500));
+    tollgate.also_server("timeouts = { idle = \"2s\" }");
+    let said = tollgate.reload(to(&origin));
+    assert!(said.status.success(), "{said:?}");
+    assert_eq!(parked.ask(get("/")).status, 200);
+    assert!(parked.closes_within(DEADLINE), "it still has the old plan's 75 seconds");
 }
 
 #[test]
@@ -59,7 +73,7 @@ fn an_open_exchange_ends_by_the_plan_it_began_with() {
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
     let old = Origin::with(move |talk| {
-        let _ = wait.lock().unwrap().recv_timeout(crate::support::DEADLINE);
+        let _ = wait.lock().unwrap().recv_timeout(DEADLINE);
         talk.ok("old");
     });
     let new = named("new");

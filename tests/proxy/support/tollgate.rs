@@ -242,6 +242,11 @@ impl Tollgate {
         command.output().unwrap()
     }
 
+    /// One line more in `[server]`, for the next reload.
+    pub(crate) fn also_server(&mut self, line: &str) {
+        self.setup.server.push(line.to_owned());
+    }
+
     /// Replaces the config text and reloads; gives what the command said.
     pub(crate) fn reload(&mut self, rest: impl Into<String>) -> Output {
         self.setup.rest = rest.into();

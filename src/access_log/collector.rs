@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::core_log::Source;
 use super::handle::{Entry, Handle, Reopen, Wake, now_us};
@@ -16,15 +16,18 @@ use super::queue::Queue;
 use super::sink::{Delivery, Sink, Stop};
 use super::{Error, Settings};
 use crate::process::memory;
-use crate::record::frame::{self, Tries};
+use crate::record::frame::{self, Decoded, Tries};
 use crate::record::id::{IdSource, Random};
 
-/// How often rings are looked at while records come, and for [`IDLE_AFTER`] after the last one.
-const BUSY: Duration = Duration::from_millis(5);
-const QUIET: Duration = Duration::from_millis(10);
-const IDLE_AFTER: Duration = Duration::from_secs(1);
-/// Longest sleep when nothing happens; a core ends it early.
-const IDLE: Duration = Duration::from_millis(250);
+/// How often rings are looked at while records come. Not with a timer of the runtime: setting one that is the next to
+/// fire writes to the runtime's own event descriptor, which makes three system calls of one.
+const POLL: Duration = Duration::from_millis(10);
+/// After this long without any record cores are asked to call.
+const IDLE_AFTER: Duration = Duration::from_millis(50);
+/// Sleep in which a core may not have heard that yet…
+const SETTLE: Duration = Duration::from_millis(20);
+/// …and the longest after that.
+const IDLE: Duration = Duration::from_secs(1);
 /// Most bytes from one ring in one turn, so that all cores and sinks get their share.
 const TURN: usize = 512 << 10;
 const ENTRIES_PER_TURN: usize = 1024;
@@ -97,7 +100,7 @@ impl Collector {
         self.handle.metrics()
     }
 
-    /// Starts the collector's thread, and one for each file or output.
+    /// Starts the collector's thread, and one for each sink.
     pub fn spawn(self) -> Result<Running, Error> {
         let (stop, stopping) = watch::channel(None);
         let (finished, done) = oneshot::channel();
@@ -109,13 +112,14 @@ impl Collector {
         Ok(Running { stop, done, handle })
     }
 
-    async fn run(mut self, mut stopping: watch::Receiver<Option<Instant>>) {
+    async fn run(mut self, stopping: watch::Receiver<Option<Instant>>) {
         let (tell_sinks, stop) = watch::channel(None);
         let deliveries = std::mem::take(&mut self.deliveries);
         let queues: Vec<Arc<Queue>> = deliveries.iter().map(|one| Arc::clone(&one.queue)).collect();
         let ends: Vec<_> = deliveries.into_iter().map(|one| start(one, Stop::new(stop.clone()))).collect();
 
-        self.serve(&mut stopping).await;
+        // It may block: there is nothing beside it on this thread.
+        self.serve(&stopping);
         // Nobody says when if the other end has just been dropped.
         let deadline = stopping.borrow().unwrap_or_else(|| Instant::now() + SHORT_GRACE);
         self.close();
@@ -127,7 +131,8 @@ impl Collector {
         }
     }
 
-    async fn serve(&mut self, stopping: &mut watch::Receiver<Option<Instant>>) {
+    fn serve(&mut self, stopping: &watch::Receiver<Option<Instant>>) {
+        self.handle.wake.set_sleeper();
         let (mut last, mut released) = (Instant::now(), Instant::now());
         // Also ends when the other side is gone.
         while stopping.has_changed().is_ok_and(|changed| !changed) {
@@ -141,15 +146,26 @@ impl Collector {
                 memory::release();
             }
             if emptied {
-                let rest = rest(last.elapsed(), &self.handle.wake, &self.sources);
-                tokio::select! {
-                    _ = stopping.changed() => break,
-                    () = rest => {}
-                }
-            } else {
-                tokio::task::yield_now().await;
+                self.rest(last.elapsed());
             }
         }
+    }
+
+    /// Waits until it is worth looking again, the longer the longer nothing has come.
+    fn rest(&self, quiet: Duration) {
+        let is_idle = quiet >= IDLE_AFTER;
+        self.handle.wake.set_idle(is_idle);
+        match () {
+            () if !is_idle => thread::park_timeout(POLL),
+            // It came while we said so.
+            () if !self.is_empty() => {}
+            () if quiet < IDLE_AFTER + SETTLE => thread::park_timeout(SETTLE),
+            () => thread::park_timeout(IDLE),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.sources.iter().all(|source| source.reader.is_empty())
     }
 
     /// Takes the last records and closes their streams.
@@ -203,9 +219,9 @@ fn drain(core: u16, source: &mut Source, output: &mut Output, metrics: &Metrics)
     let mut records = 0;
     let emptied = source.reader.drain(TURN, |bytes| {
         records += 1;
-        let mut tries = Tries::default();
-        match frame::decode(bytes, &mut tries) {
-            Ok(decoded) => {
+        let (mut tries, mut decoded) = (Tries::default(), Decoded::default());
+        match frame::decode_into(&mut decoded, bytes, &mut tries) {
+            Ok(()) => {
                 tell_missing(core, expected, decoded.seq.saturating_sub(1), output);
                 output.record(core, &decoded);
                 *expected = decoded.seq.saturating_add(1);
@@ -232,30 +248,15 @@ fn tell_missing(core: u16, expected: &mut u64, last: u64, output: &mut Output) {
     }
 }
 
-/// Waits until it is worth looking again, the longer the longer nothing has come.
-async fn rest(quiet: Duration, wake: &Wake, sources: &[Source]) {
-    if quiet < IDLE_AFTER {
-        return sleep(if quiet < BUSY * 4 { BUSY } else { QUIET }).await;
-    }
-    wake.set_idle(true);
-    // What came while we said so.
-    if sources.iter().all(|source| source.reader.is_empty()) {
-        let _ = timeout(IDLE, wake.called()).await;
-    }
-    wake.set_idle(false);
-}
-
-/// Starts a sink where it may block: files and outputs on threads of their own, the rest beside the collector.
+/// Starts a sink on a thread of its own: it may block.
 fn start(delivery: Delivery, stop: Stop) -> oneshot::Receiver<()> {
     let (finished, end) = oneshot::channel();
-    let (blocks, queue) = (delivery.sink.blocks(), Arc::clone(&delivery.queue));
+    let queue = Arc::clone(&delivery.queue);
     let work = move || async move {
         delivery.run(stop).await;
         let _ = finished.send(());
     };
-    if !blocks {
-        tokio::spawn(work());
-    } else if let Err(error) = on_thread("log-sink", work) {
+    if let Err(error) = on_thread("log-sink", work) {
         tracing::error!(%error, "a log sink has no thread; its records are dropped and counted");
         queue.close();
         queue.abandon();
@@ -289,6 +290,7 @@ impl Running {
     pub async fn stop(self, grace: Duration) -> Report {
         let deadline = Instant::now() + grace;
         self.stop.send_replace(Some(deadline));
+        self.handle.wake.now();
         let _ = timeout_at(deadline + Duration::from_secs(1), self.done).await;
         let sinks = &self.handle.metrics.sinks;
         let undelivered = sinks.iter().filter_map(|sink| {

@@ -22,46 +22,49 @@ pub(super) fn write(
     let mut referer_scratch = Vec::new();
     let referer = exchange.referer.as_ref().map(|r| redactor.url(r.as_bytes(), &mut referer_scratch));
     let tries: Vec<Try<'_>> = exchange.upstream.failed.iter().map(try_of).collect();
-    let mut record = Record { kind, query, referer, try_log: &tries, ..request(exchange) };
+    // Filled in place: a record is large to move.
+    let mut record = Record { kind, query, referer, try_log: &tries, ..Record::default() };
+    origin(&mut record, exchange);
+    request(&mut record, exchange);
     answer(&mut record, exchange, wire);
     upstream(&mut record, exchange);
     times(&mut record, exchange, now);
     log.write(&record);
 }
 
-fn request(exchange: &Exchange) -> Record<'_> {
+fn origin<'a>(record: &mut Record<'a>, exchange: &'a Exchange) {
     let connection = &exchange.connection;
     let sender = connection.sender_ip();
-    Record {
-        ts_us: exchange.ts_us,
-        id: exchange.id,
-        rid: exchange.rid.as_deref(),
-        rid_in: exchange.rid_in.as_deref(),
-        trace_id: exchange.trace_id,
-        span_id: exchange.span_id,
-        parent_id: exchange.parent_id,
-        trace_flags: exchange.trace_flags,
-        cfg: exchange.configuration,
-        conn: connection.serial,
-        conn_req: exchange.number,
-        listener: &connection.listener,
-        client_ip: Some(exchange.client_ip),
-        client_port: exchange.client_port,
-        peer_ip: (sender != exchange.client_ip).then_some(sender),
-        method: Some(exchange.method.as_str().as_bytes()),
-        scheme: Some(connection.scheme()),
-        host: exchange.host.as_ref().map(|h| h.as_bytes()),
-        path: Some(exchange.uri.path().as_bytes()),
-        site: exchange.site.as_deref(),
-        route: exchange.route.as_deref(),
-        proto: Some(proto(exchange.version)),
-        ua: exchange.user_agent.as_ref().map(|v| v.as_bytes()),
-        req_type: exchange.request_type.as_ref().map(|v| v.as_bytes()),
-        tls: connection.tls.as_ref().map(|tls| tls.record()),
-        n_conn: Some(connection.neighbours),
-        n_req: Some(exchange.in_flight_before),
-        ..Record::default()
-    }
+    record.ts_us = exchange.ts_us;
+    record.id = exchange.id;
+    record.rid = exchange.rid.as_deref();
+    record.rid_in = exchange.rid_in.as_deref();
+    record.trace_id = exchange.trace_id;
+    record.span_id = exchange.span_id;
+    record.parent_id = exchange.parent_id;
+    record.trace_flags = exchange.trace_flags;
+    record.cfg = exchange.configuration;
+    record.conn = connection.serial;
+    record.conn_req = exchange.number;
+    record.listener = &connection.listener;
+    record.client_ip = Some(exchange.client_ip);
+    record.client_port = exchange.client_port;
+    record.peer_ip = (sender != exchange.client_ip).then_some(sender);
+    record.tls = connection.tls.as_ref().map(|tls| tls.record());
+    record.n_conn = Some(connection.neighbours);
+}
+
+fn request<'a>(record: &mut Record<'a>, exchange: &'a Exchange) {
+    record.method = Some(exchange.method.as_str().as_bytes());
+    record.scheme = Some(exchange.connection.scheme());
+    record.host = exchange.host.as_ref().map(|h| h.as_bytes());
+    record.path = Some(exchange.uri.path().as_bytes());
+    record.site = exchange.site.as_deref();
+    record.route = exchange.route.as_deref();
+    record.proto = Some(proto(exchange.version));
+    record.ua = exchange.user_agent.as_ref().map(|v| v.as_bytes());
+    record.req_type = exchange.request_type.as_ref().map(|v| v.as_bytes());
+    record.n_req = Some(exchange.in_flight_before);
 }
 
 fn answer<'a>(record: &mut Record<'a>, exchange: &'a Exchange, wire: &Wire) {
@@ -107,8 +110,10 @@ fn upstream<'a>(record: &mut Record<'a>, exchange: &'a Exchange) {
 /// Phases are differences of marks; a phase that was not reached stays away.
 fn times(record: &mut Record<'_>, exchange: &Exchange, now: Instant) {
     let marks = &exchange.marks;
-    let span = |from: Option<Instant>, to: Option<Instant>| {
-        Some(to?.checked_duration_since(from?)?.as_micros() as u64)
+    let span = |from: Option<Instant>, to: Option<Instant>| match (from?, to?) {
+        // A phase that took no time has the mark of the one before.
+        (from, to) if from == to => Some(0),
+        (from, to) => Some(to.checked_duration_since(from)?.as_micros() as u64),
     };
     let short = |from, to| span(from, to).map(|us| u32::try_from(us).unwrap_or(u32::MAX));
     // Where it failed, the phase of then ended with the failure.

@@ -58,7 +58,7 @@ impl CoreLog {
         }
         let seq = self.seq.get() + 1;
         self.seq.set(seq);
-        if self.ring.borrow_mut().push(|out| frame::encode(record, seq, out)).is_err() {
+        if self.ring.borrow_mut().push(|room| frame::encode_into(room, record, seq)).is_err() {
             self.refuse(seq);
         }
         self.wake.if_idle();

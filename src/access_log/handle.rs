@@ -1,10 +1,11 @@
 //! [`Handle`]: the door for everything that is not a request: process events, lines of workers, reopening of files.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, Thread};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 use super::metrics::{Metrics, Reason};
 use crate::record::Kind;
@@ -85,14 +86,19 @@ impl Reopen {
 #[derive(Debug, Default)]
 pub(super) struct Wake {
     idle: AtomicBool,
-    notify: Notify,
+    sleeper: OnceLock<Thread>,
 }
 
 impl Wake {
+    /// This thread is the one to wake, where it parks.
+    pub(super) fn set_sleeper(&self) {
+        let _ = self.sleeper.set(thread::current());
+    }
+
     pub(super) fn if_idle(&self) {
-        // A sleep that begins just now may be missed: it is bounded.
+        // A sleep that begins just now may be missed: the first ones are short.
         if self.idle.load(Ordering::Relaxed) {
-            self.now();
+            self.once();
         }
     }
 
@@ -100,14 +106,19 @@ impl Wake {
         self.idle.store(idle, Ordering::SeqCst);
     }
 
-    pub(super) async fn called(&self) {
-        self.notify.notified().await;
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn now(&self) {
+        self.sleeper.get().into_iter().for_each(Thread::unpark);
     }
 
     #[cold]
-    fn now(&self) {
+    fn once(&self) {
         if self.idle.swap(false, Ordering::SeqCst) {
-            self.notify.notify_one();
+            self.now();
         }
     }
 }

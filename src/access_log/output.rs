@@ -63,7 +63,7 @@ impl Output {
     pub(super) fn record(&mut self, core: u16, decoded: &Decoded<'_>) {
         let stamp = stamp(&self.origin, core, decoded.seq, decoded.cut);
         for outlet in &mut self.outlets {
-            outlet.record(&decoded.record, &stamp);
+            outlet.record(decoded, &stamp);
         }
     }
 
@@ -142,10 +142,10 @@ impl Outlet {
         }
     }
 
-    fn record(&mut self, record: &Record<'_>, stamp: &Stamp<'_>) {
+    fn record(&mut self, decoded: &Decoded<'_>, stamp: &Stamp<'_>) {
         match self.form {
-            Form::Combined => combined::write(record, &mut self.lines),
-            _ => self.write(|renderer, lines| renderer.record(record, stamp, lines)),
+            Form::Combined => combined::write(&decoded.record, &mut self.lines),
+            _ => self.write(|renderer, lines| renderer.decoded(decoded, stamp, lines)),
         }
         self.carried(stamp);
         self.close_if_full();
@@ -166,8 +166,7 @@ impl Outlet {
     }
 
     fn carried(&mut self, stamp: &Stamp<'_>) {
-        let range = Some((stamp.seq, stamp.seq));
-        self.spans.add(Span { core: stamp.core, range, count: 1, lost: None });
+        self.spans.carry(stamp.core, stamp.seq);
     }
 
     fn close_if_full(&mut self) {

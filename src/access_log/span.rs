@@ -21,6 +21,20 @@ pub(super) struct Spans(Vec<Span>);
 const LIMIT: usize = 256;
 
 impl Spans {
+    /// Adds one record that is carried. Most follow the one before.
+    #[inline]
+    pub(super) fn carry(&mut self, core: u16, seq: u64) {
+        match self.0.last_mut() {
+            Some(Span { core: same, range: Some((_, last)), count, lost: None })
+                if *same == core && last.checked_add(1) == Some(seq) =>
+            {
+                *last = seq;
+                *count += 1;
+            }
+            _ => self.add(Span { core, range: Some((seq, seq)), count: 1, lost: None }),
+        }
+    }
+
     pub(super) fn add(&mut self, span: Span) {
         let is_full = self.0.len() >= LIMIT;
         let like = |other: &&mut Span| {

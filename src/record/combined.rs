@@ -9,6 +9,7 @@ use super::escape::backslash;
 use super::{Proto, Record};
 
 /// Appends `client - - [time] "request" status bytes "referer" "user agent"` and a line feed. Times are UTC.
+#[inline(never)]
 pub fn write(record: &Record<'_>, out: &mut Vec<u8>) {
     // Writing to a Vec cannot fail.
     let _ = match record.client_ip {

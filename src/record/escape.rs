@@ -17,11 +17,33 @@ pub fn json_string(bytes: &[u8], out: &mut Vec<u8>) -> bool {
     is_whole
 }
 
+/// Whether all bytes stand for themselves in JSON: printable ASCII without `"` and `\`.
+pub fn is_plain(bytes: &[u8]) -> bool {
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    match bytes.last_chunk::<BLOCK>() {
+        // The last block overlaps the one before.
+        Some(last) => are_plain(blocks.as_flattened()) && are_plain(last),
+        None => {
+            let mut padded = [b' '; BLOCK];
+            padded[..bytes.len()].copy_from_slice(bytes);
+            are_plain(&padded)
+        }
+    }
+}
+
+const BLOCK: usize = 32;
+
+/// Two lower-case digits per byte.
+#[inline(always)]
+pub fn hex_digits<const N: usize>(bytes: &[u8; N]) -> [[u8; 2]; N] {
+    let mut digits = [[0; 2]; N];
+    digits.iter_mut().zip(bytes).for_each(|(two, byte)| *two = HEX[usize::from(*byte)]);
+    digits
+}
+
 /// Appends two lower-case digits per byte.
 pub fn hex(bytes: &[u8], out: &mut Vec<u8>) {
-    for byte in bytes {
-        out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    }
+    bytes.iter().for_each(|byte| out.extend_from_slice(&HEX[usize::from(*byte)]));
 }
 
 /// Appends `bytes` as Apache and nginx print them inside quotes: `\"`, `\\`, and `\xhh` for everything that is not
@@ -39,10 +61,20 @@ pub fn backslash(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
+static HEX: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    table
+};
 
-/// Printable ASCII without `"` and `\`. Without an early exit, so that it is compiled to vector instructions.
-fn is_plain(bytes: &[u8]) -> bool {
+/// `bytes` are whole blocks. Without an early end and not inlined, so that the loop is compiled to vector instructions.
+#[inline(never)]
+fn are_plain(bytes: &[u8]) -> bool {
     bytes.iter().fold(true, |plain, &byte| {
         plain & (byte.wrapping_sub(0x20) <= 0x5e) & (byte != b'"') & (byte != b'\\')
     })

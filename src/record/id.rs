@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::Id;
+use super::escape::hex_digits;
 
 /// Makes the ids of one core: UUIDv7 (RFC 9562 section 5.7), strictly increasing in byte order.
 ///
@@ -90,8 +91,19 @@ pub const TEXT_LEN: usize = 36;
 /// The id as 36 lower-case characters: `01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4`.
 pub fn text(id: &Id) -> [u8; TEXT_LEN] {
     let mut text = [0; TEXT_LEN];
-    uuid::Uuid::from_bytes_ref(id).as_hyphenated().encode_lower(&mut text);
+    write(id, &mut text);
     text
+}
+
+/// The same in a place that the caller has.
+#[inline]
+pub fn write(id: &Id, text: &mut [u8; TEXT_LEN]) {
+    // Where the digits of each byte stand.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    for (place, byte) in PLACES.into_iter().zip(id) {
+        text[place..place + 2].copy_from_slice(hex_digits(&[*byte]).as_flattened());
+    }
+    [8, 13, 18, 23].into_iter().for_each(|place| text[place] = b'-');
 }
 
 /// Reads an id: 36 characters with hyphens or 32 without, in either case of letters. Nothing else.

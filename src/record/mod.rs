@@ -2,6 +2,7 @@
 //! ([`frame`]) and its renderings ([`json`], [`combined`], [`mod@line`]).
 
 pub mod combined;
+mod copy;
 pub mod escape;
 pub mod frame;
 pub mod id;

@@ -1,140 +1,230 @@
 //! What one record costs, in nanoseconds: `cargo bench --bench record`.
+//!
+//! With `count` every part runs a few times only, for a tool that counts instructions. The parts are functions of
+//! their own, so that its report names them:
+//!
+//! ```text
+//! valgrind --tool=callgrind BENCH count       (BENCH: the program that cargo names)
+//! callgrind_annotate --inclusive=yes callgrind.out.PID
+//! ```
+//!
+//! `render_batch` runs once per 64 records, `end_exchange` and `write_to_ring` once per record; all that the
+//! collector's thread does stands under `Collector::turn`.
 
+#[path = "samples.rs"]
+mod samples;
+
+use std::cell::Cell;
 use std::error::Error;
 use std::hint::black_box;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tollgate::access_log::{FileSettings, Settings, SinkSettings, open};
-use tollgate::record::frame::{self, Cut, Tries};
+use http::Response;
+use tollgate::access_log::follow::{Followed, Live, Writer};
+use tollgate::access_log::{CoreLog, FileSettings, Metrics, Settings, SinkSettings, open};
+use tollgate::downstream::wire::{Limits, Wire};
+use tollgate::exchange::Traffic;
+use tollgate::http::Body;
+use tollgate::process::deadline::Deadlines;
+use tollgate::record::Record;
+use tollgate::record::frame::{self, Cut, Decoded, Tries};
 use tollgate::record::id::IdSource;
 use tollgate::record::json::{Renderer, Stamp};
 use tollgate::record::redact::Redactor;
-use tollgate::record::{EndAt, EndBy, Proto, Record, Tls};
 
-const ROUNDS: u32 = 7;
-const TIMES: u32 = 300_000;
+use self::samples::{connection, exchange, plain, typical};
+
+/// How often a part runs.
+#[derive(Clone, Copy)]
+struct Effort {
+    rounds: u32,
+    times: u32,
+}
+
+const TO_TIME: Effort = Effort { rounds: 7, times: 300_000 };
+const TO_COUNT: Effort = Effort { rounds: 1, times: 1_000 };
 /// Fewer than the ring takes.
-const WRITES: u32 = 5_000;
+const WRITES: u32 = 4_000;
+/// Records that the collector finds together in a ring.
+const BATCH: usize = 64;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let is_counting = std::env::args().any(|argument| argument == "count");
+    let effort = if is_counting { TO_COUNT } else { TO_TIME };
+    small_parts(effort)?;
+    batches(effort);
+    let (log, metrics, collector) = log()?;
+    write_to_log(effort, &log, &metrics);
+    end_exchanges(effort, log, &metrics)?;
+    drop(collector);
+    Ok(())
+}
+
+fn small_parts(effort: Effort) -> Result<(), Box<dyn Error>> {
     let record = typical();
     let mut frame_bytes = Vec::with_capacity(frame::MAX_LEN);
     let mut line = Vec::with_capacity(4096);
-    let stamp = Stamp { proxy: "edge-1", boot: 1_795_252_000_000, core: 1, seq: 88_213, cut: Cut::default() };
-
     let ids = IdSource::new(0)?;
-    measure("id", || {
+    effort.measure("id", || {
         black_box(ids.next(black_box(1_795_252_443_512_804)));
     });
     let (redactor, mut scratch) = (Redactor::default(), Vec::new());
-    measure("redact, nothing to hide", || {
+    effort.measure("redact, nothing to hide", || {
         black_box(redactor.query(black_box(b"page=2&sort=asc&category=shoes"), &mut scratch));
     });
-    measure("encode", || {
+    effort.measure("encode", || {
         frame_bytes.clear();
         frame::encode(black_box(&record), black_box(88_213), &mut frame_bytes);
     });
-    measure("decode", || {
+    effort.measure("decode", || {
         let mut tries = Tries::default();
         let _ = black_box(frame::decode(black_box(&frame_bytes), &mut tries));
     });
     let mut renderer = Renderer::default();
-    measure("json", || {
+    effort.measure("json", || {
         line.clear();
-        renderer.record(black_box(&record), &stamp, &mut line);
+        renderer.record(black_box(&record), &stamp(88_213, Cut::default()), &mut line);
     });
     println!("frame {} bytes, line {} bytes", frame_bytes.len(), line.len());
-    write_to_log(&record)
-}
-
-/// The whole cost on the core: sequence number, encoding, ring. The ring takes a round, and is emptied between rounds.
-fn write_to_log(record: &Record<'_>) -> Result<(), Box<dyn Error>> {
-    let sinks = vec![SinkSettings::File(FileSettings { rotate_bytes: 0, ..FileSettings::new("/dev/null") })];
-    let settings = Settings::new("bench", sinks);
-    let (logs, collector) = open(settings, 1)?;
-    let running = collector.spawn()?;
-    let metrics = running.metrics();
-    let mut best = f64::MAX;
-    for _ in 0..ROUNDS * 10 {
-        let start = Instant::now();
-        (0..WRITES).for_each(|_| logs[0].write(black_box(record)));
-        best = best.min(start.elapsed().as_nanos() as f64 / f64::from(WRITES));
-        while metrics.records.load(Ordering::Relaxed) < logs[0].last_seq() {
-            std::thread::yield_now();
-        }
-    }
-    println!("{:<36} {best:8.1} ns", "write to the log");
-    assert_eq!(metrics.dropped_total(), 0, "the ring takes a round");
     Ok(())
 }
 
-fn measure(name: &str, mut work: impl FnMut()) {
-    let mut best = f64::MAX;
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        (0..TIMES).for_each(|_| work());
-        best = best.min(start.elapsed().as_nanos() as f64 / f64::from(TIMES));
+/// The collector's work without its thread: frames become lines of one buffer.
+fn batches(effort: Effort) {
+    for (name, make) in
+        [("proxied, HTTP/1.1", plain as fn(u64) -> Record<'static>), ("all fields", |_| typical())]
+    {
+        let frames: Vec<Vec<u8>> = (0..BATCH as u64)
+            .map(|at| {
+                let mut bytes = Vec::new();
+                frame::encode(&make(at), 88_213 + at, &mut bytes);
+                bytes
+            })
+            .collect();
+        let (mut renderer, mut lines) = (Renderer::default(), Vec::with_capacity(BATCH * 2048));
+        let per_batch = Effort { times: effort.times / 64, ..effort };
+        let best = per_batch.best(|| {
+            lines.clear();
+            match name {
+                "all fields" => render_full_batch(black_box(&frames), &mut renderer, &mut lines),
+                _ => render_batch(black_box(&frames), &mut renderer, &mut lines),
+            }
+        });
+        println!("{:<36} {:8.1} ns", format!("decode + json, {name}"), best / BATCH as f64);
+        println!("    frame {} bytes, line {} bytes", frames[0].len(), lines.len() / BATCH);
     }
-    println!("{name:<36} {best:8.1} ns");
 }
 
-fn typical() -> Record<'static> {
-    Record {
-        ts_us: 1_795_252_443_512_804,
-        id: [1; 16],
-        cfg: 0x9f31c2,
-        conn: 4711,
-        conn_req: 12,
-        listener: "https",
-        client_ip: Some([203, 0, 113, 9].into()),
-        client_port: Some(51_000),
-        method: Some(b"GET"),
-        scheme: Some("https"),
-        host: Some(b"shop.example"),
-        path: Some(b"/api/cart/items/118"),
-        query: Some(b"page=2&sort=asc"),
-        site: Some("shop.example"),
-        route: Some("/api/*"),
-        proto: Some(Proto::Http2),
-        h2_stream: Some(23),
-        ua: Some(b"Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0"),
-        status: 200,
-        up_status: Some(200),
-        resp_type: Some(b"application/json"),
-        enc: Some("zstd"),
-        rx_head_b: 412,
-        tx_head_b: 233,
-        tx_body_b: 1830,
-        up_tx_b: Some(640),
-        up_rx_b: Some(6120),
-        dur_us: 4112,
-        t_head_us: Some(41),
-        t_policy_us: Some(1),
-        t_queue_us: Some(0),
-        t_send_us: Some(12),
-        t_wait_us: Some(3800),
-        t_resp_us: Some(120),
-        t_self_us: Some(55),
-        upstream: Some("cart"),
-        up_addr: Some("10.0.0.7:8080"),
-        worker: Some("cart-0"),
-        up_reused: Some(true),
-        pick: Some("least"),
-        tries: 1,
-        end_by: EndBy::None,
-        end_at: EndAt::Done,
-        tls: Some(Tls {
-            version: "1.3",
-            cipher: "TLS_AES_128_GCM_SHA256",
-            group: Some("X25519MLKEM768"),
-            alpn: Some("h2"),
-            sni: Some("shop.example"),
-            resumed: true,
-        }),
-        n_conn: Some(64),
-        n_req: Some(12),
-        up_req: Some(3),
-        ..Record::default()
+#[inline(never)]
+fn render_batch(frames: &[Vec<u8>], renderer: &mut Renderer, lines: &mut Vec<u8>) {
+    for bytes in frames {
+        let (mut tries, mut decoded) = (Tries::default(), Decoded::default());
+        if frame::decode_into(&mut decoded, bytes, &mut tries).is_ok() {
+            renderer.decoded(&decoded, &stamp(decoded.seq, decoded.cut), lines);
+        }
     }
+}
+
+#[inline(never)]
+fn render_full_batch(frames: &[Vec<u8>], renderer: &mut Renderer, lines: &mut Vec<u8>) {
+    render_batch(frames, renderer, lines);
+}
+
+type Collected = (CoreLog, Arc<Metrics>, tollgate::access_log::Running);
+
+fn log() -> Result<Collected, Box<dyn Error>> {
+    let sinks = vec![SinkSettings::File(FileSettings { rotate_bytes: 0, ..FileSettings::new("/dev/null") })];
+    let (mut logs, collector) = open(Settings::new("edge-1", sinks), 1)?;
+    let running = collector.spawn()?;
+    let log = logs.pop().ok_or("one core, one log")?;
+    Ok((log, running.metrics(), running))
+}
+
+/// The whole cost on the core: sequence number, encoding, ring. The ring takes a round, and is emptied between rounds.
+fn write_to_log(effort: Effort, log: &CoreLog, metrics: &Metrics) {
+    let rounds = Effort { rounds: effort.rounds * 10, times: WRITES };
+    let mut at = 0;
+    let best = rounds.best_after(
+        || {
+            write_to_ring(log, black_box(&plain(at)));
+            at += 1;
+        },
+        || wait_for(metrics, log.last_seq()),
+    );
+    println!("{:<36} {best:8.1} ns", "write to the log");
+    assert_eq!(metrics.dropped_total(), 0, "the ring takes a round");
+}
+
+#[inline(never)]
+fn write_to_ring(log: &CoreLog, record: &Record<'_>) {
+    log.write(record);
+}
+
+/// From a notebook that is full to its record in the ring. The time is with the making of the notebook; the count of
+/// `end_exchange` is without.
+fn end_exchanges(effort: Effort, log: CoreLog, metrics: &Metrics) -> Result<(), Box<dyn Error>> {
+    let sender = SocketAddr::from(([127, 0, 0, 1], 51_000));
+    let (deadlines, redactor) = (Deadlines::new(), Arc::new(Redactor::default()));
+    let connection = connection(sender);
+    let wire =
+        Wire::new(Rc::clone(&connection), Arc::new(Limits::default()), deadlines.slot(), deadlines.slot());
+    // Site, route, upstream and its address, as the plan holds them.
+    let texts = ["*", "/*", "app", "127.0.0.1:9001"].map(Arc::from);
+    let traffic = Rc::new(Traffic { rx: Cell::new(2048), tx: Cell::new(512) });
+    let writer = Rc::new(Writer { log, on_end: Box::new(|| ()) });
+    let rounds = Effort { rounds: effort.rounds * 10, times: WRITES };
+    let best = rounds.best_after(
+        || {
+            let exchange = exchange(&connection, sender.ip(), &texts, &traffic);
+            wire.begin();
+            let live = Live::new(exchange, Rc::clone(&writer), Arc::clone(&redactor), Rc::clone(&wire));
+            end_exchange(live.follow(Response::new(Body::Empty)), &wire);
+        },
+        || wait_for(metrics, writer.log.last_seq()),
+    );
+    println!("{:<36} {best:8.1} ns", "an exchange to its record");
+    Ok(())
+}
+
+/// The answer is complete, then its last byte is with the kernel.
+#[inline(never)]
+fn end_exchange(answer: Response<Followed>, wire: &Wire) {
+    drop(answer);
+    wire.flush_endings(true);
+}
+
+fn wait_for(metrics: &Metrics, records: u64) {
+    while metrics.records.load(Ordering::Relaxed) < records {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+impl Effort {
+    fn measure(self, name: &str, work: impl FnMut()) {
+        println!("{name:<36} {:8.1} ns", self.best(work));
+    }
+
+    fn best(self, work: impl FnMut()) -> f64 {
+        self.best_after(work, || ())
+    }
+
+    /// Nanoseconds per call in the best round; `between` rounds is not timed.
+    fn best_after(self, mut work: impl FnMut(), mut between: impl FnMut()) -> f64 {
+        let mut best = f64::MAX;
+        for _ in 0..self.rounds {
+            let start = Instant::now();
+            (0..self.times).for_each(|_| work());
+            best = best.min(start.elapsed().as_nanos() as f64 / f64::from(self.times));
+            between();
+        }
+        best
+    }
+}
+
+fn stamp(seq: u64, cut: Cut) -> Stamp<'static> {
+    Stamp { proxy: "edge-1", boot: 1_795_252_000_000, core: 1, seq, cut }
 }

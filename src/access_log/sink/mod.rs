@@ -201,11 +201,6 @@ impl Sink {
         }
     }
 
-    /// Whether it may block its thread.
-    pub(super) fn blocks(&self) -> bool {
-        !matches!(self, Self::Service(_))
-    }
-
     fn pace(&self) -> Pace {
         match self {
             Self::Service(service) => service.pace(),

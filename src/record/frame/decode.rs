@@ -2,19 +2,23 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Cut, END_AT, END_BY, HEAD, KINDS, MAX_TRIES, PROTOS, TEXT_LENGTHS, TEXTS, VERDICTS};
+use super::{Cut, END_AT, END_BY, HEAD, KINDS, MAX_TRIES, PROTOS, TEXT_LENGTHS, TEXTS, TEXTS_AT, VERDICTS};
+use crate::record::escape::is_plain;
 use crate::record::{Record, Tls, Try, VERSION};
 
-/// Room for the attempts of a decoded record.
+/// Room for the attempts of a decoded record; most have none.
 #[derive(Debug, Default)]
-pub struct Tries<'a>([Try<'a>; MAX_TRIES]);
+pub struct Tries<'a>(Option<[Try<'a>; MAX_TRIES]>);
 
 /// A record as it was read back.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Decoded<'a> {
     /// Position in the contiguous sequence of its core.
     pub seq: u64,
     pub cut: Cut,
+    /// Whether all texts of the record stand for themselves in JSON, as [`is_plain`] says: then nobody need look at
+    /// them again.
+    pub is_plain: bool,
     pub record: Record<'a>,
 }
 
@@ -35,6 +39,18 @@ pub enum FrameError {
 
 /// Reads one whole frame; the record borrows from `bytes` and `tries`.
 pub fn decode<'t, 'a: 't>(bytes: &'a [u8], tries: &'t mut Tries<'a>) -> Result<Decoded<'t>, FrameError> {
+    let mut decoded = Decoded::default();
+    decode_into(&mut decoded, bytes, tries).map(|()| decoded)
+}
+
+/// The same in a place that the caller has: a record is large to move. `decoded` must be fresh; after an error it is
+/// of no use.
+#[inline(always)]
+pub fn decode_into<'t, 'a: 't>(
+    decoded: &mut Decoded<'t>,
+    bytes: &'a [u8],
+    tries: &'t mut Tries<'a>,
+) -> Result<(), FrameError> {
     match bytes.first() {
         Some(&VERSION) => {}
         Some(&other) => return Err(FrameError::Version(other)),
@@ -42,23 +58,36 @@ pub fn decode<'t, 'a: 't>(bytes: &'a [u8], tries: &'t mut Tries<'a>) -> Result<D
     }
     let (head, rest) = bytes.split_first_chunk::<HEAD>().ok_or(FrameError::Short)?;
     let mut fields = Fields::of(head);
-    let seq = fields.u64();
-    let mut record = Record::default();
-    get_origin(&mut fields, &mut record)?;
-    get_sizes(&mut fields, &mut record);
-    get_timers(&mut fields, &mut record);
-    let count = get_outcome(&mut fields, &mut record)?;
-
-    let mut texts = Texts::of(head, rest);
-    get_request_texts(&mut texts, &mut record)?;
-    get_answer_texts(&mut texts, &mut record)?;
-    let cut = Cut(texts.cut);
-    let tries = tries.0.get_mut(..count).ok_or(FrameError::Value)?;
-    let rest = tries.iter_mut().try_fold(texts.rest, |rest, slot| get_try(rest, slot))?;
-    record.try_log = tries;
-    if rest.is_empty() { Ok(Decoded { seq, cut, record }) } else { Err(FrameError::Rest) }
+    decoded.seq = fields.u64();
+    let record = &mut decoded.record;
+    get_origin(&mut fields, record)?;
+    get_sizes(&mut fields, record);
+    get_timers(&mut fields, record);
+    let count = get_outcome(&mut fields, record)?;
+    let mut texts = Texts::of(head, rest)?;
+    decoded.cut = Cut(texts.cut);
+    decoded.is_plain = is_plain(rest);
+    get_request_texts(&mut texts, record)?;
+    get_answer_texts(&mut texts, record)?;
+    let rest = texts.end()?;
+    let rest = if count == 0 { rest } else { get_tries(rest, count, tries, record)? };
+    if rest.is_empty() { Ok(()) } else { Err(FrameError::Rest) }
 }
 
+#[cold]
+fn get_tries<'t, 'a: 't>(
+    rest: &'a [u8],
+    count: usize,
+    tries: &'t mut Tries<'a>,
+    record: &mut Record<'t>,
+) -> Result<&'a [u8], FrameError> {
+    let tries = tries.0.get_or_insert_default().get_mut(..count).ok_or(FrameError::Value)?;
+    let rest = tries.iter_mut().try_fold(rest, |rest, slot| get_try(rest, slot))?;
+    record.try_log = tries;
+    Ok(rest)
+}
+
+#[inline(always)]
 fn get_origin(fields: &mut Fields<'_>, record: &mut Record<'_>) -> Result<(), FrameError> {
     record.kind = named(&KINDS, fields.u8())?;
     record.ts_us = i64::from_le_bytes(fields.get());
@@ -78,6 +107,7 @@ fn get_origin(fields: &mut Fields<'_>, record: &mut Record<'_>) -> Result<(), Fr
     Ok(())
 }
 
+#[inline(always)]
 fn get_sizes(fields: &mut Fields<'_>, record: &mut Record<'_>) {
     record.status = u16::from_le_bytes(fields.get());
     record.up_status = fields.optional().map(u16::from_le_bytes);
@@ -89,6 +119,7 @@ fn get_sizes(fields: &mut Fields<'_>, record: &mut Record<'_>) {
     record.up_rx_b = fields.optional_u64();
 }
 
+#[inline(always)]
 fn get_timers(fields: &mut Fields<'_>, record: &mut Record<'_>) {
     record.dur_us = fields.u64();
     record.t_tls_us = fields.optional_u32();
@@ -104,6 +135,7 @@ fn get_timers(fields: &mut Fields<'_>, record: &mut Record<'_>) {
 }
 
 /// Returns the number of attempts that follow the texts.
+#[inline(always)]
 fn get_outcome(fields: &mut Fields<'_>, record: &mut Record<'_>) -> Result<usize, FrameError> {
     record.up_reused = fields.optional().map(|[reused]| reused != 0);
     record.tries = fields.u8();
@@ -118,6 +150,7 @@ fn get_outcome(fields: &mut Fields<'_>, record: &mut Record<'_>) -> Result<usize
     Ok(usize::from(fields.u8()))
 }
 
+#[inline(always)]
 fn get_request_texts<'t, 'a: 't>(texts: &mut Texts<'a>, record: &mut Record<'t>) -> Result<(), FrameError> {
     record.listener = texts.text()?.unwrap_or_default();
     record.rid = texts.bytes()?;
@@ -135,6 +168,7 @@ fn get_request_texts<'t, 'a: 't>(texts: &mut Texts<'a>, record: &mut Record<'t>)
     Ok(())
 }
 
+#[inline(always)]
 fn get_answer_texts<'t, 'a: 't>(texts: &mut Texts<'a>, record: &mut Record<'t>) -> Result<(), FrameError> {
     record.resp_type = texts.bytes()?;
     record.enc = texts.text()?;
@@ -180,9 +214,10 @@ struct Fields<'a> {
     present: u64,
 }
 
-const PRESENT_AT: usize = HEAD - 8 - TEXT_LENGTHS - 8;
+const PRESENT_AT: usize = TEXTS_AT - 8;
 
 impl<'a> Fields<'a> {
+    #[inline(always)]
     fn of(head: &'a [u8; HEAD]) -> Self {
         let mut fields = Self { head, at: PRESENT_AT, present: 0 };
         fields.present = fields.u64();
@@ -207,54 +242,77 @@ impl<'a> Fields<'a> {
         is_present.then_some(value)
     }
 
+    #[inline(always)]
     fn u8(&mut self) -> u8 {
         u8::from_le_bytes(self.get())
     }
 
+    #[inline(always)]
     fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.get())
     }
 
+    #[inline(always)]
     fn optional_u32(&mut self) -> Option<u32> {
         self.optional().map(u32::from_le_bytes)
     }
 
+    #[inline(always)]
     fn optional_u64(&mut self) -> Option<u64> {
         self.optional().map(u64::from_le_bytes)
     }
 }
 
+/// The texts, each kind in the order in which it was written.
 struct Texts<'a> {
-    lengths: &'a [u8],
+    lengths: &'a [u8; TEXT_LENGTHS],
     present: u32,
     cut: u32,
-    rest: &'a [u8],
+    index: usize,
+    utf8: &'a str,
+    others: &'a [u8],
 }
 
 impl<'a> Texts<'a> {
-    fn of(head: &'a [u8; HEAD], rest: &'a [u8]) -> Self {
-        let mut fields = Fields { head, at: HEAD - 8, present: 0 };
+    #[inline(always)]
+    fn of(head: &'a [u8; HEAD], rest: &'a [u8]) -> Result<Self, FrameError> {
+        let lengths = head[TEXTS_AT..].first_chunk().ok_or(FrameError::Short)?;
+        let mut fields = Fields { head, at: TEXTS_AT + TEXT_LENGTHS, present: 0 };
         let present = u32::from_le_bytes(fields.get());
         let cut = u32::from_le_bytes(fields.get()) & ((2 << TEXTS) - 1);
-        Self { lengths: &head[HEAD - 8 - TEXT_LENGTHS..HEAD - 8], present, cut, rest }
+        let length = usize::from(u16::from_le_bytes(fields.get()));
+        let (texts, others) = rest.split_at_checked(length).ok_or(FrameError::Short)?;
+        Ok(Self { lengths, present, cut, index: 0, utf8: utf8(texts)?, others })
     }
 
+    #[inline(always)]
     fn bytes(&mut self) -> Result<Option<&'a [u8]>, FrameError> {
-        let (length, lengths) = self.lengths.split_first_chunk().ok_or(FrameError::Short)?;
-        self.lengths = lengths;
-        let is_present = self.present & 1 != 0;
-        self.present >>= 1;
-        if !is_present {
-            return Ok(None);
-        }
-        let length = usize::from(u16::from_le_bytes(*length));
-        let (text, rest) = self.rest.split_at_checked(length).ok_or(FrameError::Short)?;
-        self.rest = rest;
+        let Some(length) = self.next() else { return Ok(None) };
+        let (text, rest) = self.others.split_at_checked(length).ok_or(FrameError::Short)?;
+        self.others = rest;
         Ok(Some(text))
     }
 
+    #[inline(always)]
     fn text(&mut self) -> Result<Option<&'a str>, FrameError> {
-        self.bytes()?.map(utf8).transpose()
+        let Some(length) = self.next() else { return Ok(None) };
+        let (text, rest) = self.utf8.split_at_checked(length).ok_or(FrameError::Utf8)?;
+        self.utf8 = rest;
+        Ok(Some(text))
+    }
+
+    /// The length of the next text, if it is present.
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        let index = self.index;
+        self.index += 1;
+        let length = [self.lengths[index * 2], self.lengths[index * 2 + 1]];
+        (self.present >> index & 1 != 0).then(|| usize::from(u16::from_le_bytes(length)))
+    }
+
+    /// What follows the texts.
+    fn end(&self) -> Result<&'a [u8], FrameError> {
+        if self.utf8.is_empty() { Ok(self.others) } else { Err(FrameError::Rest) }
     }
 }
 

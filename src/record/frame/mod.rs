@@ -2,19 +2,20 @@
 //!
 //! ```text
 //! version u8 │ fixed-size fields, little endian, absent ones zero │ a bit per optional field u64
-//! │ length u16 of each text │ a bit per present text u32 │ a bit per cut text u32 │ the texts │ the failed attempts
+//! │ length u16 of each text │ a bit per present text u32 │ a bit per cut text u32 │ length u16 of all UTF-8 texts
+//! │ three bytes 0 │ the UTF-8 texts │ the other texts │ the failed attempts
 //! ```
 //!
-//! Everything before the texts has a constant place, so that encoding is a row of plain stores. Texts longer than
-//! their limit are cut and marked in [`Cut`]: a frame never exceeds [`MAX_LEN`]. Decoding trusts nothing.
+//! Everything before the texts has a constant place, so that encoding is a row of plain stores. The texts that are
+//! UTF-8 by their type stand together, so that they are checked at once. Texts longer than their limit are cut and marked in [`Cut`]: a frame never exceeds [`MAX_LEN`]. Decoding trusts nothing.
 
 mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
 
-pub use self::decode::{Decoded, FrameError, Tries, decode};
-pub use self::encode::encode;
+pub use self::decode::{Decoded, FrameError, Tries, decode, decode_into};
+pub use self::encode::{encode, encode_into};
 
 use super::{EndAt, EndBy, Kind, LimitVerdict, Proto};
 
@@ -29,7 +30,11 @@ const LONGEST_TRY_TEXT: usize = 128;
 const FIXED: usize = 8 + 119 + 52 + 72 + 27;
 const TEXTS: usize = TEXT_NAMES.len();
 const TEXT_LENGTHS: usize = TEXTS * 2;
-const HEAD: usize = 1 + FIXED + 8 + TEXT_LENGTHS + 4 + 4;
+/// Where the lengths of the texts stand.
+const TEXTS_AT: usize = 1 + FIXED + 8;
+/// Behind the four bytes that a ring puts in front of an entry, the texts stand aligned: checking them for UTF-8 takes
+/// whole words from the beginning. Hence the three bytes.
+const HEAD: usize = TEXTS_AT + TEXT_LENGTHS + 4 + 4 + 2 + 3;
 
 /// The texts in the order of the frame, with the most bytes that are kept of each.
 const TEXT_NAMES: [(&str, usize); 28] = [

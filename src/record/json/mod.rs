@@ -4,25 +4,20 @@
 //! field, and its exact bytes stand beside it in hexadecimal, in a field of the same name with `_hex` behind it.
 //! A text that was too long is cut; `cut` lists the names of such fields.
 
+mod digits;
+mod heading;
 mod line;
 #[cfg(test)]
 mod tests;
 mod words;
 
-use std::io::Write as _;
-
-use jiff::Timestamp;
-
 pub use self::words::{end_at, end_by, kind};
 
-use self::line::Line;
+use self::heading::Heading;
+use self::line::{Buffer, Line};
 use self::words::{limit, protocol};
-use super::escape::json_string;
-use super::frame::Cut;
-use super::{Id, Kind, Record, Tls, Try, VERSION, id};
-
-/// Bytes that most lines need.
-const TYPICAL: usize = 1536;
+use super::frame::{Cut, Decoded};
+use super::{Id, Kind, Record, Tls, Try};
 
 macro_rules! key {
     ($name:literal) => {
@@ -30,7 +25,14 @@ macro_rules! key {
     };
 }
 
-use key;
+/// A key with the first quote of its value.
+macro_rules! text_key {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":\"").as_bytes()
+    };
+}
+
+use {key, text_key};
 
 /// What the log adds to a record: where it comes from, and its place in the sequence.
 #[derive(Clone, Copy, Debug)]
@@ -70,11 +72,11 @@ pub struct AppLine<'a> {
     pub line: &'a [u8],
 }
 
-/// Renders records one after the other; keeps the text of the last second.
+/// Renders records one after the other; keeps what does not change from one to the next.
 #[derive(Debug, Default)]
 pub struct Renderer {
-    second: Option<i64>,
-    text: Vec<u8>,
+    buffer: Box<Buffer>,
+    heading: Heading,
 }
 
 /// Appends one line: see [`Renderer::record`], which is faster for many.
@@ -85,9 +87,21 @@ pub fn write(record: &Record<'_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
 impl Renderer {
     /// Appends `record` as one line of JSON with its line feed.
     pub fn record(&mut self, record: &Record<'_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
-        out.reserve(TYPICAL);
-        let mut line = self.begin(kind(record.kind), record.ts_us, &record.id, out);
-        line.stamp(stamp);
+        self.write(record, stamp, false, out);
+    }
+
+    /// The same for a record that was read from its frame, which knows already whether there is anything to escape.
+    pub fn decoded(&mut self, decoded: &Decoded<'_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
+        self.write(&decoded.record, stamp, decoded.is_plain, out);
+    }
+
+    fn write(&mut self, record: &Record<'_>, stamp: &Stamp<'_>, is_plain: bool, out: &mut Vec<u8>) {
+        let (mut line, heading) = self.stamped(kind(record.kind), record.ts_us, &record.id, stamp, out);
+        if is_plain {
+            line.trust_texts();
+        }
+        trace(&mut line, record);
+        heading.configuration(record.cfg, &mut line);
         origin(&mut line, record);
         request(&mut line, record);
         if matches!(record.kind, Kind::Request | Kind::Open | Kind::Close | Kind::Conn) {
@@ -103,110 +117,91 @@ impl Renderer {
 
     /// Appends a `gap` record.
     pub fn gap(&mut self, gap: &Gap<'_>, out: &mut Vec<u8>) {
-        let mut line = self.begin("gap", gap.ts_us, &gap.id, out);
-        line.source(gap.proxy, gap.boot, gap.core);
+        self.heading.set("gap", gap.ts_us, (gap.proxy, gap.boot, gap.core));
+        let mut line = Line::new(&mut self.buffer, out);
+        self.heading.write(gap.ts_us, &gap.id, &mut line);
         line.number(key!("first_seq"), gap.range.map(|(first, _)| first));
         line.number(key!("last_seq"), gap.range.map(|(_, last)| last));
         line.number(key!("missing"), Some(gap.missing));
-        line.text(key!("reason"), Some(gap.reason));
+        line.text(text_key!("reason"), Some(gap.reason));
         line.end();
     }
 
     /// Appends an `app` record.
     pub fn app_line(&mut self, app: &AppLine<'_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
-        let mut line = self.begin("app", app.ts_us, &app.id, out);
-        line.stamp(stamp);
-        line.text(key!("worker"), Some(app.worker));
-        line.word(key!("stream"), app.stream);
-        line.bytes(key!("line"), Some(app.line));
+        let (mut line, _) = self.stamped("app", app.ts_us, &app.id, stamp, out);
+        line.text(text_key!("worker"), Some(app.worker));
+        line.word(text_key!("stream"), app.stream);
+        line.bytes(text_key!("line"), Some(app.line));
         line.end();
     }
 
     /// Appends the `stop` record, which closes all streams: `last_seq[k]` is the last number that core `k` gave out.
     pub fn stop(&mut self, ts_us: i64, id: &Id, last_seq: &[u64], stamp: &Stamp<'_>, out: &mut Vec<u8>) {
-        let mut line = self.begin("stop", ts_us, id, out);
-        line.stamp(stamp);
-        line.out.extend_from_slice(key!("last_seqs"));
+        let (mut line, _) = self.stamped("stop", ts_us, id, stamp, out);
+        line.raw(key!("last_seqs"));
         line.list(last_seq, |line, seq| line.raw_number(*seq));
         line.end();
     }
 
-    fn begin<'o>(&mut self, kind: &str, ts_us: i64, id: &Id, out: &'o mut Vec<u8>) -> Line<'o> {
-        let mut line = Line { out };
-        line.out.extend_from_slice(b"{\"v\":");
-        line.raw_number(u64::from(VERSION));
-        line.word(key!("kind"), kind);
-        line.out.extend_from_slice(b",\"ts\":\"");
-        self.timestamp(ts_us, line.out);
-        line.out.extend_from_slice(b"\",\"id\":\"");
-        line.out.extend_from_slice(&id::text(id));
-        line.out.push(b'"');
-        line
+    #[inline(always)]
+    fn stamped<'o>(
+        &'o mut self,
+        kind: &'static str,
+        ts_us: i64,
+        id: &Id,
+        stamp: &Stamp<'_>,
+        out: &'o mut Vec<u8>,
+    ) -> (Line<'o>, &'o mut Heading) {
+        let Self { buffer, heading } = self;
+        heading.set(kind, ts_us, (stamp.proxy, stamp.boot, stamp.core));
+        let mut line = Line::new(buffer, out);
+        heading.write(ts_us, id, &mut line);
+        line.number(key!("seq"), Some(stamp.seq));
+        (line, heading)
     }
+}
 
-    /// RFC 3339 in UTC with six digits behind the second.
-    fn timestamp(&mut self, ts_us: i64, out: &mut Vec<u8>) {
-        let second = ts_us.div_euclid(1_000_000);
-        if self.second != Some(second) {
-            let time = Timestamp::from_second(second).unwrap_or_default();
-            self.text.clear();
-            // Writing to a Vec cannot fail. The `Z` goes behind the fraction.
-            let _ = write!(self.text, "{time}");
-            self.text.pop();
-            self.second = Some(second);
-        }
-        out.extend_from_slice(&self.text);
-        let mut fraction = *b".000000Z";
-        let mut rest = ts_us.rem_euclid(1_000_000);
-        for digit in fraction[1..7].iter_mut().rev() {
-            *digit += (rest % 10) as u8;
-            rest /= 10;
-        }
-        out.extend_from_slice(&fraction);
-    }
+fn trace(line: &mut Line<'_>, record: &Record<'_>) {
+    line.bytes(text_key!("rid"), record.rid);
+    line.bytes(text_key!("rid_in"), record.rid_in);
+    line.hex(text_key!("trace_id"), record.trace_id.as_ref());
+    line.hex(text_key!("span_id"), record.span_id.as_ref());
+    line.hex(text_key!("parent_id"), record.parent_id.as_ref());
+    line.number(key!("trace_flags"), record.trace_flags);
 }
 
 fn origin(line: &mut Line<'_>, record: &Record<'_>) {
-    line.bytes(key!("rid"), record.rid);
-    line.bytes(key!("rid_in"), record.rid_in);
-    line.hex(key!("trace_id"), record.trace_id.as_ref().map(|id| id.as_slice()));
-    line.hex(key!("span_id"), record.span_id.as_ref().map(|id| id.as_slice()));
-    line.hex(key!("parent_id"), record.parent_id.as_ref().map(|id| id.as_slice()));
-    line.number(key!("trace_flags"), record.trace_flags);
-    line.hex(
-        key!("cfg"),
-        Some(&record.cfg.to_be_bytes()).filter(|_| record.cfg != 0).map(|hash| hash.as_slice()),
-    );
     line.number(key!("conn"), Some(record.conn).filter(|conn| *conn != 0));
     line.number(key!("conn_req"), Some(record.conn_req).filter(|count| *count != 0));
     line.number(key!("h2_stream"), record.h2_stream);
-    line.text(key!("listener"), Some(record.listener).filter(|name| !name.is_empty()));
-    line.ip(key!("client_ip"), record.client_ip);
+    line.text(text_key!("listener"), Some(record.listener).filter(|name| !name.is_empty()));
+    line.ip(text_key!("client_ip"), record.client_ip);
     line.number(key!("client_port"), record.client_port);
-    line.ip(key!("peer_ip"), record.peer_ip);
+    line.ip(text_key!("peer_ip"), record.peer_ip);
 }
 
 fn request(line: &mut Line<'_>, record: &Record<'_>) {
-    line.bytes(key!("method"), record.method);
-    line.text(key!("scheme"), record.scheme);
-    line.bytes(key!("host"), record.host);
-    line.bytes(key!("path"), record.path);
-    line.bytes(key!("query"), record.query);
-    line.text(key!("site"), record.site);
-    line.text(key!("route"), record.route);
+    line.bytes(text_key!("method"), record.method);
+    line.text(text_key!("scheme"), record.scheme);
+    line.bytes(text_key!("host"), record.host);
+    line.bytes(text_key!("path"), record.path);
+    line.bytes(text_key!("query"), record.query);
+    line.text(text_key!("site"), record.site);
+    line.text(text_key!("route"), record.route);
     if let Some(proto) = record.proto {
-        line.word(key!("proto"), protocol(proto));
+        line.word(text_key!("proto"), protocol(proto));
     }
-    line.bytes(key!("referer"), record.referer);
-    line.bytes(key!("ua"), record.ua);
-    line.bytes(key!("req_type"), record.req_type);
+    line.bytes(text_key!("referer"), record.referer);
+    line.bytes(text_key!("ua"), record.ua);
+    line.bytes(text_key!("req_type"), record.req_type);
 }
 
 fn answer(line: &mut Line<'_>, record: &Record<'_>) {
     line.number(key!("status"), Some(record.status));
     line.number(key!("up_status"), record.up_status);
-    line.bytes(key!("resp_type"), record.resp_type);
-    line.text(key!("enc"), record.enc);
+    line.bytes(text_key!("resp_type"), record.resp_type);
+    line.text(text_key!("enc"), record.enc);
     line.number(key!("rx_head_b"), Some(record.rx_head_b));
     line.number(key!("rx_body_b"), Some(record.rx_body_b));
     line.number(key!("tx_head_b"), Some(record.tx_head_b));
@@ -230,41 +225,40 @@ fn timers(line: &mut Line<'_>, record: &Record<'_>) {
 }
 
 fn upstream(line: &mut Line<'_>, record: &Record<'_>) {
-    line.text(key!("upstream"), record.upstream);
-    line.text(key!("up_addr"), record.up_addr);
-    line.text(key!("worker"), record.worker);
+    line.text(text_key!("upstream"), record.upstream);
+    line.text(text_key!("up_addr"), record.up_addr);
+    line.text(text_key!("worker"), record.worker);
     line.flag(key!("up_reused"), record.up_reused);
-    line.text(key!("pick"), record.pick);
+    line.text(text_key!("pick"), record.pick);
     // With an upstream, 0 says that the request was never sent.
     line.number(key!("tries"), Some(record.tries).filter(|tries| *tries != 0 || record.upstream.is_some()));
     if !record.try_log.is_empty() {
-        line.out.extend_from_slice(key!("try_log"));
+        line.raw(key!("try_log"));
         line.list(record.try_log, try_of);
     }
 }
 
 fn try_of(line: &mut Line<'_>, attempt: &Try<'_>) {
-    line.out.extend_from_slice(b"{\"addr\":");
-    json_string(attempt.addr.as_bytes(), line.out);
+    line.text(b"{\"addr\":\"", Some(attempt.addr));
     line.number(key!("conn_us"), attempt.conn_us);
     line.number(key!("wait_us"), attempt.wait_us);
     line.number(key!("status"), attempt.status);
-    line.text(key!("reason"), Some(attempt.reason).filter(|reason| !reason.is_empty()));
-    line.out.push(b'}');
+    line.text(text_key!("reason"), Some(attempt.reason).filter(|reason| !reason.is_empty()));
+    line.raw(b"}");
 }
 
 fn outcome(line: &mut Line<'_>, record: &Record<'_>) {
     if matches!(record.kind, Kind::Request | Kind::Close | Kind::Conn) {
-        line.word(key!("end_by"), end_by(record.end_by));
-        line.word(key!("end_at"), end_at(record.end_at));
+        line.word(text_key!("end_by"), end_by(record.end_by));
+        line.word(text_key!("end_at"), end_at(record.end_at));
     }
-    line.text(key!("reason"), record.reason);
-    line.text(key!("cause"), record.cause);
-    line.bytes(key!("err"), record.err);
+    line.text(text_key!("reason"), record.reason);
+    line.text(text_key!("cause"), record.cause);
+    line.bytes(text_key!("err"), record.err);
     if let Some(verdict) = record.rl {
-        line.word(key!("rl"), limit(verdict));
+        line.word(text_key!("rl"), limit(verdict));
     }
-    line.text(key!("rl_rule"), record.rl_rule);
+    line.text(text_key!("rl_rule"), record.rl_rule);
     line.number(key!("n_conn"), record.n_conn);
     line.number(key!("n_req"), record.n_req);
     line.number(key!("up_req"), record.up_req);
@@ -272,10 +266,10 @@ fn outcome(line: &mut Line<'_>, record: &Record<'_>) {
 }
 
 fn tls_of(line: &mut Line<'_>, tls: &Tls<'_>) {
-    line.text(key!("tls_ver"), Some(tls.version));
-    line.text(key!("tls_cipher"), Some(tls.cipher));
-    line.text(key!("tls_group"), tls.group);
-    line.text(key!("tls_alpn"), tls.alpn);
-    line.text(key!("tls_sni"), tls.sni);
+    line.text(text_key!("tls_ver"), Some(tls.version));
+    line.text(text_key!("tls_cipher"), Some(tls.cipher));
+    line.text(text_key!("tls_group"), tls.group);
+    line.text(text_key!("tls_alpn"), tls.alpn);
+    line.text(text_key!("tls_sni"), tls.sni);
     line.flag(key!("tls_resumed"), Some(tls.resumed));
 }

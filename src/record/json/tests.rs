@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::record::{EndAt, EndBy, LimitVerdict, Proto};
+use crate::record::{EndAt, EndBy, LimitVerdict, Proto, id};
 
 fn stamp() -> Stamp<'static> {
     Stamp { proxy: "edge-1", boot: 1_795_252_000_000, core: 3, seq: 88_213, cut: Cut::default() }

@@ -1,4 +1,4 @@
-//! The byte ring between a core and the collector: one producer, one consumer, entries of any length up to that of a frame.
+//! The byte ring between a core and the collector: one producer, one consumer, entries up to the length of a frame.
 //!
 //! The only thing behind this interface is memory that dies with the process. A mapped file that survives it takes
 //! the same place: an entry is visible to the reader as a whole or not at all.
@@ -7,8 +7,9 @@
 //! cache. While the reader keeps up, only the small one is used. When that is full everything goes into the large one,
 //! until the reader has emptied it.
 
-use crate::record::frame;
 use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::record::frame;
 
 /// Bytes in front of each entry: its length.
 const PREFIX: usize = 4;

@@ -17,8 +17,8 @@ pub struct Decoded<'a> {
     pub seq: u64,
     pub cut: Cut,
     /// Whether all texts of the record stand for themselves in JSON, as [`is_plain`] says: then nobody need look at
-    /// them again.
-    pub is_plain: bool,
+    /// them again. Nobody else may say so.
+    pub(in crate::record) is_plain: bool,
     pub record: Record<'a>,
 }
 

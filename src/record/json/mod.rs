@@ -5,6 +5,8 @@
 //! A text that was too long is cut; `cut` lists the names of such fields.
 
 mod digits;
+#[cfg(test)]
+mod frame_tests;
 mod heading;
 mod line;
 #[cfg(test)]

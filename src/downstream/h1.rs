@@ -24,8 +24,8 @@ use super::{Arrival, Handler, Refusal, Why, linger};
 const MAX_BUFFER: usize = 64 * 1024;
 /// How long the client may take to accept a 408.
 const REFUSING: Duration = Duration::from_secs(2);
-/// How much of a body that nobody wanted is read after the answer.
-const LINGER_BYTES: usize = 256 * 1024;
+/// How much of a body that nobody wanted is read after the answer: many clients write it to the end before they read.
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// How one serving period ended.
 enum Left<S> {
@@ -188,7 +188,8 @@ fn answer<H: Handler>(
     // `map` and not `async`, which would hold the future twice: as what it captured and as what it waits for.
     Rc::clone(handler).handle(request, arrival).map(move |mut response| {
         let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        if !is_tunnel && (wire.draining.get() || wire.head.borrow().is_in_chunked()) {
+        let is_last = wire.draining.get() || wire.is_in_doubt.get() || wire.head.borrow().is_in_chunked();
+        if !is_tunnel && is_last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)

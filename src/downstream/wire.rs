@@ -163,6 +163,8 @@ pub struct Wire {
     pub takes_files: Cell<bool>,
     /// The request body was not read to its end: closing must linger.
     pub unread: Cell<bool>,
+    /// HTTP/1: a request had no certain reading; the connection ends with its answer.
+    pub is_in_doubt: Cell<bool>,
     /// Response chunks handed to HTTP/2 whose successor was not asked for yet, and when one last was.
     pub unsent: Cell<u32>,
     pub progress_ms: Cell<u64>,
@@ -197,6 +199,7 @@ impl Wire {
             files: SendQueue::default(),
             takes_files: Cell::new(false),
             unread: Cell::new(false),
+            is_in_doubt: Cell::new(false),
             unsent: Cell::new(0),
             progress_ms: Cell::new(now_ms),
         })
@@ -218,6 +221,12 @@ impl Wire {
     /// The doorbell of [`Wire::drain`] was not heard yet: a busy connection must not talk over it.
     fn is_ringing(&self) -> bool {
         self.draining.get() && self.deadline.is_due()
+    }
+
+    /// Nothing after the request at hand may be read as one, whatever it looks like (RFC 9112 section 11.2).
+    pub fn doubt(&self) {
+        self.is_in_doubt.set(true);
+        self.unread.set(true);
     }
 
     /// A body has moved.

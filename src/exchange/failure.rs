@@ -63,6 +63,19 @@ pub struct Row {
 }
 
 impl Kind {
+    /// What the client sent has no certain reading, so neither has what comes after it on an HTTP/1 connection: behind
+    /// a CONNECT, for one, come the bytes of a tunnel.
+    pub fn is_doubtful(self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest
+                | Self::TargetTooLong
+                | Self::HeadersTooLarge
+                | Self::CodingUnknown
+                | Self::MethodRefused
+        )
+    }
+
     /// The one table: which status the client gets and what the record says.
     pub fn row(self) -> Row {
         use EndAt as At;

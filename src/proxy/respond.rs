@@ -38,6 +38,10 @@ pub fn to_refused(refused: Refused, wants: Wants, plan: &Plan, live: &mut Live) 
     let exchange = &mut live.exchange;
     match refused {
         Refused::Failure(failure) => {
+            if failure.kind.is_doubtful() {
+                live.wire().doubt();
+            }
+            let exchange = &mut live.exchange;
             exchange.fail(&failure);
             failed(&failure, wants, plan, exchange, &live.allowed)
         }

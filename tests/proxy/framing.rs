@@ -23,7 +23,7 @@ fn doors() -> Doors {
 }
 
 /// Short, so that a request taken for unfinished ends the test quickly instead of hanging it.
-const TIMEOUTS: &str = "timeouts = { header = \"2s\", idle = \"2s\", body = \"2s\" }";
+const TIMEOUTS: &str = "timeouts = { header = \"2s\", body = \"2s\" }";
 
 type Dial = fn(&Tollgate) -> Http1;
 const DIALS: [(&str, Dial); 2] = [("h1", Tollgate::plain), ("h1+tls", Tollgate::tls)];

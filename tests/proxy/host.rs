@@ -32,7 +32,7 @@ const REFUSED: &[(&str, &str)] = &[
 #[test]
 fn refuses_a_host_that_is_missing_doubled_or_odd() {
     let origin = Origin::start();
-    let tollgate = Setup::proxy(origin.address).server("timeouts = { idle = \"2s\" }").start();
+    let tollgate = Setup::proxy(origin.address).start();
     let mut findings = Findings::default();
     for way in [Way::Whole, Way::ByteByByte] {
         for (case, request) in REFUSED {

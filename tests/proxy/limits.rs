@@ -16,7 +16,7 @@ fn status_of(tollgate: &Tollgate, request: &str) -> u16 {
 
 #[test]
 fn counts_header_fields() {
-    let (origin, tollgate) = gate("max_headers = 20\ntimeouts = { idle = \"2s\" }");
+    let (origin, tollgate) = gate("max_headers = 20");
     let fields = |n: usize| (0..n).map(|n| format!("X-{n}: y\r\n")).collect::<String>();
     assert_eq!(status_of(&tollgate, &get_with("/", &(fields(15) + "Connection: close\r\n"))), 200);
     assert_eq!(status_of(&tollgate, &get_with("/many", &fields(21))), 431);
@@ -31,7 +31,7 @@ fn counts_header_fields() {
 
 #[test]
 fn measures_the_head() {
-    let (origin, tollgate) = gate("max_header_size = \"8KiB\"\ntimeouts = { idle = \"2s\" }");
+    let (origin, tollgate) = gate("max_header_size = \"8KiB\"");
     let value = |n: usize| format!("X: {}\r\n", "y".repeat(n));
     assert_eq!(status_of(&tollgate, &get_with("/", &(value(4_000) + "Connection: close\r\n"))), 200);
     assert_eq!(status_of(&tollgate, &get_with("/", &value(9_000))), 431);

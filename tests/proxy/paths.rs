@@ -73,7 +73,7 @@ fn sends_the_canonical_path() {
 #[test]
 fn refuses_ambiguous_paths() {
     let origin = Origin::start();
-    let tollgate = Setup::proxy(origin.address).server("timeouts = { idle = \"2s\" }").start();
+    let tollgate = Setup::proxy(origin.address).start();
     let mut findings = Findings::default();
     for path in REFUSED {
         origin.forget();

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::downstream::{body, wire};
 use crate::exchange::failure::Cause;
 use crate::files::Files;
-use crate::filter::{compress, headers as header_changes, rate_limit::Limit};
+use crate::filter::compress::{self, Wanted};
+use crate::filter::{headers as header_changes, rate_limit::Limit};
 use crate::http::forwarded::{self, Trust};
 use crate::http::headers;
 use crate::http::target::EncodedSlash;
@@ -149,6 +150,16 @@ pub struct Route {
     pub request_headers: Vec<Arc<header_changes::Settings>>,
     pub response_headers: Vec<Arc<header_changes::Settings>>,
     pub path: PathChange,
+}
+
+impl Route {
+    /// Which codecs the client takes, where that matters.
+    pub fn wanted(&self, headers: &HeaderMap) -> Wanted {
+        match self.compress.is_some() || matches!(self.action, Action::Files(_)) {
+            true => Wanted::parse(headers),
+            false => Wanted::default(),
+        }
+    }
 }
 
 /// What answers on a route.

@@ -23,6 +23,7 @@ pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: 
     let now = Instant::now();
     let ts_us = core.clock.unix_us(arrival.first_byte);
     let headers = request.headers();
+    let has_body = !request.body().is_end_stream();
     let in_flight = core.counts.in_flight.load(std::sync::atomic::Ordering::Relaxed);
     Counts::step32(&core.counts.in_flight, 1);
     Counts::step64(&core.counts.requests);
@@ -50,7 +51,7 @@ pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: 
         client_port: Some(connection.sender.port()),
         user_agent: headers.get(USER_AGENT).cloned(),
         referer: headers.get(REFERER).cloned(),
-        request_type: headers.get(CONTENT_TYPE).cloned(),
+        request_type: has_body.then(|| headers.get(CONTENT_TYPE).cloned()).flatten(),
         response_type: None,
         rid: None,
         rid_in: None,
@@ -65,7 +66,7 @@ pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: 
         is_own: false,
         encoding: None,
         head_bytes: arrival.head_bytes as u64,
-        body_in: (!request.body().is_end_stream()).then(Rc::default),
+        body_in: has_body.then(Rc::default),
         tx_before: connection.tx.get(),
         body_out: 0,
         limit: None,

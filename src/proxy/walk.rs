@@ -17,7 +17,6 @@ use crate::downstream::body::Upload;
 use crate::downstream::head::Raw;
 use crate::exchange::connection::Connection;
 use crate::exchange::failure::{Failure, Kind};
-use crate::filter::compress::Wanted;
 use crate::filter::rate_limit::{self, KeyInput};
 use crate::http::Body;
 use crate::http::forwarded;
@@ -83,12 +82,12 @@ pub fn walk(
         live.exchange.is_own = true;
         return Err(Refused::Asterisk);
     }
-    let wanted = Wanted::parse(&parts.headers);
     let (route, rest) = find(plan, &canonical, &parts, live)?;
     canonical.permit(route.encoded_slash)?;
     admit(route, &parts, live)?;
     live.exchange.marks.policy = Some(Instant::now());
     let method = parts.method.clone();
+    let wanted = route.wanted(&parts.headers);
     let inbound = Inbound {
         id: live.exchange.id,
         own_id,

@@ -30,6 +30,10 @@ check-config:
 bench *arguments:
     tests/bench/compare {{arguments}}
 
+# What each step of a plain request costs, beside its budget.
+budget *arguments:
+    cargo bench --bench budget -- {{arguments}}
+
 # Half an hour of mixed load.
 soak *arguments:
     cargo build --release

@@ -11,32 +11,27 @@
 //! `render_batch` runs once per 64 records, `end_exchange` and `write_to_ring` once per record; all that the
 //! collector's thread does stands under `Collector::turn`.
 
+#[path = "notebook.rs"]
+mod notebook;
 #[path = "samples.rs"]
 mod samples;
 
-use std::cell::Cell;
 use std::error::Error;
 use std::hint::black_box;
-use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::Response;
-use tollgate::access_log::follow::{Followed, Live, Writer};
-use tollgate::access_log::{CoreLog, FileSettings, Metrics, Settings, SinkSettings, open};
-use tollgate::downstream::wire::{Limits, Wire};
-use tollgate::exchange::Traffic;
-use tollgate::http::Body;
-use tollgate::process::deadline::Deadlines;
+use tollgate::access_log::follow::Followed;
+use tollgate::access_log::{CoreLog, Metrics};
 use tollgate::record::Record;
 use tollgate::record::frame::{self, Cut, Decoded, Tries};
 use tollgate::record::id::IdSource;
 use tollgate::record::json::{Renderer, Stamp};
 use tollgate::record::redact::Redactor;
 
-use self::samples::{connection, exchange, plain, typical};
+use self::notebook::{Desk, open_log, wait_for};
+use self::samples::{plain, typical};
 
 /// How often a part runs.
 #[derive(Clone, Copy)]
@@ -57,9 +52,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let effort = if is_counting { TO_COUNT } else { TO_TIME };
     small_parts(effort)?;
     batches(effort);
-    let (log, metrics, collector) = log()?;
+    let (log, metrics, collector) = open_log()?;
     write_to_log(effort, &log, &metrics);
-    end_exchanges(effort, log, &metrics)?;
+    end_exchanges(effort, log, metrics);
     drop(collector);
     Ok(())
 }
@@ -134,16 +129,6 @@ fn render_full_batch(frames: &[Vec<u8>], renderer: &mut Renderer, lines: &mut Ve
     render_batch(frames, renderer, lines);
 }
 
-type Collected = (CoreLog, Arc<Metrics>, tollgate::access_log::Running);
-
-fn log() -> Result<Collected, Box<dyn Error>> {
-    let sinks = vec![SinkSettings::File(FileSettings { rotate_bytes: 0, ..FileSettings::new("/dev/null") })];
-    let (mut logs, collector) = open(Settings::new("edge-1", sinks), 1)?;
-    let running = collector.spawn()?;
-    let log = logs.pop().ok_or("one core, one log")?;
-    Ok((log, running.metrics(), running))
-}
-
 /// The whole cost on the core: sequence number, encoding, ring. The ring takes a round, and is emptied between rounds.
 fn write_to_log(effort: Effort, log: &CoreLog, metrics: &Metrics) {
     let rounds = Effort { rounds: effort.rounds * 10, times: WRITES };
@@ -153,7 +138,7 @@ fn write_to_log(effort: Effort, log: &CoreLog, metrics: &Metrics) {
             write_to_ring(log, black_box(&plain(at)));
             at += 1;
         },
-        || wait_for(metrics, log.last_seq()),
+        || wait_for(metrics, log, 0),
     );
     println!("{:<36} {best:8.1} ns", "write to the log");
     assert_eq!(metrics.dropped_total(), 0, "the ring takes a round");
@@ -166,41 +151,16 @@ fn write_to_ring(log: &CoreLog, record: &Record<'_>) {
 
 /// From a notebook that is full to its record in the ring. The time is with the making of the notebook; the count of
 /// `end_exchange` is without.
-fn end_exchanges(effort: Effort, log: CoreLog, metrics: &Metrics) -> Result<(), Box<dyn Error>> {
-    let sender = SocketAddr::from(([127, 0, 0, 1], 51_000));
-    let (deadlines, redactor) = (Deadlines::new(), Arc::new(Redactor::default()));
-    let connection = connection(sender);
-    let wire =
-        Wire::new(Rc::clone(&connection), Arc::new(Limits::default()), deadlines.slot(), deadlines.slot());
-    // Site, route, upstream and its address, as the plan holds them.
-    let texts = ["*", "/*", "app", "127.0.0.1:9001"].map(Arc::from);
-    let traffic = Rc::new(Traffic { rx: Cell::new(2048), tx: Cell::new(512) });
-    let writer = Rc::new(Writer { log, on_end: Box::new(|| ()) });
+fn end_exchanges(effort: Effort, log: CoreLog, metrics: Arc<Metrics>) {
+    let desk = Desk::new(log, metrics);
     let rounds = Effort { rounds: effort.rounds * 10, times: WRITES };
-    let best = rounds.best_after(
-        || {
-            let exchange = exchange(&connection, sender.ip(), &texts, &traffic);
-            wire.begin();
-            let live = Live::new(exchange, Rc::clone(&writer), Arc::clone(&redactor), Rc::clone(&wire));
-            end_exchange(live.follow(Response::new(Body::Empty)), &wire);
-        },
-        || wait_for(metrics, writer.log.last_seq()),
-    );
+    let best = rounds.best_after(|| end_exchange(&desk, desk.follow(desk.exchange())), || desk.wait(0));
     println!("{:<36} {best:8.1} ns", "an exchange to its record");
-    Ok(())
 }
 
-/// The answer is complete, then its last byte is with the kernel.
 #[inline(never)]
-fn end_exchange(answer: Response<Followed>, wire: &Wire) {
-    drop(answer);
-    wire.flush_endings(true);
-}
-
-fn wait_for(metrics: &Metrics, records: u64) {
-    while metrics.records.load(Ordering::Relaxed) < records {
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
+fn end_exchange(desk: &Desk, answer: Response<Followed>) {
+    desk.end(answer);
 }
 
 impl Effort {

@@ -4,6 +4,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::refusal::Refusal;
+use super::request::has_underscore;
 use super::trailers::clean_announcement;
 
 /// Takes hop-by-hop fields and those that `Connection` names off a request. Framing fields go too: hyper writes ours.
@@ -85,7 +86,7 @@ fn survey<const IS_REQUEST: bool>(headers: &HeaderMap) -> Seen {
     let mut seen = Seen::default();
     for name in headers.keys() {
         let name = name.as_str();
-        seen.underscore |= IS_REQUEST && memchr::memchr(b'_', name.as_bytes()).is_some();
+        seen.underscore |= IS_REQUEST && has_underscore(name);
         match name.len() {
             3 => seen.via |= name == "via",
             6 => seen.expect |= name == "expect",

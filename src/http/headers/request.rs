@@ -67,9 +67,9 @@ pub fn drop_underscore_names(headers: &mut HeaderMap) -> usize {
     dropped
 }
 
-fn has_underscore(name: &str) -> bool {
-    // Without an early exit: short names, nearly never a hit, and so it becomes vector code.
-    name.bytes().fold(0_u8, |found, b| found | u8::from(b == b'_')) != 0
+pub(super) fn has_underscore(name: &str) -> bool {
+    // Names are short: a search that is quick in long texts costs three times as much here.
+    name.bytes().any(|b| b == b'_')
 }
 
 struct Walk {

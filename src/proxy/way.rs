@@ -45,7 +45,7 @@ impl Way {
     /// Waits for what only others can give. By reference: a future that owned the way would hold it twice.
     ///
     /// # Errors
-    /// As [`walk`].
+    /// As [`super::walk::walk`].
     pub async fn wait(&mut self, core: &Core, live: &mut Live) -> Result<Got, Refused> {
         match (&mut self.step, &self.route.action) {
             (Step::Send(sending, _), _) => Ok(Got::Answer(sending.run(&mut live.exchange).await?)),
@@ -61,7 +61,7 @@ impl Way {
     /// Makes the answer, and lets the filters of the way back see it.
     ///
     /// # Errors
-    /// As [`walk`].
+    /// As [`super::walk::walk`].
     pub fn answer(self, got: Got, core: &Core, live: &mut Live) -> Result<Response<Body>, Refused> {
         let response = match (got, self.step, &self.route.action) {
             (Got::Answer(answer), Step::Send(sending, expected), Action::Proxy(proxying)) => {

@@ -1,4 +1,4 @@
-//! The way of one request from its head to its answer's head.
+//! The way of one request from its head to where it has to wait; [`super::way`] goes on from there.
 
 use std::rc::Rc;
 use std::sync::Arc;

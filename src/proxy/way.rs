@@ -27,7 +27,7 @@ pub struct Way {
 }
 
 pub(super) enum Step {
-    /// An answer of our own, or a failure that is known already.
+    /// An answer of our own: there is nothing to wait for.
     Answered(Response<Body>),
     Files(Box<FileWalk>),
     Send(Box<Sending>, Option<upgrade::Expected>),

@@ -104,7 +104,7 @@ impl Sending {
     }
 
     /// Whether the answer has a status to retry after, and there may be another attempt.
-    pub(super) fn is_passed_over(&mut self, response: &Response<Incoming>, exchange: &Exchange) -> bool {
+    pub(super) fn may_pass_over(&mut self, response: &Response<Incoming>, exchange: &Exchange) -> bool {
         self.spare.is_some()
             && self.retry().on.statuses.contains(&response.status())
             && self.may_retry(exchange)

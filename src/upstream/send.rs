@@ -127,7 +127,7 @@ impl Sending {
             watch(&connection, exchange);
             let answered = self.answer(&mut connection).await;
             let Some(response) = self.judge(&lease.endpoint, answered, exchange)? else { continue };
-            if self.is_passed_over(&response, exchange) {
+            if self.may_pass_over(&response, exchange) {
                 self.pass_over(&lease.endpoint, &response, connection, exchange);
                 continue;
             }

@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
@@ -46,11 +46,7 @@ impl Bell {
 
     /// Runs `step` with the bell as its waker. From outside the bell wakes the task of `cx`; from inside it does so
     /// only when `step` says that it can go no further, for then nobody else would come back to it.
-    pub fn inside<T>(
-        &self,
-        cx: &mut Context<'_>,
-        step: impl FnOnce(&mut Context<'_>) -> std::task::Poll<T>,
-    ) -> std::task::Poll<T> {
+    pub fn inside<T>(&self, cx: &mut Context<'_>, step: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         self.clapper.task.register(cx.waker());
         self.clapper.is_inside.store(true, Ordering::Relaxed);
         self.clapper.has_rung.store(false, Ordering::Relaxed);
@@ -106,9 +102,9 @@ impl Knock {
     }
 
     /// Asks the source, unless it is quiet.
-    pub fn ask<T>(&self, source: impl FnOnce(&mut Context<'_>) -> std::task::Poll<T>) -> std::task::Poll<T> {
+    pub fn ask<T>(&self, source: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         if self.is_quiet() {
-            return std::task::Poll::Pending;
+            return Poll::Pending;
         }
         // Before the question: a source may knock while it is asked, to be asked again.
         self.door.has_knocked.store(false, Ordering::Release);
@@ -127,7 +123,6 @@ impl Default for Bell {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU32;
-    use std::task::Poll;
 
     use super::*;
 

@@ -130,11 +130,6 @@ impl Deadline {
         }
     }
 
-    /// A second deadline of the same table, not set.
-    pub fn another(&self) -> Self {
-        self.table.slot()
-    }
-
     /// See [`Deadlines::now_ms`].
     pub fn now_ms(&self) -> u64 {
         self.table.now_ms()

@@ -151,7 +151,7 @@ impl Sending {
         })
     }
 
-    fn pick(&mut self, exchange: &mut Exchange) -> Option<Lease> {
+    fn pick(&self, exchange: &mut Exchange) -> Option<Lease> {
         let upstream = &self.upstream;
         let now_ms = self.deadline.now_ms();
         let endpoints = upstream.endpoints();
@@ -167,13 +167,9 @@ impl Sending {
         Some(Lease::new(pick.endpoint))
     }
 
-    async fn wait_for_endpoint(&mut self, exchange: &mut Exchange) -> Result<Lease, Failure> {
+    async fn wait_for_endpoint(&self, exchange: &mut Exchange) -> Result<Lease, Failure> {
         let missed = || Failure::refuse(Kind::NoEndpoint, "no endpoint is up");
-        let (upstream, timeouts) = (Arc::clone(&self.upstream), Arc::clone(&self.timeouts));
-        // A slot of its own: the borrow of the other one would be in the way of the choice.
-        let deadline = self.deadline.another();
-        self.deadline.set(timeouts.queue.after);
-        wait_for(&upstream, &timeouts.queue, &deadline, missed, || self.pick(exchange)).await
+        wait_for(&self.upstream, &self.timeouts.queue, &self.deadline, missed, || self.pick(exchange)).await
     }
 
     /// An idle connection, if there is one that is good.
@@ -194,7 +190,7 @@ impl Sending {
         pooled
     }
 
-    async fn open(&mut self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, Failure> {
+    async fn open(&self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, Failure> {
         let timeout = &self.timeouts.connect;
         match self.deadline.within(timeout.after, Connection::open(endpoint, self.deadline.now_ms())).await {
             Some(Ok(connection)) => Ok(connection),

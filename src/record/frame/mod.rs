@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Everything before the texts has a constant place, so that encoding is a row of plain stores. The texts that are
-//! UTF-8 by their type stand together, so that they are checked at once. Texts longer than their limit are cut and marked in [`Cut`]: a frame never exceeds [`MAX_LEN`]. Decoding trusts nothing.
+//! UTF-8 by their type stand together, so that they are checked at once. Texts longer than their limit are cut and
+//! marked in [`Cut`]: a frame never exceeds [`MAX_LEN`]. Decoding trusts nothing.
 
 mod decode;
 mod encode;

@@ -29,7 +29,10 @@ pub async fn keep(data: PathBuf, mut stop: watch::Receiver<bool>) {
         match start(&data) {
             Ok(mut child) => {
                 tokio::select! {
-                    ended = child.wait() => tracing::error!(?ended, "the log service ended; starting it again"),
+                    ended = child.wait() => {
+                        let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+                        tracing::error!(%how, "the log service ended; starting it again");
+                    }
                     () = stopped(&mut stop) => return end(child).await,
                 }
             }

@@ -16,7 +16,7 @@ use super::queue::Queue;
 use super::sink::{Delivery, Sink, Stop};
 use super::{Error, Settings};
 use crate::process::memory;
-use crate::record::frame::{self, Decoded, Tries};
+use crate::record::binary::{self, Decoded, Tries};
 use crate::record::id::{IdSource, Random};
 
 /// How often rings are looked at while records come. Not with a timer of the runtime: setting one that is the next to
@@ -220,7 +220,7 @@ fn drain(core: u16, source: &mut Source, output: &mut Output, metrics: &Metrics)
     let emptied = source.reader.drain(TURN, |bytes| {
         records += 1;
         let (mut tries, mut decoded) = (Tries::default(), Decoded::default());
-        match frame::decode_into(&mut decoded, bytes, &mut tries) {
+        match binary::decode_into(&mut decoded, bytes, &mut tries) {
             Ok(()) => {
                 tell_missing(core, expected, decoded.seq.saturating_sub(1), output);
                 output.record(core, &decoded);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::handle::Wake;
 use super::metrics::{Metrics, Reason};
 use super::ring::{self, Reader, Writer};
-use crate::record::{Record, frame};
+use crate::record::{Record, binary};
 
 /// The log of one core. Move it to its core's thread; it is used behind `&` there.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl CoreLog {
         }
         let seq = self.seq.get() + 1;
         self.seq.set(seq);
-        if self.ring.borrow_mut().push(|room| frame::encode_into(room, record, seq)).is_err() {
+        if self.ring.borrow_mut().push(|room| binary::encode_into(room, record, seq)).is_err() {
             self.refuse(seq);
         }
         self.wake.if_idle();

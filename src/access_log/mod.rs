@@ -39,11 +39,11 @@ pub use self::settings::{
     FileSettings, Form, ServiceEndpoint, ServiceSettings, Settings, SinkSettings, StdoutSettings,
 };
 
-use crate::record::frame;
+use crate::record::binary;
 use crate::record::id::SeedError;
 
 /// Smallest ring: room for a few of the longest records.
-const LEAST_RING: usize = 4 * frame::MAX_LEN;
+const LEAST_RING: usize = 4 * binary::MAX_LEN;
 
 /// Why a log cannot start.
 #[derive(Debug, thiserror::Error)]

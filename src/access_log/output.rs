@@ -9,7 +9,7 @@ use super::metrics::Reason;
 use super::queue::{Batch, Queue};
 use super::settings::Form;
 use super::span::{Span, Spans};
-use crate::record::frame::{Cut, Decoded};
+use crate::record::binary::{Cut, Decoded};
 use crate::record::id::IdSource;
 use crate::record::json::{AppLine, Gap, Renderer, Stamp};
 use crate::record::{Record, combined, line};

@@ -1,4 +1,4 @@
-//! The byte ring between a core and the collector: one producer, one consumer, entries up to the length of a frame.
+//! The byte ring between a core and the collector: one producer, one consumer, entries up to the length of a record.
 //!
 //! The only thing behind this interface is memory that dies with the process. A mapped file that survives it takes
 //! the same place: an entry is visible to the reader as a whole or not at all.
@@ -9,7 +9,7 @@
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::record::frame;
+use crate::record::binary;
 
 /// Bytes in front of each entry: its length.
 const PREFIX: usize = 4;
@@ -18,7 +18,7 @@ const SMALL: usize = 128 << 10;
 /// Where entries begin: at multiples of this, so that their contents stay aligned.
 const ALIGN: usize = 8;
 /// Longest entry.
-const LONGEST: usize = frame::MAX_LEN;
+const LONGEST: usize = binary::MAX_LEN;
 
 /// A ring of `bytes`, including up to eleven per entry.
 pub(super) fn ring(bytes: usize) -> (Writer, Reader) {

@@ -1,10 +1,10 @@
 //! The contract between proxy and log service: one [`Record`] per exchange, its binary form
-//! ([`frame`]) and its renderings ([`json`], [`combined`], [`mod@line`]).
+//! ([`binary`]) and its renderings ([`json`], [`combined`], [`mod@line`]).
 
 pub mod combined;
 mod copy;
 pub mod escape;
-pub mod frame;
+pub mod binary;
 pub mod id;
 pub mod json;
 pub mod line;

@@ -25,7 +25,7 @@ use http::Response;
 use tollgate::access_log::follow::Followed;
 use tollgate::access_log::{CoreLog, Metrics};
 use tollgate::record::Record;
-use tollgate::record::frame::{self, Cut, Decoded, Tries};
+use tollgate::record::binary::{self, Cut, Decoded, Tries};
 use tollgate::record::id::IdSource;
 use tollgate::record::json::{Renderer, Stamp};
 use tollgate::record::redact::Redactor;
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn small_parts(effort: Effort) -> Result<(), Box<dyn Error>> {
     let record = typical();
-    let mut frame_bytes = Vec::with_capacity(frame::MAX_LEN);
+    let mut frame_bytes = Vec::with_capacity(binary::MAX_LEN);
     let mut line = Vec::with_capacity(4096);
     let ids = IdSource::new(0)?;
     effort.measure("id", || {
@@ -73,11 +73,11 @@ fn small_parts(effort: Effort) -> Result<(), Box<dyn Error>> {
     });
     effort.measure("encode", || {
         frame_bytes.clear();
-        frame::encode(black_box(&record), black_box(88_213), &mut frame_bytes);
+        binary::encode(black_box(&record), black_box(88_213), &mut frame_bytes);
     });
     effort.measure("decode", || {
         let mut tries = Tries::default();
-        let _ = black_box(frame::decode(black_box(&frame_bytes), &mut tries));
+        let _ = black_box(binary::decode(black_box(&frame_bytes), &mut tries));
     });
     let mut renderer = Renderer::default();
     effort.measure("json", || {
@@ -96,7 +96,7 @@ fn batches(effort: Effort) {
         let frames: Vec<Vec<u8>> = (0..BATCH as u64)
             .map(|at| {
                 let mut bytes = Vec::new();
-                frame::encode(&make(at), 88_213 + at, &mut bytes);
+                binary::encode(&make(at), 88_213 + at, &mut bytes);
                 bytes
             })
             .collect();
@@ -118,7 +118,7 @@ fn batches(effort: Effort) {
 fn render_batch(frames: &[Vec<u8>], renderer: &mut Renderer, lines: &mut Vec<u8>) {
     for bytes in frames {
         let (mut tries, mut decoded) = (Tries::default(), Decoded::default());
-        if frame::decode_into(&mut decoded, bytes, &mut tries).is_ok() {
+        if binary::decode_into(&mut decoded, bytes, &mut tries).is_ok() {
             renderer.decoded(&decoded, &stamp(decoded.seq, decoded.cut), lines);
         }
     }

@@ -7,7 +7,7 @@ use super::digits::Digits;
 use crate::record::Id;
 use crate::record::copy::copy_short;
 use crate::record::escape::{hex, hex_digits, is_plain, json_string};
-use crate::record::frame::Cut;
+use crate::record::binary::Cut;
 use crate::record::id::{self, TEXT_LEN};
 
 /// Room for nearly every line. A longer one goes out in parts.

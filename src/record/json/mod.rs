@@ -6,7 +6,7 @@
 
 mod digits;
 #[cfg(test)]
-mod frame_tests;
+mod binary_tests;
 mod heading;
 mod line;
 #[cfg(test)]
@@ -18,7 +18,7 @@ pub use self::words::{end_at, end_by, kind};
 use self::heading::Heading;
 use self::line::{Buffer, Line};
 use self::words::{limit, protocol};
-use super::frame::{Cut, Decoded};
+use super::binary::{Cut, Decoded};
 use super::{Id, Kind, Record, Tls, Try};
 
 macro_rules! key {
@@ -92,7 +92,7 @@ impl Renderer {
         self.write(record, stamp, false, out);
     }
 
-    /// The same for a record that was read from its frame, which knows already whether there is anything to escape.
+    /// The same for a record that was read from its binary form, which knows already whether there is anything to escape.
     pub fn decoded(&mut self, decoded: &Decoded<'_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
         self.write(&decoded.record, stamp, decoded.is_plain, out);
     }

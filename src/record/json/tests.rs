@@ -93,9 +93,9 @@ fn writes_the_exact_bytes_beside_a_text_that_is_not_utf8() {
 fn names_the_texts_that_were_cut() {
     let long = [b'a'; 5000];
     let mut bytes = Vec::new();
-    crate::record::frame::encode(&Record { path: Some(&long), ..Record::default() }, 1, &mut bytes);
-    let mut tries = crate::record::frame::Tries::default();
-    let decoded = crate::record::frame::decode(&bytes, &mut tries).unwrap();
+    crate::record::binary::encode(&Record { path: Some(&long), ..Record::default() }, 1, &mut bytes);
+    let mut tries = crate::record::binary::Tries::default();
+    let decoded = crate::record::binary::decode(&bytes, &mut tries).unwrap();
     let mut out = Vec::new();
     write(&decoded.record, &Stamp { cut: decoded.cut, ..stamp() }, &mut out);
     let value: Value = serde_json::from_slice(&out).unwrap();

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tollgate::record::frame::{Tries, decode, encode};
+use tollgate::record::binary::{Tries, decode, encode};
 use tollgate::record::json::{Stamp, write};
 use tollgate::record::{Kind, Proto, Record, Try};
 

@@ -1,4 +1,4 @@
-//! Writing a frame: the hot half, on the core.
+//! Writing a record: the hot half, on the core.
 
 use std::net::IpAddr;
 
@@ -6,14 +6,14 @@ use super::{CUT_TRIES, HEAD, LONGEST_TRY_TEXT, MAX_LEN, MAX_TRIES, TEXT_LENGTHS,
 use crate::record::copy::copy_short;
 use crate::record::{Record, Tls, Try, VERSION};
 
-/// Appends the frame of `record` to `out`: at most [`MAX_LEN`] bytes.
+/// Appends the binary form of `record` to `out`: at most [`MAX_LEN`] bytes.
 pub fn encode(record: &Record<'_>, seq: u64, out: &mut Vec<u8>) {
     let mut room = [0; MAX_LEN];
     let length = encode_into(&mut room, record, seq);
     out.extend_from_slice(&room[..length]);
 }
 
-/// Writes the frame of `record` to the beginning of `room` and returns its length.
+/// Writes the binary form of `record` to the beginning of `room` and returns its length.
 #[inline(never)]
 pub fn encode_into(room: &mut [u8; MAX_LEN], record: &Record<'_>, seq: u64) -> usize {
     // Both pieces are there: the sizes are constant.

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::record::{Record, Tls, Try};
 
-fn framed(record: &Record<'_>, seq: u64) -> Vec<u8> {
+fn encoded(record: &Record<'_>, seq: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode(record, seq, &mut bytes);
     bytes
@@ -107,7 +107,7 @@ fn shown(record: &Record<'_>) -> String {
 #[test]
 fn brings_every_field_back() {
     let record = full();
-    let bytes = framed(&record, 88_213);
+    let bytes = encoded(&record, 88_213);
     let mut tries = Tries::default();
     let decoded = decode(&bytes, &mut tries).unwrap();
     assert_eq!((decoded.seq, decoded.cut), (88_213, Cut::default()));
@@ -126,7 +126,7 @@ fn keeps_absent_apart_from_zero_and_empty() {
         ..absent
     };
     for record in [absent, empty] {
-        let bytes = framed(&record, 1);
+        let bytes = encoded(&record, 1);
         assert_eq!(shown(&decode(&bytes, &mut Tries::default()).unwrap().record), shown(&record));
     }
 }
@@ -159,7 +159,7 @@ fn cuts_long_texts_and_says_which() {
         try_log: &tries,
         ..Record::default()
     };
-    let bytes = framed(&record, 1);
+    let bytes = encoded(&record, 1);
     let mut tries = Tries::default();
     let decoded = decode(&bytes, &mut tries).unwrap();
     assert_eq!(decoded.cut.names().collect::<Vec<_>>(), ["path", "cause", "try_log"]);
@@ -169,7 +169,7 @@ fn cuts_long_texts_and_says_which() {
 }
 
 #[test]
-fn never_exceeds_the_longest_frame() {
+fn never_exceeds_the_longest_record() {
     let long = "x".repeat(70_000);
     let (text, bytes) = (Some(long.as_str()), Some(long.as_bytes()));
     let attempt = Try { addr: &long, reason: &long, ..Try::default() };
@@ -205,25 +205,25 @@ fn never_exceeds_the_longest_frame() {
         try_log: &[attempt; 300],
         ..request
     };
-    let frame = framed(&record, 1);
-    assert!(frame.len() <= MAX_LEN, "{}", frame.len());
+    let bytes = encoded(&record, 1);
+    assert!(bytes.len() <= MAX_LEN, "{}", bytes.len());
     let mut tries = Tries::default();
-    assert_eq!(decode(&frame, &mut tries).unwrap().cut.names().count(), TEXTS + 1);
+    assert_eq!(decode(&bytes, &mut tries).unwrap().cut.names().count(), TEXTS + 1);
 }
 
 #[test]
-fn refuses_a_frame_that_is_cut_short_or_too_long() {
-    let mut bytes = framed(&full(), 1);
+fn refuses_a_record_that_is_cut_short_or_too_long() {
+    let mut bytes = encoded(&full(), 1);
     for end in 0..bytes.len() {
-        assert_eq!(decode(&bytes[..end], &mut Tries::default()).unwrap_err(), FrameError::Short, "{end}");
+        assert_eq!(decode(&bytes[..end], &mut Tries::default()).unwrap_err(), BinaryError::Short, "{end}");
     }
     bytes.push(0);
-    assert_eq!(decode(&bytes, &mut Tries::default()).unwrap_err(), FrameError::Rest);
+    assert_eq!(decode(&bytes, &mut Tries::default()).unwrap_err(), BinaryError::Rest);
 }
 
 #[test]
 fn refuses_another_version() {
-    assert_eq!(decode(&[9], &mut Tries::default()).unwrap_err(), FrameError::Version(9));
+    assert_eq!(decode(&[9], &mut Tries::default()).unwrap_err(), BinaryError::Version(9));
 }
 
 proptest! {
@@ -236,13 +236,13 @@ proptest! {
     }
 
     #[test]
-    fn survives_a_damaged_frame(at in 0usize..700, value in any::<u8>()) {
-        let mut bytes = framed(&full(), 1);
+    fn survives_a_damaged_record(at in 0usize..700, value in any::<u8>()) {
+        let mut bytes = encoded(&full(), 1);
         let at = at % bytes.len();
         bytes[at] = value;
         if let Ok(decoded) = decode(&bytes, &mut Tries::default()) {
             let seq = decoded.seq;
-            let again = framed(&decoded.record, seq);
+            let again = encoded(&decoded.record, seq);
             let mut tries = Tries::default();
             prop_assert_eq!(decode(&again, &mut tries).unwrap().seq, seq);
         }
@@ -259,7 +259,7 @@ proptest! {
         let record = Record {
             path: Some(&path), ua: ua.as_deref(), route: route.as_deref(), dur_us, ..Record::default()
         };
-        let bytes = framed(&record, seq);
+        let bytes = encoded(&record, seq);
         let mut tries = Tries::default();
         let decoded = decode(&bytes, &mut tries).unwrap();
         prop_assert_eq!(decoded.seq, seq);

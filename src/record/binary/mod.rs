@@ -8,19 +8,19 @@
 //!
 //! Everything before the texts has a constant place, so that encoding is a row of plain stores. The texts that are
 //! UTF-8 by their type stand together, so that they are checked at once. Texts longer than their limit are cut and
-//! marked in [`Cut`]: a frame never exceeds [`MAX_LEN`]. Decoding trusts nothing.
+//! marked in [`Cut`]: a record never exceeds [`MAX_LEN`]. Decoding trusts nothing.
 
 mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
 
-pub use self::decode::{Decoded, FrameError, Tries, decode, decode_into};
+pub use self::decode::{Decoded, BinaryError, Tries, decode, decode_into};
 pub use self::encode::{encode, encode_into};
 
 use super::{EndAt, EndBy, Kind, LimitVerdict, Proto};
 
-/// Longest frame in bytes.
+/// Longest record in bytes.
 pub const MAX_LEN: usize = 16 * 1024;
 
 /// Most failed attempts that are kept per record.
@@ -37,7 +37,7 @@ const TEXTS_AT: usize = 1 + FIXED + 8;
 /// whole words from the beginning. Hence the three bytes.
 const HEAD: usize = TEXTS_AT + TEXT_LENGTHS + 4 + 4 + 2 + 3;
 
-/// The texts in the order of the frame, with the most bytes that are kept of each.
+/// The texts in the order of the binary form, with the most bytes that are kept of each.
 const TEXT_NAMES: [(&str, usize); 28] = [
     ("listener", 255),
     ("rid", 128),

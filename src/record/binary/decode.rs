@@ -1,4 +1,4 @@
-//! Reading a frame back: trusts nothing, copies nothing.
+//! Reading a record back: trusts nothing, copies nothing.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -22,23 +22,23 @@ pub struct Decoded<'a> {
     pub record: Record<'a>,
 }
 
-/// Why bytes are not a frame.
+/// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    #[error("the frame has version {0}, not {VERSION}")]
+pub enum BinaryError {
+    #[error("the record has version {0}, not {VERSION}")]
     Version(u8),
-    #[error("the frame ends too early")]
+    #[error("the record ends too early")]
     Short,
-    #[error("bytes are left behind the frame")]
+    #[error("bytes are left behind the record")]
     Rest,
-    #[error("a field of the frame has a value that does not exist")]
+    #[error("a field of the record has a value that does not exist")]
     Value,
-    #[error("a text of the frame is not UTF-8")]
+    #[error("a text of the record is not UTF-8")]
     Utf8,
 }
 
-/// Reads one whole frame; the record borrows from `bytes` and `tries`.
-pub fn decode<'t, 'a: 't>(bytes: &'a [u8], tries: &'t mut Tries<'a>) -> Result<Decoded<'t>, FrameError> {
+/// Reads one whole record; it borrows from `bytes` and `tries`.
+pub fn decode<'t, 'a: 't>(bytes: &'a [u8], tries: &'t mut Tries<'a>) -> Result<Decoded<'t>, BinaryError> {
     let mut decoded = Decoded::default();
     decode_into(&mut decoded, bytes, tries).map(|()| decoded)
 }
@@ -50,13 +50,13 @@ pub fn decode_into<'t, 'a: 't>(
     decoded: &mut Decoded<'t>,
     bytes: &'a [u8],
     tries: &'t mut Tries<'a>,
-) -> Result<(), FrameError> {
+) -> Result<(), BinaryError> {
     match bytes.first() {
         Some(&VERSION) => {}
-        Some(&other) => return Err(FrameError::Version(other)),
-        None => return Err(FrameError::Short),
+        Some(&other) => return Err(BinaryError::Version(other)),
+        None => return Err(BinaryError::Short),
     }
-    let (head, rest) = bytes.split_first_chunk::<HEAD>().ok_or(FrameError::Short)?;
+    let (head, rest) = bytes.split_first_chunk::<HEAD>().ok_or(BinaryError::Short)?;
     let mut fields = Fields::of(head);
     decoded.seq = fields.u64();
     let record = &mut decoded.record;
@@ -71,7 +71,7 @@ pub fn decode_into<'t, 'a: 't>(
     get_answer_texts(&mut texts, record)?;
     let rest = texts.end()?;
     let rest = if count == 0 { rest } else { get_tries(rest, count, tries, record)? };
-    if rest.is_empty() { Ok(()) } else { Err(FrameError::Rest) }
+    if rest.is_empty() { Ok(()) } else { Err(BinaryError::Rest) }
 }
 
 #[cold]
@@ -80,15 +80,15 @@ fn get_tries<'t, 'a: 't>(
     count: usize,
     tries: &'t mut Tries<'a>,
     record: &mut Record<'t>,
-) -> Result<&'a [u8], FrameError> {
-    let tries = tries.0.get_or_insert_default().get_mut(..count).ok_or(FrameError::Value)?;
+) -> Result<&'a [u8], BinaryError> {
+    let tries = tries.0.get_or_insert_default().get_mut(..count).ok_or(BinaryError::Value)?;
     let rest = tries.iter_mut().try_fold(rest, |rest, slot| get_try(rest, slot))?;
     record.try_log = tries;
     Ok(rest)
 }
 
 #[inline(always)]
-fn get_origin(fields: &mut Fields<'_>, record: &mut Record<'_>) -> Result<(), FrameError> {
+fn get_origin(fields: &mut Fields<'_>, record: &mut Record<'_>) -> Result<(), BinaryError> {
     record.kind = named(&KINDS, fields.u8())?;
     record.ts_us = i64::from_le_bytes(fields.get());
     record.id = fields.get();
@@ -136,7 +136,7 @@ fn get_timers(fields: &mut Fields<'_>, record: &mut Record<'_>) {
 
 /// Returns the number of attempts that follow the texts.
 #[inline(always)]
-fn get_outcome(fields: &mut Fields<'_>, record: &mut Record<'_>) -> Result<usize, FrameError> {
+fn get_outcome(fields: &mut Fields<'_>, record: &mut Record<'_>) -> Result<usize, BinaryError> {
     record.up_reused = fields.optional().map(|[reused]| reused != 0);
     record.tries = fields.u8();
     record.end_by = named(&END_BY, fields.u8())?;
@@ -151,7 +151,7 @@ fn get_outcome(fields: &mut Fields<'_>, record: &mut Record<'_>) -> Result<usize
 }
 
 #[inline(always)]
-fn get_request_texts<'t, 'a: 't>(texts: &mut Texts<'a>, record: &mut Record<'t>) -> Result<(), FrameError> {
+fn get_request_texts<'t, 'a: 't>(texts: &mut Texts<'a>, record: &mut Record<'t>) -> Result<(), BinaryError> {
     record.listener = texts.text()?.unwrap_or_default();
     record.rid = texts.bytes()?;
     record.rid_in = texts.bytes()?;
@@ -169,7 +169,7 @@ fn get_request_texts<'t, 'a: 't>(texts: &mut Texts<'a>, record: &mut Record<'t>)
 }
 
 #[inline(always)]
-fn get_answer_texts<'t, 'a: 't>(texts: &mut Texts<'a>, record: &mut Record<'t>) -> Result<(), FrameError> {
+fn get_answer_texts<'t, 'a: 't>(texts: &mut Texts<'a>, record: &mut Record<'t>) -> Result<(), BinaryError> {
     record.resp_type = texts.bytes()?;
     record.enc = texts.text()?;
     record.upstream = texts.text()?;
@@ -190,13 +190,13 @@ fn get_answer_texts<'t, 'a: 't>(texts: &mut Texts<'a>, record: &mut Record<'t>) 
     Ok(())
 }
 
-fn get_try<'a>(bytes: &'a [u8], slot: &mut Try<'a>) -> Result<&'a [u8], FrameError> {
-    let ([present, addr, reason], bytes) = bytes.split_first_chunk().ok_or(FrameError::Short)?;
-    let (conn, bytes) = bytes.split_first_chunk().ok_or(FrameError::Short)?;
-    let (wait, bytes) = bytes.split_first_chunk().ok_or(FrameError::Short)?;
-    let (status, bytes) = bytes.split_first_chunk().ok_or(FrameError::Short)?;
-    let (addr, bytes) = bytes.split_at_checked(usize::from(*addr)).ok_or(FrameError::Short)?;
-    let (reason, bytes) = bytes.split_at_checked(usize::from(*reason)).ok_or(FrameError::Short)?;
+fn get_try<'a>(bytes: &'a [u8], slot: &mut Try<'a>) -> Result<&'a [u8], BinaryError> {
+    let ([present, addr, reason], bytes) = bytes.split_first_chunk().ok_or(BinaryError::Short)?;
+    let (conn, bytes) = bytes.split_first_chunk().ok_or(BinaryError::Short)?;
+    let (wait, bytes) = bytes.split_first_chunk().ok_or(BinaryError::Short)?;
+    let (status, bytes) = bytes.split_first_chunk().ok_or(BinaryError::Short)?;
+    let (addr, bytes) = bytes.split_at_checked(usize::from(*addr)).ok_or(BinaryError::Short)?;
+    let (reason, bytes) = bytes.split_at_checked(usize::from(*reason)).ok_or(BinaryError::Short)?;
     *slot = Try {
         addr: utf8(addr)?,
         conn_us: (present & 1 != 0).then(|| u32::from_le_bytes(*conn)),
@@ -275,28 +275,28 @@ struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     #[inline(always)]
-    fn of(head: &'a [u8; HEAD], rest: &'a [u8]) -> Result<Self, FrameError> {
-        let lengths = head[TEXTS_AT..].first_chunk().ok_or(FrameError::Short)?;
+    fn of(head: &'a [u8; HEAD], rest: &'a [u8]) -> Result<Self, BinaryError> {
+        let lengths = head[TEXTS_AT..].first_chunk().ok_or(BinaryError::Short)?;
         let mut fields = Fields { head, at: TEXTS_AT + TEXT_LENGTHS, present: 0 };
         let present = u32::from_le_bytes(fields.get());
         let cut = u32::from_le_bytes(fields.get()) & ((2 << TEXTS) - 1);
         let length = usize::from(u16::from_le_bytes(fields.get()));
-        let (texts, others) = rest.split_at_checked(length).ok_or(FrameError::Short)?;
+        let (texts, others) = rest.split_at_checked(length).ok_or(BinaryError::Short)?;
         Ok(Self { lengths, present, cut, index: 0, utf8: utf8(texts)?, others })
     }
 
     #[inline(always)]
-    fn bytes(&mut self) -> Result<Option<&'a [u8]>, FrameError> {
+    fn bytes(&mut self) -> Result<Option<&'a [u8]>, BinaryError> {
         let Some(length) = self.next() else { return Ok(None) };
-        let (text, rest) = self.others.split_at_checked(length).ok_or(FrameError::Short)?;
+        let (text, rest) = self.others.split_at_checked(length).ok_or(BinaryError::Short)?;
         self.others = rest;
         Ok(Some(text))
     }
 
     #[inline(always)]
-    fn text(&mut self) -> Result<Option<&'a str>, FrameError> {
+    fn text(&mut self) -> Result<Option<&'a str>, BinaryError> {
         let Some(length) = self.next() else { return Ok(None) };
-        let (text, rest) = self.utf8.split_at_checked(length).ok_or(FrameError::Utf8)?;
+        let (text, rest) = self.utf8.split_at_checked(length).ok_or(BinaryError::Utf8)?;
         self.utf8 = rest;
         Ok(Some(text))
     }
@@ -311,23 +311,23 @@ impl<'a> Texts<'a> {
     }
 
     /// What follows the texts.
-    fn end(&self) -> Result<&'a [u8], FrameError> {
-        if self.utf8.is_empty() { Ok(self.others) } else { Err(FrameError::Rest) }
+    fn end(&self) -> Result<&'a [u8], BinaryError> {
+        if self.utf8.is_empty() { Ok(self.others) } else { Err(BinaryError::Rest) }
     }
 }
 
-fn utf8(bytes: &[u8]) -> Result<&str, FrameError> {
-    std::str::from_utf8(bytes).map_err(|_| FrameError::Utf8)
+fn utf8(bytes: &[u8]) -> Result<&str, BinaryError> {
+    std::str::from_utf8(bytes).map_err(|_| BinaryError::Utf8)
 }
 
-fn named<T: Copy>(names: &[T], value: u8) -> Result<T, FrameError> {
-    names.get(usize::from(value)).copied().ok_or(FrameError::Value)
+fn named<T: Copy>(names: &[T], value: u8) -> Result<T, BinaryError> {
+    names.get(usize::from(value)).copied().ok_or(BinaryError::Value)
 }
 
-fn address([family, bytes @ ..]: [u8; 17]) -> Result<IpAddr, FrameError> {
+fn address([family, bytes @ ..]: [u8; 17]) -> Result<IpAddr, BinaryError> {
     match (family, bytes) {
         (4, [a, b, c, d, ..]) => Ok(IpAddr::V4(Ipv4Addr::new(a, b, c, d))),
         (6, bytes) => Ok(IpAddr::from(bytes)),
-        _ => Err(FrameError::Value),
+        _ => Err(BinaryError::Value),
     }
 }

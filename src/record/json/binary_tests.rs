@@ -1,9 +1,9 @@
-//! A record that comes from its frame is rendered as the record itself, whichever way is the quicker.
+//! A record that comes from its binary form is rendered as the record itself, whichever way is the quicker.
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::frame::{Tries, decode, encode};
+use crate::record::binary::{Tries, decode, encode};
 
 fn stamp() -> Stamp<'static> {
     Stamp { proxy: "edge-1", boot: 1, core: 0, seq: 1, cut: Cut::default() }
@@ -20,7 +20,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn is_the_same_line_by_way_of_a_frame(
+    fn is_the_same_line_by_way_of_the_binary_form(
         path in text(),
         host in proptest::option::of(text()),
         query in proptest::option::of(text()),
@@ -45,7 +45,7 @@ proptest! {
 }
 
 #[test]
-fn only_a_frame_whose_texts_are_all_plain_is_trusted() {
+fn only_a_record_whose_texts_are_all_plain_is_trusted() {
     for (path, expected) in [
         (&b"/a b~"[..], true),
         (b"/a\"b", false),

@@ -7,18 +7,24 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::record::frame;
+
 /// Longest proxy name that is used to recognise a resent record.
-const MAX_PROXY: usize = 128;
+const MAX_PROXY: usize = frame::MAX_PROXY;
 
 /// One entry to store.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     /// A JSON object on one line.
     pub(crate) text: Bytes,
-    /// Which record of a proxy it is; `None` for entries of other senders.
-    pub(crate) stamp: Option<Stamp>,
+    /// Whose record it is; `None` for entries of other senders.
+    pub(crate) stream: Option<Stream>,
+    /// Its place in the stream; 0 when it has none, as a `gap` record may.
+    pub(crate) seq: u64,
     /// The sequence numbers that a `gap` record declares lost.
     pub(crate) gap: Option<RangeInclusive<u64>>,
+    /// Why they were lost.
+    pub(crate) reason: Option<Box<str>>,
 }
 
 /// The place of a record among all records of all proxies.
@@ -37,21 +43,29 @@ pub(crate) struct Stream {
     pub(crate) core: u64,
 }
 
+impl Stream {
+    pub(crate) fn of(stream: &frame::Stream<'_>) -> Self {
+        Self { proxy: stream.proxy.into(), boot: stream.boot, core: stream.core.into() }
+    }
+}
+
 impl Entry {
-    /// Reads a stored entry again; its `recv` and `from` are the service's own.
-    pub(crate) fn recall(text: Bytes) -> Result<Self, serde_json::Error> {
-        let head: Head<'_> = serde_json::from_slice(&text)?;
-        let (stamp, gap) = (head.stamp(), head.gap());
-        Ok(Self { text, stamp, gap })
+    /// The sequence number of an object that stands in a frame; a gap has none of its own.
+    pub(crate) fn number(text: &[u8]) -> Result<Option<u64>, serde_json::Error> {
+        let head: Head<'_> = serde_json::from_slice(text)?;
+        Ok(head.seq.number().filter(|&seq| seq != 0 && !head.is_gap()))
     }
 
     /// Checks one JSON object. Readers will parse it again into a tree, so what that would refuse (bad UTF-8, lone
-    /// surrogates, numbers out of range, deep nesting) is refused here.
+    /// surrogates, numbers out of range, deep nesting) is refused here. An entry that was stored parses to itself.
     pub(crate) fn parse(text: Bytes) -> Result<Self, serde_json::Error> {
         let head: Head<'_> = serde_json::from_slice(&text)?;
-        let (stamp, gap, reserved) = (head.stamp(), head.gap(), head.reserved);
+        let stamp = head.stamp();
+        let seq = stamp.as_ref().map_or_else(|| head.seq.number().unwrap_or(0), |stamp| stamp.seq);
+        let (gap, reserved) = (head.gap(), head.reserved);
+        let reason = head.reason().filter(|_| gap.is_some()).map(Into::into);
         let text = if reserved { rename_reserved(&text)? } else { on_one_line(text) };
-        Ok(Self { text, stamp, gap })
+        Ok(Self { text, stream: stamp.map(|stamp| stamp.stream), seq, gap, reason })
     }
 }
 
@@ -322,13 +336,13 @@ mod tests {
         let entry =
             parse(r#"{"x":{"seq":9},"seq":7,"boot":5,"core":1,"proxy":"edge","a":[1,{"core":3}]}"#).unwrap();
         let stream = Stream { proxy: "edge".into(), boot: 5, core: 1 };
-        assert_eq!(entry.stamp, Some(Stamp { stream, seq: 7 }));
+        assert_eq!((entry.stream, entry.seq), (Some(stream), 7));
     }
 
     #[test]
     fn entries_of_strangers_need_no_stamp() {
         let entry = parse(r#"{"msg":"hi","core":"none","seq":-1,"proxy":[1]}"#).unwrap();
-        assert_eq!(entry.stamp, None);
+        assert_eq!(entry.stream, None);
     }
 
     #[test]

@@ -46,13 +46,18 @@ impl Intervals {
         }
     }
 
-    /// Takes one number out again.
-    pub(crate) fn remove(&mut self, number: u64) {
-        let at = self.ranges.partition_point(|&(_, end)| end < number);
-        let Some(&(from, to)) = self.ranges.get(at).filter(|&&(from, _)| from <= number) else { return };
-        let left = (from < number).then(|| (from, number - 1));
-        let right = (number < to).then(|| (number + 1, to));
-        self.ranges.splice(at..=at, left.into_iter().chain(right));
+    /// Takes numbers out again.
+    pub(crate) fn remove_range(&mut self, range: &RangeInclusive<u64>) {
+        let (&first, &last) = (range.start(), range.end());
+        let start = self.ranges.partition_point(|&(_, end)| end < first);
+        let stop = start + self.ranges[start..].partition_point(|&(from, _)| from <= last);
+        if start == stop || first > last {
+            return;
+        }
+        let ((from, _), (_, to)) = (self.ranges[start], self.ranges[stop - 1]);
+        let left = (from < first).then(|| (from, first - 1));
+        let right = (last < to).then(|| (last + 1, to));
+        self.ranges.splice(start..stop, left.into_iter().chain(right));
     }
 
     pub(crate) fn contains(&self, number: u64) -> bool {
@@ -117,8 +122,8 @@ mod tests {
                     set.extend(from..=from + len);
                     intervals.insert_range(from..=from + len);
                 } else {
-                    set.remove(&from);
-                    intervals.remove(from);
+                    set.retain(|number| !(from..=from + len).contains(number));
+                    intervals.remove_range(&(from..=from + len));
                 }
             }
             let members: Vec<u64> = intervals.ranges().flatten().collect();
@@ -146,7 +151,7 @@ mod tests {
         let mut intervals = Intervals::bounded(8);
         intervals.insert_range(u64::MAX - 1..=u64::MAX);
         assert!(intervals.covers(&(u64::MAX - 1..=u64::MAX)) && !intervals.contains(0));
-        intervals.remove(u64::MAX);
+        intervals.remove_range(&(u64::MAX..=u64::MAX));
         assert!(!intervals.contains(u64::MAX));
     }
 }

@@ -1,19 +1,20 @@
-//! The log service: takes entries in, keeps them durable in hour files, and answers questions about them.
+//! The log service: takes entries in, keeps them durable, and answers questions about them.
 //!
-//! Here live the doors (`POST /logs`, the `¶` packet port, live tail), the store, the filter language
-//! ([`query`]) and reading straight from a data directory ([`read`]). How results look in a terminal is not here
-//! but in `cli::logs`; how records come to be is in `access_log`.
+//! Here live the doors (`POST /frames` and `/logs`, the `¶` packet port, live tail), the store (a write-ahead log, the
+//! newest rows in memory, files of columns), the filter language ([`query`]) and reading straight from a data directory
+//! ([`read`]). How results look in a terminal is not here but in `cli::logs`; how records come to be is in `access_log`.
 //!
-//! Invariants: an entry is acknowledged only after its line is durable; a line that was cut by a crash is
+//! Invariants: an entry is acknowledged only after it is in the log, durable as far as [`SyncWhen`] asks; what was cut by a crash is
 //! recognised by its checksum and never shown; a resent record `(proxy, boot, core, seq)` is stored once.
 
 mod batch;
 pub mod client;
+mod columns;
 mod door;
 mod entry;
+mod frames;
 mod intervals;
 mod line;
-#[allow(dead_code, reason = "store and executor come on other branches")]
 mod part;
 pub mod query;
 pub mod read;
@@ -27,7 +28,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use settings::{DEFAULT_PACKETS, Limits, Listen, ListenError, Settings};
+pub use settings::{DEFAULT_PACKETS, Limits, Listen, ListenError, Settings, SyncError, SyncWhen, Tls, Token};
 
 /// Why the service could not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,9 @@ pub enum ServiceError {
     /// An address cannot be bound.
     #[error("cannot listen on {0}")]
     Bind(String, #[source] io::Error),
+    /// The certificate or key cannot be used.
+    #[error("the certificate of the log service cannot be used")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The thread that writes has died.
     #[error("the log store has stopped")]
     Store,

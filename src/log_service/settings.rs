@@ -11,19 +11,109 @@ pub const DEFAULT_PACKETS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Add
 /// Settings of a log service.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Directory of the hour files; created when missing.
+    /// Directory of the store; created when missing.
     pub data: PathBuf,
     /// Where HTTP is served.
     pub http: Vec<Listen>,
     /// Where `¶` packets are taken, if at all.
     pub packets: Option<SocketAddr>,
+    /// What requests over TCP must carry; any of these. Empty: everybody who reaches the address is let in.
+    pub tokens: Vec<Token>,
+    /// HTTP over TCP is served with TLS.
+    pub tls: Option<Tls>,
+    pub sync: SyncWhen,
     pub limits: Limits,
 }
 
 impl Settings {
     /// A service without any socket yet, with the default limits.
     pub fn new(data: PathBuf) -> Self {
-        Self { data, http: Vec::new(), packets: None, limits: Limits::default() }
+        Self {
+            data,
+            http: Vec::new(),
+            packets: None,
+            tokens: Vec::new(),
+            tls: None,
+            sync: SyncWhen::Always,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// A secret that a sender or reader shows as `Authorization: Bearer …`. Only its digest is kept; it is never shown.
+#[derive(Clone)]
+pub struct Token(aws_lc_rs::digest::Digest);
+
+impl Token {
+    pub fn new(text: &str) -> Self {
+        Self(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()))
+    }
+
+    /// The tokens of a file: one per line; empty lines and those that begin with `#` are passed over.
+    pub fn of_file(text: &str) -> Vec<Self> {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.map(Self::new).collect()
+    }
+
+    /// Takes as long for a wrong secret as for the right one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let (own, other) = (self.0.as_ref(), other.0.as_ref());
+        aws_lc_rs::constant_time::verify_slices_are_equal(own, other).is_ok()
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+/// The service's certificate, and whose clients it takes. All PEM.
+#[derive(Clone)]
+pub struct Tls {
+    /// Leaf first.
+    pub chain: Vec<u8>,
+    pub key: Vec<u8>,
+    /// Clients must show a certificate that one of these authorities has issued.
+    pub client_ca: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("asks_clients", &self.client_ca.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// When what was written is made durable (`fdatasync`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncWhen {
+    /// Before it is acknowledged: a power cut loses nothing acknowledged.
+    Always,
+    /// So often: a power cut loses what came within this time, the end of the process nothing.
+    Every(Duration),
+    /// When the system likes: a power cut loses about half a minute, the end of the process nothing.
+    Never,
+}
+
+/// Text that is no sync setting.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is neither `always`, a time such as `200ms`, nor `os`")]
+pub struct SyncError(String);
+
+impl FromStr for SyncWhen {
+    type Err = SyncError;
+
+    fn from_str(text: &str) -> Result<Self, SyncError> {
+        let failed = || SyncError(text.to_owned());
+        match text {
+            "always" => return Ok(Self::Always),
+            "os" => return Ok(Self::Never),
+            _ => {}
+        }
+        let number = |unit| text.strip_suffix(unit).and_then(|number| number.parse::<u32>().ok());
+        let millis = number("ms").or_else(|| number("s").and_then(|seconds| seconds.checked_mul(1000)));
+        let millis = millis.filter(|millis| (1..=60_000).contains(millis)).ok_or_else(failed)?;
+        Ok(Self::Every(Duration::from_millis(millis.into())))
     }
 }
 
@@ -32,7 +122,7 @@ impl Settings {
 pub struct Limits {
     /// Open connections per listening address.
     pub connections: usize,
-    /// Largest body of `POST /logs`, bytes.
+    /// Largest body of `POST /logs` and `POST /frames`, bytes.
     pub body_bytes: usize,
     /// Largest single entry and largest packet, bytes.
     pub entry_bytes: usize,
@@ -50,10 +140,16 @@ pub struct Limits {
     pub tails: usize,
     /// Searches at the same time.
     pub searches: usize,
-    /// Hour files beyond this total are deleted, oldest first; bytes. The current hour is never deleted.
+    /// Files of the store beyond this total are deleted, oldest first; bytes. The current hour is never deleted.
     pub keep_bytes: u64,
-    /// Hour files older than this are deleted.
+    /// Files of the store older than this are deleted.
     pub keep_hours: u32,
+    /// Rows, bytes in memory and age at which the newest rows become a file.
+    pub hot_rows: usize,
+    pub hot_bytes: usize,
+    pub hot_age: Duration,
+    /// Rows held in memory when no file can be written: beyond so many bytes senders are told to come again.
+    pub memory_bytes: usize,
 }
 
 impl Default for Limits {
@@ -71,6 +167,10 @@ impl Default for Limits {
             searches: 4,
             keep_bytes: 16 << 30,
             keep_hours: 24 * 30,
+            hot_rows: 1_000_000,
+            hot_bytes: 128 << 20,
+            hot_age: Duration::from_secs(300),
+            memory_bytes: 512 << 20,
         }
     }
 }
@@ -104,5 +204,28 @@ impl std::fmt::Display for Listen {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sync_is_a_word_or_a_time() {
+        assert_eq!("always".parse::<SyncWhen>().unwrap(), SyncWhen::Always);
+        assert_eq!("os".parse::<SyncWhen>().unwrap(), SyncWhen::Never);
+        assert_eq!("200ms".parse::<SyncWhen>().unwrap(), SyncWhen::Every(Duration::from_millis(200)));
+        assert_eq!("1s".parse::<SyncWhen>().unwrap(), SyncWhen::Every(Duration::from_secs(1)));
+        for bad in ["", "0ms", "never", "-1s", "61s", "1m"] {
+            assert!(bad.parse::<SyncWhen>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_never_shown_and_only_itself() {
+        let tokens = Token::of_file("# of the proxies\n secret \n\nother\n");
+        assert_eq!((tokens.len(), format!("{:?}", tokens[0])), (2, "Token".to_owned()));
+        assert!(tokens[0].is(&Token::new("secret")) && !tokens[0].is(&Token::new("secret2")));
     }
 }

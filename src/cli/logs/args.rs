@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::log_service::Listen;
+use crate::log_service::{Listen, SyncWhen};
 use crate::log_service::client::Address;
 
 /// Run the log service, or read the log.
@@ -85,7 +85,7 @@ pub(super) enum Form {
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// Directory of the hour files.
+    /// Directory of the store.
     #[arg(long, value_name = "DIR", default_value = super::source::DEFAULT_DATA)]
     pub(super) data: PathBuf,
     /// Serve HTTP here: IP:PORT or unix:PATH; may be given several times. [default: 127.0.0.1:9600]
@@ -94,12 +94,30 @@ pub(super) struct ServeArgs {
     /// Take `¶` packets here. [default: 127.0.0.1:9040 when no --http is given]
     #[arg(long, value_name = "IP:PORT")]
     pub(super) packets: Option<SocketAddr>,
-    /// Delete the oldest hours beyond so many MiB.
+    /// Delete the oldest files beyond so many MiB.
     #[arg(long, value_name = "MIB", default_value_t = 16 << 10)]
     pub(super) keep_mib: u64,
-    /// Delete hours older than so many days.
+    /// Delete files older than so many days.
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     pub(super) keep_days: u32,
+    /// When entries are made durable: `always` before they are acknowledged, every `200ms`, or when the system likes (`os`).
+    #[arg(long, value_name = "WHEN", default_value = "always")]
+    pub(super) sync: SyncWhen,
+    /// Hold at most about so many MiB of rows in memory.
+    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    pub(super) memory_mib: u64,
+    /// Requests over TCP must show a token of this file (one per line): Authorization: Bearer …
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Serve HTTP over TCP with TLS: the certificate chain, PEM.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(super) cert: Option<PathBuf>,
+    /// The certificate's private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(super) key: Option<PathBuf>,
+    /// Take only clients that show a certificate issued by these authorities, PEM.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(super) client_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

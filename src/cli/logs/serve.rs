@@ -1,13 +1,15 @@
 //! `logs serve`: the log service in the foreground.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::ServeArgs;
 use super::{output, tell};
 use crate::cli::Exit;
-use crate::log_service::{DEFAULT_PACKETS, Listen, LogService, ServiceError, Settings};
+use crate::log_service::{DEFAULT_PACKETS, Listen, LogService, ServiceError, Settings, Tls, Token};
 
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9600);
 /// Parsing and searching beside each other; writing has a thread of its own.
@@ -26,7 +28,14 @@ pub(super) fn run(args: ServeArgs, quiet: bool) -> Exit {
             return Exit::Failed;
         }
     };
-    match runtime.block_on(serve(settings(args), quiet)) {
+    let settings = match settings(args) {
+        Ok(settings) => settings,
+        Err(error) => {
+            tell(&error);
+            return Exit::Usage;
+        }
+    };
+    match runtime.block_on(serve(settings, quiet)) {
         Ok(()) => Exit::Done,
         Err(error) => {
             tell(&error);
@@ -35,19 +44,55 @@ pub(super) fn run(args: ServeArgs, quiet: bool) -> Exit {
     }
 }
 
+/// A file that an argument names cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} {}", .path.display())]
+struct FileError {
+    what: &'static str,
+    path: PathBuf,
+    source: Option<io::Error>,
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    let failed = |error| FileError { what: "cannot read", path: path.to_owned(), source: Some(error) };
+    std::fs::read(path).map_err(failed)
+}
+
+fn tokens(path: &Path) -> Result<Vec<Token>, FileError> {
+    let tokens = Token::of_file(&String::from_utf8_lossy(&read(path)?));
+    if tokens.is_empty() {
+        // Better not to start than to let everybody in.
+        return Err(FileError { what: "there is no token in", path: path.to_owned(), source: None });
+    }
+    Ok(tokens)
+}
+
+fn tls(args: &ServeArgs) -> Result<Option<Tls>, FileError> {
+    let (Some(cert), Some(key)) = (&args.cert, &args.key) else { return Ok(None) };
+    let client_ca = args.client_ca.as_deref().map(read).transpose()?;
+    Ok(Some(Tls { chain: read(cert)?, key: read(key)?, client_ca }))
+}
+
 /// By hand (no `--http`) everything is on, at its usual place; started by a proxy only what it asked for.
-fn settings(args: ServeArgs) -> Settings {
+fn settings(args: ServeArgs) -> Result<Settings, FileError> {
+    let tls = tls(&args)?;
     let mut settings = Settings::new(args.data);
+    settings.tls = tls;
+    settings.tokens = args.token_file.as_deref().map(tokens).transpose()?.unwrap_or_default();
+    settings.sync = args.sync;
     let by_hand = args.http.is_empty();
     settings.packets = args.packets.or(by_hand.then_some(DEFAULT_PACKETS));
     settings.http = if by_hand { vec![Listen::Tcp(DEFAULT_HTTP)] } else { args.http };
     settings.limits.keep_bytes = args.keep_mib.saturating_mul(1 << 20);
     settings.limits.keep_hours = args.keep_days.saturating_mul(24);
-    settings
+    settings.limits.memory_bytes = usize::try_from(args.memory_mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
+    settings.limits.hot_bytes = settings.limits.hot_bytes.min(settings.limits.memory_bytes / 4);
+    Ok(settings)
 }
 
 async fn serve(settings: Settings, quiet: bool) -> Result<(), ServiceError> {
     let data = settings.data.clone();
+    let is_guarded = !settings.tokens.is_empty() || settings.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let service = LogService::start(settings).await?;
     if !quiet {
         for address in service.http() {
@@ -58,12 +103,14 @@ async fn serve(settings: Settings, quiet: bool) -> Result<(), ServiceError> {
         }
         output::note(&format!("log service: keeps its files in {}", data.display()));
     }
-    service.http().iter().for_each(warn_when_open);
+    if !is_guarded {
+        service.http().iter().for_each(warn_when_open);
+    }
     service.packets().map(Listen::Tcp).iter().for_each(warn_when_open);
     service.run(asked_to_stop()).await
 }
 
-/// There is no access control yet: who reaches the address reads and writes the log.
+/// Without a token or client certificates who reaches the address reads and writes the log.
 fn warn_when_open(address: &Listen) {
     if let Listen::Tcp(address) = address
         && !address.ip().is_loopback()
@@ -87,9 +134,9 @@ async fn asked_to_stop() {
 fn exit_of(error: &ServiceError) -> Exit {
     match error {
         ServiceError::InUse(_) | ServiceError::Bind(..) => Exit::NotPermitted,
-        ServiceError::Data(_, error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+        ServiceError::Data(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Exit::NotPermitted
         }
-        ServiceError::Data(..) | ServiceError::Store => Exit::Failed,
+        ServiceError::Data(..) | ServiceError::Tls(_) | ServiceError::Store => Exit::Failed,
     }
 }

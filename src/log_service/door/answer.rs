@@ -11,6 +11,8 @@ use http_body::{Frame, SizeHint};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::log_service::store::AppendError;
+
 pub(super) type Answer = Response<Body>;
 
 /// A whole answer, or one that is made while it is sent.
@@ -64,9 +66,21 @@ pub(super) fn refusal(status: StatusCode, reason: &str) -> Answer {
     json(status, &serde_json::json!({ "error": reason }))
 }
 
-/// 503 with the advice to come again.
-pub(super) fn later(reason: &str, seconds: u16) -> Answer {
-    let mut answer = refusal(StatusCode::SERVICE_UNAVAILABLE, reason);
+/// 503 with the advice to come again. `code` is for programs, `reason` for people.
+pub(super) fn later(code: &str, reason: &str, seconds: u16) -> Answer {
+    let told = serde_json::json!({ "error": reason, "code": code });
+    let mut answer = json(StatusCode::SERVICE_UNAVAILABLE, &told);
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     answer
+}
+
+/// Nothing of what was sent is stored; all of it may be sent again.
+pub(super) fn not_stored(error: AppendError) -> Answer {
+    let (code, seconds) = match error {
+        AppendError::Full => ("full", 10),
+        AppendError::Failed => ("failed", 5),
+        AppendError::Behind => ("slow_down", 1),
+        AppendError::Closed => ("stopping", 2),
+    };
+    later(code, &error.to_string(), seconds)
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1: `POST /logs`, `GET /logs/tail`, `GET /logs/search`, `GET /status`.
+//! HTTP/1.1: `POST /frames` (see [`super::frames`]), `POST /logs`, `GET /logs/tail`, `GET /logs/search`, `GET /status`.
 //!
 //! `POST /logs` answers `{"accepted":n,"duplicates":n,"rejected":n,"reasons":[{"line":n,"reason":"…"}]}`: 200 when
 //! what was accepted is durable (even if other entries of the batch were no JSON objects), 400 when there was nothing
@@ -10,7 +10,9 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -24,7 +26,7 @@ use tokio::time;
 use super::answer::{self, Answer};
 use super::io::Watched;
 use super::sockets::Stream;
-use super::{Desk, tail};
+use super::{Desk, frames, tail};
 use crate::log_service::batch::{self, Parsed, Shape};
 use crate::log_service::read;
 use crate::log_service::store::{AppendError, Appended, Counts};
@@ -32,10 +34,17 @@ use crate::log_service::store::{AppendError, Appended, Counts};
 const MAX_HEAD: usize = 32 << 10;
 
 pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>) {
-    let browsers = stream.is_loopback_tcp();
-    let service = service_fn(|request| {
+    let (browsers, needs_token) = (stream.is_loopback_tcp(), stream.needs_token());
+    let service = service_fn(|request: Request<Incoming>| {
         let (desk, from) = (Arc::clone(&desk), Arc::clone(&from));
-        async move { Ok::<_, Infallible>(answer_to(request, &from, desk, browsers).await) }
+        async move {
+            let refusal = refuse(request.headers(), browsers, needs_token, &desk);
+            let answer = match refusal {
+                Some(refusal) => refusal,
+                None => answer_to(request, &from, desk).await,
+            };
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(desk.limits.header_timeout).max_buf_size(MAX_HEAD);
@@ -53,23 +62,31 @@ pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>) {
     }
 }
 
-async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>, browsers: bool) -> Answer {
-    if let Some(refusal) = refuse_browsers(request.headers(), browsers) {
-        return refusal;
-    }
+async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>) -> Answer {
     match (request.method(), request.uri().path()) {
+        (&Method::POST, "/frames") => frames::take(request, from, &desk).await,
         (&Method::POST, "/logs") => take(request, from, &desk).await,
         (&Method::GET, "/logs/tail") => tail::tail(request.uri().query(), &desk).await,
         (&Method::GET, "/logs/search") => tail::search(request.uri().query(), &desk).await,
         (&Method::GET, "/status") => status(&desk).await,
-        (_, "/logs" | "/logs/tail" | "/logs/search" | "/status") => {
+        (_, "/frames" | "/logs" | "/logs/tail" | "/logs/search" | "/status") => {
             answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
         }
         _ => answer::refusal(
             StatusCode::NOT_FOUND,
-            "there is POST /logs, GET /logs/tail, /logs/search, /status",
+            "there is POST /frames, /logs, GET /logs/tail, /logs/search, /status",
         ),
     }
+}
+
+fn refuse(headers: &HeaderMap, is_loopback: bool, needs_token: bool, desk: &Desk) -> Option<Answer> {
+    let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if needs_token && !desk.admits(shown) {
+        let mut answer = answer::refusal(StatusCode::UNAUTHORIZED, "show a token: Authorization: Bearer …");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return Some(answer);
+    }
+    refuse_browsers(headers, is_loopback)
 }
 
 /// A page in the operator's browser can reach loopback addresses. It must not write entries or, by a name that
@@ -89,28 +106,37 @@ fn refuse_browsers(headers: &HeaderMap, is_loopback: bool) -> Option<Answer> {
 }
 
 async fn take(request: Request<Incoming>, from: &Arc<str>, desk: &Desk) -> Answer {
-    let headers = request.headers();
-    if headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
-        return answer::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send the body without content-encoding");
-    }
-    let shape = Shape::of(headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()));
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length: u64| length > desk.limits.body_bytes as u64) {
-        return too_large(desk);
-    }
-    let body = match time::timeout(desk.limits.body_timeout, collect(request.into_body(), desk)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(refusal)) => return *refusal,
-        Err(_) => return answer::refusal(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let shape = Shape::of(content_type);
+    let body = match body_of(request, desk).await {
+        Ok(body) => body,
+        Err(refusal) => return *refusal,
     };
     let mut parsed = batch::parse(&body.bytes, shape, desk.bounds());
     let stored = desk.store(&mut parsed, from).await;
     answer_of(stored, &parsed)
 }
 
+/// The whole body of a request, within all bounds.
+pub(super) async fn body_of(request: Request<Incoming>, desk: &Desk) -> Result<Held, Box<Answer>> {
+    let headers = request.headers();
+    if headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        let reason = "send the body without content-encoding";
+        return Err(Box::new(answer::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason)));
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > desk.limits.body_bytes as u64) {
+        return Err(Box::new(too_large(desk)));
+    }
+    let body = time::timeout(desk.limits.body_timeout, collect(request.into_body(), desk)).await;
+    body.unwrap_or_else(|_| {
+        Err(Box::new(answer::refusal(StatusCode::REQUEST_TIMEOUT, "the body took too long")))
+    })
+}
+
 /// A body with the permission to hold it in memory.
-struct Held {
-    bytes: Bytes,
+pub(super) struct Held {
+    pub(super) bytes: Bytes,
     _room: Option<OwnedSemaphorePermit>,
 }
 
@@ -127,7 +153,7 @@ async fn collect(mut body: Incoming, desk: &Desk) -> Result<Held, Box<Answer>> {
         let more = u32::try_from(data.len()).unwrap_or(u32::MAX);
         // Not waiting here: bodies that each hold a part and wait for the rest would wait for ever.
         let Ok(more) = Arc::clone(&desk.room).try_acquire_many_owned(more) else {
-            return Err(Box::new(answer::later("too much is waiting to be stored", 1)));
+            return Err(Box::new(answer::later("slow_down", "too much is waiting to be stored", 1)));
         };
         match &mut room {
             Some(room) => room.merge(more),
@@ -147,9 +173,7 @@ fn too_large(desk: &Desk) -> Answer {
 fn answer_of(stored: Result<Appended, AppendError>, parsed: &Parsed) -> Answer {
     let stored = match stored {
         Ok(stored) => stored,
-        Err(AppendError::Full) => return answer::later("the disk is full", 10),
-        Err(AppendError::Failed) => return answer::later("the disk failed", 5),
-        Err(AppendError::Closed) => return answer::later("the service is stopping", 2),
+        Err(error) => return answer::not_stored(error),
     };
     let nothing_good = parsed.rejected_count > 0 && stored == Appended::default();
     let status = if nothing_good { StatusCode::BAD_REQUEST } else { StatusCode::OK };

@@ -4,11 +4,13 @@
 //! head, a body and for silence, live tails and searches.
 
 mod answer;
+mod frames;
 mod http;
 pub(super) mod io;
 mod packets;
 mod sockets;
 mod tail;
+mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,9 +22,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::sockets::{Socket, Stream};
+use self::tls::Handshake;
 use super::batch::{Bounds, Parsed};
+use super::frames::Split;
 use super::store::{AppendError, Appended, Counts, Running, Store};
-use super::{Limits, Listen, ServiceError, Settings};
+use super::{Limits, Listen, ServiceError, Settings, Token};
 
 /// How long open requests may take to end when the service stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -39,6 +43,8 @@ pub(crate) struct Doors {
 /// What all connections share.
 struct Desk {
     store: Store,
+    tokens: Vec<Token>,
+    tls: Option<Handshake>,
     data: PathBuf,
     limits: Limits,
     /// Bytes of bodies and packets that may still be taken into memory.
@@ -59,7 +65,8 @@ impl Doors {
             Some(address) => Some(Socket::bind(&Listen::Tcp(address)).await?),
             None => None,
         };
-        Ok(Self { http, packets, desk: Arc::new(Desk::new(settings, store)) })
+        let tls = settings.tls.as_ref().map(Handshake::new).transpose()?;
+        Ok(Self { http, packets, desk: Arc::new(Desk::new(settings, tls, store)) })
     }
 
     pub(crate) fn http(&self) -> Vec<Listen> {
@@ -133,17 +140,22 @@ async fn accept(socket: Socket, desk: Arc<Desk>, kind: Kind) {
 
 async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, kind: Kind) {
     match kind {
-        Kind::Http => http::serve(stream, from, desk).await,
+        Kind::Http => match stream.secured(desk.tls.as_ref(), desk.limits.header_timeout).await {
+            Ok(stream) => http::serve(stream, from, desk).await,
+            Err(error) => tracing::debug!(%from, %error, "a TLS handshake with the log service failed"),
+        },
         Kind::Packets => packets::serve(stream, from, desk).await,
     }
 }
 
 impl Desk {
-    fn new(settings: &Settings, store: &Running) -> Self {
+    fn new(settings: &Settings, tls: Option<Handshake>, store: &Running) -> Self {
         let (stop, stopping) = watch::channel(false);
         let limits = settings.limits.clone();
         Self {
             store: store.store(),
+            tokens: settings.tokens.clone(),
+            tls,
             data: settings.data.clone(),
             room: Arc::new(Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS))),
             tails: Arc::new(Semaphore::new(limits.tails)),
@@ -166,6 +178,21 @@ impl Desk {
     async fn store(&self, parsed: &mut Parsed, from: &Arc<str>) -> Result<Appended, AppendError> {
         Counts::add(&self.counts().rejected, parsed.rejected_count);
         self.store.append(std::mem::take(&mut parsed.entries), Arc::clone(from)).await
+    }
+
+    /// Stores frames; those that were refused are counted here.
+    async fn store_frames(&self, split: &mut Split, from: &Arc<str>) -> Result<Appended, AppendError> {
+        Counts::add(&self.counts().bad_frames, split.bad_count);
+        self.store.append_frames(std::mem::take(&mut split.frames), Arc::clone(from)).await
+    }
+
+    /// Whether a request that shows this may come in.
+    fn admits(&self, shown: Option<&str>) -> bool {
+        let shown = shown.and_then(|value| value.split_once(' '));
+        let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let Some(shown) = shown.map(|(_, token)| Token::new(token.trim())) else { return self.tokens.is_empty() };
+        // All are looked at, so that the time tells nothing.
+        self.tokens.is_empty() || self.tokens.iter().fold(false, |found, token| found | token.is(&shown))
     }
 
     /// Ready when the service stops.

@@ -7,10 +7,13 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_rustls::server::TlsStream;
 
+use super::tls::Handshake;
 use crate::log_service::{Listen, ServiceError};
 
 /// Owner and group may write to the log; the group is how a proxy under another user is let in.
@@ -88,13 +91,32 @@ async fn bind_unix(path: &Path) -> io::Result<Socket> {
 
 pub(super) enum Stream {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
 impl Stream {
     /// Whether only this machine can be at the other end by way of a loopback address.
     pub(super) fn is_loopback_tcp(&self) -> bool {
-        matches!(self, Self::Tcp(stream) if stream.local_addr().is_ok_and(|address| address.ip().is_loopback()))
+        let tcp = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Unix(_) => return false,
+        };
+        tcp.local_addr().is_ok_and(|address| address.ip().is_loopback())
+    }
+
+    /// Who may open a Unix socket is what its permissions say.
+    pub(super) fn needs_token(&self) -> bool {
+        !matches!(self, Self::Unix(_))
+    }
+
+    /// With TLS where there is any for this kind of socket.
+    pub(super) async fn secured(self, tls: Option<&Handshake>, within: Duration) -> io::Result<Self> {
+        match (self, tls) {
+            (Self::Tcp(stream), Some(tls)) => Ok(Self::Tls(Box::new(tls.shake(stream, within).await?))),
+            (stream, _) => Ok(stream),
+        }
     }
 }
 
@@ -106,6 +128,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -115,6 +138,7 @@ impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
@@ -122,6 +146,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -129,6 +154,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -19,10 +19,9 @@ use tokio::time;
 
 use super::Desk;
 use super::answer::{self, Answer};
-use crate::log_service::line;
 use crate::log_service::query::{Query, moment};
 use crate::log_service::read::{Flow, Newest, Scan, Window};
-use crate::log_service::store::{Counts, Group};
+use crate::log_service::store::{Counts, Group, Store};
 
 /// Chunks that wait for a slow reader.
 const CHUNKS: usize = 16;
@@ -77,14 +76,14 @@ pub(super) async fn search(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
         Err(reason) => return answer::refusal(StatusCode::BAD_REQUEST, &reason),
     };
     let Ok(place) = Arc::clone(&desk.searches).try_acquire_owned() else {
-        return answer::later("too many searches are running", 2);
+        return answer::later("slow_down", "too many searches are running", 2);
     };
     let (sender, receiver) = mpsc::channel(CHUNKS);
     tokio::spawn(heartbeat(sender.downgrade()));
-    let data = desk.data.clone();
+    let store = desk.store.clone();
     tokio::task::spawn_blocking(move || {
         let mut out = Chunks { sender, waiting: Vec::new() };
-        if let Err(error) = find(&data, asked, &mut out) {
+        if let Err(error) = find(&store, asked, &mut out) {
             out.object(&json!({ "kind": "error", "error": error.to_string() }));
         }
         out.flush();
@@ -93,14 +92,14 @@ pub(super) async fn search(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
     answer::lines(receiver)
 }
 
-fn find(data: &std::path::Path, asked: Asked, out: &mut Chunks) -> std::io::Result<()> {
+fn find(store: &Store, asked: Asked, out: &mut Chunks) -> std::io::Result<()> {
     let report = if let Some(count) = asked.count {
-        let newest = Newest::of(data, &asked.query, asked.window, count.min(MAX_BEGIN))?;
+        let newest = Newest::of_parts(&store.parts(), &asked.query, asked.window, count.min(MAX_BEGIN))?;
         newest.rows.iter().for_each(|row| out.line(row.as_bytes()));
         newest.report
     } else {
         let mut scan = Scan::new(asked.query, asked.window);
-        let _ = scan.directory(data, &mut |row| {
+        let _ = scan.parts(&store.parts(), &mut |row| {
             out.line(row.json.as_bytes());
             if out.sender.is_closed() { Flow::Break(()) } else { Flow::Continue(()) }
         })?;
@@ -157,7 +156,7 @@ pub(super) async fn tail(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
         Err(reason) => return answer::refusal(StatusCode::BAD_REQUEST, &reason),
     };
     let Ok(place) = Arc::clone(&desk.tails).try_acquire_owned() else {
-        return answer::later("too many live tails are open", 10);
+        return answer::later("slow_down", "too many live tails are open", 10);
     };
     let (sender, receiver) = mpsc::channel(CHUNKS);
     tokio::spawn(follow(asked, Arc::clone(desk), sender, place));
@@ -196,13 +195,13 @@ async fn follow(asked: Asked, desk: Arc<Desk>, sender: mpsc::Sender<Bytes>, plac
 
 async fn begin(asked: &Asked, desk: &Desk, sender: &mpsc::Sender<Bytes>) -> Option<()> {
     let count = asked.count.unwrap_or(0).min(MAX_BEGIN);
-    let (query, window, data) = (asked.query.clone(), asked.window, desk.data.clone());
+    let (query, window, store) = (asked.query.clone(), asked.window, desk.store.clone());
     if count == 0 {
         // The head of the answer leaves with its first bytes; the client should know that it is connected.
         return sender.send(Bytes::from_static(b"\n")).await.ok();
     }
     let newest =
-        tokio::task::spawn_blocking(move || Newest::of(&data, &query, window, count)).await.ok()?.ok()?;
+        tokio::task::spawn_blocking(move || Newest::of_parts(&store.parts(), &query, window, count)).await.ok()?.ok()?;
     let text = newest.rows.iter().flat_map(|row| [row.as_str(), "\n"]).collect::<String>();
     sender.send(Bytes::from(format!("\n{text}"))).await.ok()
 }
@@ -214,16 +213,14 @@ fn chunk_of(group: &Group, expected: Option<u64>, query: &Query, counts: &Counts
         Counts::add(&counts.tail_skipped, skipped);
         chunk.extend_from_slice(format!("{}\n", json!({ "kind": "skipped", "count": skipped })).as_bytes());
     }
-    for stored in group.lines.split(|&byte| byte == b'\n').filter(|stored| !stored.is_empty()) {
-        let before = chunk.len();
-        chunk.push(b'{');
-        chunk.extend_from_slice(line::members(stored));
-        let entry: Option<Value> = serde_json::from_slice(&chunk[before..]).ok();
-        if entry.is_some_and(|entry| query.matches(&entry)) {
+    let mut scan = Scan::new(query.clone(), Window::default());
+    for batch in &group.batches {
+        // Rows go on until all are looked at.
+        let _ = scan.batch(batch, &mut |_, row| {
+            chunk.extend_from_slice(row.json.as_bytes());
             chunk.push(b'\n');
-        } else {
-            chunk.truncate(before);
-        }
+            Flow::Continue(())
+        });
     }
     Bytes::from(chunk)
 }

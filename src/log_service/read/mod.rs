@@ -8,6 +8,7 @@
 mod follow;
 pub(crate) mod hour;
 mod lines;
+mod parts;
 mod quantiles;
 mod report;
 mod scan;
@@ -22,8 +23,9 @@ pub use scan::{Flow, Newest, Row, Scan, Window};
 
 use std::path::Path;
 
-/// How many hour files a directory holds and their size in bytes.
+/// How many files of entries a directory holds and their size in bytes.
 pub fn size_of(data: &Path) -> std::io::Result<(usize, u64)> {
-    let files = hour::list(data)?;
-    Ok((files.len(), files.iter().map(|file| file.size).sum()))
+    let hours = hour::list(data)?;
+    let (files, bytes) = crate::log_service::store::size_of(data)?;
+    Ok((files + hours.len(), bytes + hours.iter().map(|file| file.size).sum::<u64>()))
 }

@@ -15,7 +15,9 @@ use super::report::Report;
 use super::seen::Seen;
 use crate::log_service::entry::Head;
 use crate::log_service::line::{self, Line};
+use crate::log_service::part::Extent;
 use crate::log_service::query::Query;
+use crate::log_service::store::View;
 
 const BUFFER: usize = 256 << 10;
 /// Entries are filed by receive time but asked for by their own time: clocks differ by so much at most …
@@ -40,6 +42,19 @@ impl Window {
 
     fn contains(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
+    }
+
+    /// Whether a time, microseconds since the Unix epoch, is asked for.
+    pub(super) fn holds(&self, us: i64) -> bool {
+        self.since.is_none_or(|since| since.as_microsecond() <= us)
+            && self.until.is_none_or(|until| us < until.as_microsecond())
+    }
+
+    /// Whether what is asked for, or what proves that it is complete, may lie between these times.
+    pub(super) fn may_lie_in(&self, first: i64, last: i64) -> bool {
+        let near = CLOCKS_DIFFER.as_micros() as i64;
+        self.since.is_none_or(|since| since.as_microsecond().saturating_sub(near) <= last)
+            && self.until.is_none_or(|until| first < until.as_microsecond().saturating_add(near))
     }
 
     fn may_hold(&self, hour: Hour) -> bool {
@@ -81,7 +96,7 @@ impl Scan {
         self
     }
 
-    /// Reads a data directory, oldest entries first.
+    /// Reads a data directory: hour files of earlier versions first, then the store.
     pub fn directory(&mut self, data: &Path, on_row: &mut dyn FnMut(&Row<'_>) -> Flow) -> io::Result<Flow> {
         let window = self.window;
         for file in hour::list(data)?.iter().filter(|file| window.may_hold(file.hour)) {
@@ -89,7 +104,39 @@ impl Scan {
                 return Ok(Flow::Break(()));
             }
         }
-        Ok(Flow::Continue(()))
+        self.store(data, on_row)
+    }
+
+    pub(super) fn window(&self) -> &Window {
+        &self.window
+    }
+
+    pub(super) fn note_extent(&mut self, extent: &Extent) {
+        self.seen.note_extent(extent);
+    }
+
+    pub(super) fn count_line(&mut self) {
+        self.report.lines += 1;
+    }
+
+    /// What a stored row says of others: where streams ended, and what was lost without a number.
+    pub(super) fn note_told(&mut self, text: &str) {
+        let Ok(head) = serde_json::from_str::<Head<'_>>(text) else { return };
+        self.seen.note_unnumbered(&head);
+        if head.is_stop()
+            && let Ok(stop) = serde_json::from_str(text)
+        {
+            self.seen.note_stop(&head, &stop);
+        }
+    }
+
+    /// Looks at one object whose time is asked for.
+    pub(super) fn wanted(&mut self, text: &str, on_row: &mut dyn FnMut(&Row<'_>) -> Flow) -> Flow {
+        if self.needle.as_ref().is_some_and(|needle| memchr::memmem::find(text.as_bytes(), needle).is_none())
+        {
+            return Flow::Continue(());
+        }
+        self.object(text, on_row)
     }
 
     /// Reads JSON lines: stored ones or the proxy's own file.
@@ -138,11 +185,7 @@ impl Scan {
         if !self.window.is_open() && !head.time().is_some_and(|time| self.window.contains(time)) {
             return Flow::Continue(());
         }
-        if self.needle.as_ref().is_some_and(|needle| memchr::memmem::find(text.as_bytes(), needle).is_none())
-        {
-            return Flow::Continue(());
-        }
-        self.object(text, on_row)
+        self.wanted(text, on_row)
     }
 
     /// What the walk found out so far.
@@ -175,7 +218,7 @@ impl Scan {
         on_row(&Row { json: text, value: &value })
     }
 
-    fn damaged(&mut self) -> Flow {
+    pub(super) fn damaged(&mut self) -> Flow {
         self.report.damaged += 1;
         Flow::Continue(())
     }
@@ -193,11 +236,21 @@ pub struct Newest {
 }
 
 impl Newest {
-    /// Reads hour files from the newest back until `count` rows are found, or there are no more files.
+    /// Reads the store, then hour files of earlier versions from the newest back until `count` rows are found.
     pub fn of(data: &Path, query: &Query, window: Window, count: usize) -> io::Result<Self> {
+        let hours = hour::list(data)?;
+        let newest = Self::of_parts(&View::of(data)?.parts, query, window, count)?;
+        if hours.is_empty() {
+            return Ok(newest);
+        }
+        let older = Self::of_hours(&hours, query, window, count.saturating_sub(newest.rows.len()))?;
+        Ok(older.followed_by(newest))
+    }
+
+    fn of_hours(files: &[HourFile], query: &Query, window: Window, count: usize) -> io::Result<Self> {
         let mut scan = Scan::new(query.clone(), window);
         let mut rows: VecDeque<String> = VecDeque::new();
-        for file in hour::list(data)?.iter().rev().filter(|file| window.may_hold(file.hour)) {
+        for file in files.iter().rev().filter(|file| window.may_hold(file.hour)) {
             if rows.len() >= count {
                 break;
             }
@@ -216,5 +269,19 @@ impl Newest {
         }
         let report = Report { rows: rows.len() as u64, ..scan.report() };
         Ok(Self { rows: rows.into(), report })
+    }
+
+    fn followed_by(mut self, newer: Self) -> Self {
+        self.rows.extend(newer.rows);
+        let (old, new) = (self.report, newer.report);
+        self.report = Report {
+            rows: self.rows.len() as u64,
+            lines: old.lines + new.lines,
+            damaged: old.damaged + new.damaged,
+            missing: old.missing.into_iter().chain(new.missing).collect(),
+            unnumbered: old.unnumbered + new.unnumbered,
+            unknown: old.unknown || new.unknown,
+        };
+        self
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::report::Missing;
 use crate::log_service::entry::{Head, Stream};
 use crate::log_service::intervals::Intervals;
+use crate::log_service::part::Extent;
 
 /// Streams and holes that are followed; more than these and the answer says that it cannot tell.
 const MAX_STREAMS: usize = 10_000;
@@ -48,6 +49,27 @@ impl Seen {
             }
             None => {}
         }
+    }
+
+    /// Notes all numbers that a part of the store holds or knows to be lost.
+    pub(super) fn note_extent(&mut self, extent: &Extent) {
+        for told in &extent.streams {
+            let stream = Stream { proxy: told.proxy.as_str().into(), boot: told.boot, core: told.core.into() };
+            if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&stream) {
+                self.overflowed = true;
+                continue;
+            }
+            let numbers = self.streams.entry(stream).or_insert_with(Numbers::new);
+            told.numbers.iter().for_each(|&(first, last)| numbers.records.insert_range(first..=last));
+            for (first, last, reason) in &told.gaps {
+                numbers.declared.insert_range(*first..=*last);
+                numbers.note_reason(Some(reason));
+            }
+        }
+    }
+
+    pub(super) fn note_unnumbered(&mut self, head: &Head<'_>) {
+        self.unnumbered = self.unnumbered.saturating_add(head.unnumbered());
     }
 
     /// Notes a `stop` record: where the streams of a proxy ended. Only streams seen before: the records of others

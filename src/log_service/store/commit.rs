@@ -1,151 +1,255 @@
-//! The writing thread: gathers what waits, writes it in one go, syncs once, answers everyone.
+//! The writing thread: gathers what waits, writes it in one go, syncs once, makes rows of it, answers everyone.
 
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use arrow_array::RecordBatch;
+use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, mpsc};
+use tokio::time;
 
-use super::hours::HourFiles;
+use super::claim::Claim;
+use super::flush::{Flusher, Job};
+use super::hot::Hot;
+use super::rows::{Receipt, Taken};
 use super::streams::Streams;
-use super::{AppendError, Appended, Batch, Counts, Message};
-use crate::log_service::entry::{Entry, Stamp};
-use crate::log_service::line;
+use super::wal_files::WalFiles;
+use super::{AppendError, Appended, Batch, Cargo, Counts, Message, Settings};
+use crate::log_service::SyncWhen;
 
 /// A group is closed at this size, so that one sync never holds senders for long.
 const GROUP_BYTES: usize = 4 << 20;
+/// How often the age of the newest rows is looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// A file of the log is closed at this size at the latest, so that reading it again has a bound.
+const WAL_BYTES: u64 = 256 << 20;
 
-/// Lines that became durable together, for the live tails.
+/// Rows that became durable together, for the live tails.
 pub(crate) struct Group {
-    /// How many lines were stored before the first of these, since the start of the service.
+    /// How many rows were stored before the first of these, since the start of the service.
     pub(crate) first: u64,
     pub(crate) count: u64,
-    /// Stored lines, each with its line end.
-    pub(crate) lines: Bytes,
+    pub(crate) batches: Vec<RecordBatch>,
 }
 
-pub(crate) struct Committer {
-    receiver: mpsc::Receiver<Message>,
-    files: HourFiles,
-    streams: Streams,
-    tails: broadcast::Sender<Arc<Group>>,
-    counts: Arc<Counts>,
-    /// Lines of the group at hand.
-    buffer: Vec<u8>,
-    /// Records noted for the group at hand, to be forgotten if it cannot be written.
-    noted: Vec<Stamp>,
-    lines_before: u64,
-    closing: bool,
+pub(super) struct Committer {
+    pub(super) receiver: mpsc::Receiver<Message>,
+    pub(super) settings: Settings,
+    pub(super) wal: WalFiles,
+    pub(super) known: Streams,
+    pub(super) hot: Arc<Hot>,
+    pub(super) flusher: Flusher,
+    pub(super) tails: broadcast::Sender<Arc<Group>>,
+    pub(super) counts: Arc<Counts>,
+    /// Waits for messages and for time to pass.
+    pub(super) runtime: Runtime,
+    pub(super) work: Work,
     /// Held as long as this thread may write.
-    _lock: File,
+    pub(super) _lock: File,
+}
+
+/// What the thread remembers from one group to the next.
+pub(super) struct Work {
+    /// Blocks of the group at hand.
+    buffer: Vec<u8>,
+    rows_before: u64,
+    closing: bool,
+    /// Receive time, microseconds since the Unix epoch; never goes back.
+    latest: i64,
+    /// When the oldest of the newest rows came.
+    since: Option<Instant>,
+}
+
+impl Work {
+    pub(super) fn new(has_rows: bool) -> Self {
+        let since = has_rows.then(Instant::now);
+        Self { buffer: Vec::new(), rows_before: 0, closing: false, latest: i64::MIN, since }
+    }
+}
+
+/// A batch whose new entries are claimed.
+struct Waiting {
+    batch: Batch,
+    claims: Vec<Claim>,
+    /// Entries of frames and bodies of which nothing was new.
+    duplicates: usize,
 }
 
 impl Committer {
-    pub(crate) fn new(
-        receiver: mpsc::Receiver<Message>,
-        files: HourFiles,
-        streams: Streams,
-        tails: broadcast::Sender<Arc<Group>>,
-        counts: Arc<Counts>,
-        lock: File,
-    ) -> Self {
-        let (buffer, noted) = (Vec::new(), Vec::new());
-        Self {
-            receiver,
-            files,
-            streams,
-            tails,
-            counts,
-            buffer,
-            noted,
-            lines_before: 0,
-            closing: false,
-            _lock: lock,
+    /// Runs until it is told to close or all senders are gone.
+    pub(super) fn run(mut self) {
+        while !self.work.closing {
+            match self.next() {
+                Some(Message::Append(first)) => self.commit(first),
+                Some(Message::Close) => break,
+                None => {}
+            }
+            self.wal.sync_if_due();
+            self.flush_if_due();
         }
+        self.wal.turn();
+        self.flusher.close();
+        tracing::debug!(streams = self.known.len(), "log store closed");
     }
 
-    /// Runs until it is told to close or all senders are gone.
-    pub(crate) fn run(mut self) {
-        while let Some(Message::Append(first)) = self.receiver.blocking_recv() {
-            self.commit(first);
-            if self.closing {
-                break;
-            }
+    /// The next message, or nothing when it is time to look at the clock.
+    fn next(&mut self) -> Option<Message> {
+        if let Ok(message) = self.receiver.try_recv() {
+            return Some(message);
         }
-        tracing::debug!(streams = self.streams.len(), "log store closed");
+        let span = match self.settings.sync {
+            SyncWhen::Every(span) => span.min(TICK),
+            SyncWhen::Always | SyncWhen::Never => TICK,
+        };
+        let receiver = &mut self.receiver;
+        let waited = self.runtime.block_on(async { time::timeout(span, receiver.recv()).await });
+        match waited {
+            Ok(None) => Some(Message::Close),
+            Ok(message) => message,
+            Err(_) => None,
+        }
     }
 
     fn commit(&mut self, first: Batch) {
-        let now = self.files.now();
-        let recv = format!("{now:.6}");
-        self.buffer.clear();
-        self.noted.clear();
+        if let Err(error) = self.room() {
+            Counts::add(&self.counts.turned_away, first.cargo.len());
+            let _ = first.reply.send(Err(error));
+            return;
+        }
+        let recv = self.now();
+        self.work.buffer.clear();
         let mut waiting = Vec::new();
         let mut next = Some(first);
         while let Some(batch) = next {
-            waiting.push((self.render(&recv, &batch.from, batch.entries), batch.reply));
-            next = if self.buffer.len() < GROUP_BYTES { self.next_waiting() } else { None };
+            let claimed = self.claim(batch);
+            let receipt = Receipt { recv, from: &claimed.batch.from };
+            claimed.claims.iter().for_each(|claim| claim.write(receipt, &mut self.work.buffer));
+            waiting.push(claimed);
+            next = if self.work.buffer.len() < GROUP_BYTES { self.next_waiting() } else { None };
         }
-        let outcome = self.files.append(now, &self.buffer);
-        self.settle(outcome, waiting.iter().map(|(appended, _)| *appended));
-        for (appended, reply) in waiting {
-            // A sender that has gone will send again, and be told that these are duplicates.
-            let _ = reply.send(outcome.map(|()| appended));
+        let outcome = if self.work.buffer.is_empty() { Ok(()) } else { self.wal.append(&self.work.buffer) };
+        self.counts.disk_full.store(outcome == Err(AppendError::Full), Ordering::Relaxed);
+        match outcome {
+            Ok(()) => self.store(waiting, recv),
+            Err(error) => self.give_back(waiting, error),
         }
-        self.buffer.shrink_to(2 * GROUP_BYTES);
+        self.work.buffer.shrink_to(2 * GROUP_BYTES);
+    }
+
+    /// Whether more rows may be held in memory.
+    fn room(&self) -> Result<(), AppendError> {
+        if self.hot.lock().bytes() < self.settings.memory_bytes {
+            return Ok(());
+        }
+        // Rows wait here because files cannot be written, or are written more slowly than rows come.
+        Err(self.flusher.refused().unwrap_or(AppendError::Behind))
+    }
+
+    fn claim(&mut self, mut batch: Batch) -> Waiting {
+        let (mut claims, mut duplicates) = (Vec::new(), 0);
+        match std::mem::replace(&mut batch.cargo, Cargo::Entries(Vec::new())) {
+            Cargo::Entries(entries) => {
+                let (claim, known) = Claim::entries(&mut self.known, entries);
+                claims.extend(claim);
+                duplicates += known;
+            }
+            Cargo::Frames(frames) => {
+                for frame in frames {
+                    let count = frame.count as usize;
+                    match Claim::frame(&mut self.known, frame) {
+                        Some(claim) => claims.push(claim),
+                        None => duplicates += count,
+                    }
+                }
+            }
+        }
+        Waiting { batch, claims, duplicates }
     }
 
     fn next_waiting(&mut self) -> Option<Batch> {
         match self.receiver.try_recv() {
             Ok(Message::Append(batch)) => Some(batch),
             Ok(Message::Close) => {
-                self.closing = true;
+                self.work.closing = true;
                 None
             }
             Err(_) => None,
         }
     }
 
-    fn render(&mut self, recv: &str, from: &str, entries: Vec<Entry>) -> Appended {
-        let mut appended = Appended::default();
-        for entry in entries {
-            if !self.streams.note(&entry) {
-                appended.duplicates += 1;
-                continue;
-            }
-            line::write(&mut self.buffer, recv, from, &entry.text);
-            appended.accepted += 1;
-            if let Some(gap) = &entry.gap {
-                Counts::add(&self.counts.declared_lost, (gap.end() - gap.start()).saturating_add(1));
-            }
-            self.noted.extend(entry.stamp.filter(|stamp| entry.gap.is_none() && stamp.seq != 0));
+    /// What is durable becomes rows; then its senders are answered.
+    fn store(&mut self, waiting: Vec<Waiting>, recv: i64) {
+        let is_watched = self.tails.receiver_count() > 0;
+        let mut answers = Vec::with_capacity(waiting.len());
+        let mut all = Taken::default();
+        let hot = Arc::clone(&self.hot);
+        let mut state = hot.lock();
+        let first = if is_watched { state.rows.cut() } else { 0 };
+        for Waiting { batch, claims, duplicates } in waiting {
+            let mut taken = Taken { duplicates, ..Taken::default() };
+            let receipt = Receipt { recv, from: &batch.from };
+            claims.iter().for_each(|claim| taken.add(claim.store(&mut state.rows, &mut self.known, receipt)));
+            all.add(taken);
+            answers.push((batch.reply, Appended { accepted: taken.rows, duplicates: taken.duplicates }));
         }
-        appended
-    }
-
-    fn settle(&mut self, outcome: Result<(), AppendError>, batches: impl Iterator<Item = Appended>) {
-        let (mut accepted, mut duplicates) = (0, 0);
-        for batch in batches {
-            accepted += batch.accepted;
-            duplicates += batch.duplicates;
-        }
-        self.counts.disk_full.store(outcome == Err(AppendError::Full), Ordering::Relaxed);
-        if outcome.is_err() {
-            self.noted.iter().for_each(|stamp| self.streams.forget(stamp));
-            return Counts::add(&self.counts.turned_away, accepted + duplicates);
-        }
-        Counts::add(&self.counts.accepted, accepted);
-        Counts::add(&self.counts.duplicates, duplicates);
-        self.publish(accepted as u64);
-    }
-
-    fn publish(&mut self, count: u64) {
-        if self.tails.receiver_count() > 0 && count > 0 {
-            let lines = Bytes::copy_from_slice(&self.buffer);
+        if is_watched && all.rows > 0 {
+            state.rows.cut();
+            let batches = state.rows.batches_from(first);
+            state.rows.tidy();
+            let group = Group { first: self.work.rows_before, count: all.rows as u64, batches };
             // No receiver is no error: the last tail may have gone just now.
-            let _ = self.tails.send(Arc::new(Group { first: self.lines_before, count, lines }));
+            let _ = self.tails.send(Arc::new(group));
         }
-        self.lines_before += count;
+        self.counts.damaged.store(state.rows.damaged(), Ordering::Relaxed);
+        drop(state);
+        self.work.rows_before += all.rows as u64;
+        if all.rows > 0 {
+            self.work.since.get_or_insert_with(Instant::now);
+        }
+        Counts::add(&self.counts.accepted, all.rows);
+        Counts::add(&self.counts.duplicates, all.duplicates);
+        Counts::add(&self.counts.declared_lost, all.declared);
+        for (reply, appended) in answers {
+            // A sender that has gone will send again, and be told that these are duplicates.
+            let _ = reply.send(Ok(appended));
+        }
+    }
+
+    fn give_back(&mut self, waiting: Vec<Waiting>, error: AppendError) {
+        for Waiting { batch, claims, .. } in waiting {
+            claims.iter().for_each(|claim| claim.release(&mut self.known));
+            Counts::add(&self.counts.turned_away, batch.count);
+            let _ = batch.reply.send(Err(error));
+        }
+    }
+
+    fn now(&mut self) -> i64 {
+        self.work.latest = self.work.latest.max((self.settings.clock)().as_microsecond());
+        self.work.latest
+    }
+
+    /// The newest rows become a file when there are many, or old ones, and the file before is written.
+    fn flush_if_due(&mut self) {
+        if !self.flusher.is_idle() || !self.is_flush_due() {
+            return;
+        }
+        let covered = self.wal.turn();
+        let part = self.hot.lock().leave();
+        self.work.since = None;
+        self.flusher.begin(Job { part, covered, known: self.known.clone() });
+    }
+
+    fn is_flush_due(&self) -> bool {
+        let Some(since) = self.work.since else { return false };
+        let (rows, bytes) = {
+            let state = self.hot.lock();
+            (state.rows.len(), state.rows.bytes())
+        };
+        rows >= self.settings.hot_rows
+            || bytes >= self.settings.hot_bytes
+            || since.elapsed() >= self.settings.hot_age
+            || self.wal.size() >= WAL_BYTES
     }
 }

@@ -17,15 +17,25 @@ pub(crate) struct Counts {
     pub(crate) declared_lost: AtomicU64,
     /// Packets that were no valid packet.
     pub(crate) bad_packets: AtomicU64,
-    /// Bytes written to hour files.
+    /// Frames that were damaged or could not be read.
+    pub(crate) bad_frames: AtomicU64,
+    /// Bytes written to the write-ahead log.
     pub(crate) bytes: AtomicU64,
     /// `fdatasync` calls; entries divided by it is the size of a group.
     pub(crate) syncs: AtomicU64,
-    /// Files sealed after a failed write or sync.
+    /// Files of the log sealed after a failed write or sync.
     pub(crate) sealed: AtomicU64,
-    /// Half-written bytes cut at the start.
+    /// Half-written bytes found at the start.
     pub(crate) cut_bytes: AtomicU64,
-    /// Hour files deleted because they were too old or too many.
+    /// Bytes of the log that were changed, found at the start.
+    pub(crate) damaged_bytes: AtomicU64,
+    /// Checked entries that could not become rows.
+    pub(crate) damaged: AtomicU64,
+    /// Files written from rows.
+    pub(crate) files: AtomicU64,
+    /// Files that could not be written; they are tried again.
+    pub(crate) failed_files: AtomicU64,
+    /// Files deleted because they were too old or too many.
     pub(crate) deleted_files: AtomicU64,
     /// Entries that live tails had to skip.
     pub(crate) tail_skipped: AtomicU64,
@@ -48,10 +58,15 @@ impl Counts {
             "turned_away": get(&self.turned_away),
             "declared_lost": get(&self.declared_lost),
             "bad_packets": get(&self.bad_packets),
+            "bad_frames": get(&self.bad_frames),
             "bytes": get(&self.bytes),
             "syncs": get(&self.syncs),
             "sealed": get(&self.sealed),
             "cut_bytes": get(&self.cut_bytes),
+            "damaged_bytes": get(&self.damaged_bytes),
+            "damaged": get(&self.damaged),
+            "written_files": get(&self.files),
+            "failed_files": get(&self.failed_files),
             "deleted_files": get(&self.deleted_files),
             "tail_skipped": get(&self.tail_skipped),
             "disk_full": self.disk_full.load(Ordering::Relaxed),

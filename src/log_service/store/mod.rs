@@ -1,17 +1,29 @@
-//! Keeping entries: one thread owns the files, writes what all senders sent meanwhile in one go, makes it durable
-//! with one `fdatasync`, and only then says so to each of them.
+//! Keeping entries: one thread writes what all senders sent meanwhile to the log in one go, makes it durable with one
+//! `fdatasync`, makes rows of it, and only then says so to each of them.
 //!
-//! Today's form is one file of checked JSON lines per hour. What the rest of the service knows of it is
-//! [`Store::append`] and [`Store::tail`]; a columnar store can stand behind the same two.
+//! ```text
+//! frames, JSON objects → claim (what is new) → wal/NNNNNN.tgw → rows in memory → a file sorted by id, MANIFEST
+//! ```
+//!
+//! Order, so that the end of the process at any moment loses nothing and doubles nothing: a file of the log is closed, its
+//! rows become a Parquet file, the manifest names that file and says at once that this part of the log and the numbers in
+//! it are covered; only then the log's file is removed. A start reads the manifest, then the files of the log behind it.
 
+mod claim;
 mod commit;
 mod counts;
-mod hours;
-mod recover;
-mod retain;
+mod extent;
+mod flush;
+mod hot;
+mod replay;
+mod rows;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod view;
+mod wal;
+mod wal_files;
+mod wal_read;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -19,12 +31,21 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::ServiceError;
+use self::commit::{Committer, Work};
+use self::flush::Flusher;
+use self::hot::Hot;
+use self::rows::Rows;
+use self::wal_files::WalFiles;
 use super::entry::Entry;
+use super::frames::Checked;
+use super::part::Part;
+use super::{ServiceError, SyncWhen};
+pub(crate) use view::{Growing, View};
 pub(crate) use commit::Group;
 pub(crate) use counts::Counts;
 
@@ -39,10 +60,15 @@ pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     pub(crate) keep_bytes: u64,
     pub(crate) keep_hours: u32,
+    pub(crate) sync: SyncWhen,
+    pub(crate) hot_rows: usize,
+    pub(crate) hot_bytes: usize,
+    pub(crate) hot_age: Duration,
+    pub(crate) memory_bytes: usize,
     /// Where the receive time comes from.
     pub(crate) clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     #[cfg(test)]
-    pub(crate) faults: hours::Faults,
+    pub(crate) faults: wal_files::Faults,
 }
 
 impl Settings {
@@ -51,9 +77,14 @@ impl Settings {
             data: settings.data.clone(),
             keep_bytes: settings.limits.keep_bytes,
             keep_hours: settings.limits.keep_hours,
+            sync: settings.sync,
+            hot_rows: settings.limits.hot_rows,
+            hot_bytes: settings.limits.hot_bytes,
+            hot_age: settings.limits.hot_age,
+            memory_bytes: settings.limits.memory_bytes,
             clock: Arc::new(Timestamp::now),
             #[cfg(test)]
-            faults: hours::Faults::default(),
+            faults: wal_files::Faults::default(),
         }
     }
 }
@@ -65,6 +96,8 @@ pub(crate) enum AppendError {
     Full,
     #[error("the disk failed")]
     Failed,
+    #[error("more comes than can be put into files")]
+    Behind,
     #[error("the service is stopping")]
     Closed,
 }
@@ -78,8 +111,24 @@ pub(crate) struct Appended {
     pub(crate) duplicates: usize,
 }
 
+/// What a sender hands over at once.
+pub(crate) enum Cargo {
+    Entries(Vec<Entry>),
+    Frames(Vec<Checked>),
+}
+
+impl Cargo {
+    fn len(&self) -> usize {
+        match self {
+            Self::Entries(entries) => entries.len(),
+            Self::Frames(frames) => frames.iter().map(|frame| frame.count as usize).sum(),
+        }
+    }
+}
+
 pub(crate) struct Batch {
-    entries: Vec<Entry>,
+    cargo: Cargo,
+    count: usize,
     /// Address of the sender, free of anything that JSON would have to escape.
     from: Arc<str>,
     reply: oneshot::Sender<Result<Appended, AppendError>>,
@@ -94,6 +143,7 @@ pub(crate) enum Message {
 #[derive(Clone)]
 pub(crate) struct Store {
     sender: mpsc::Sender<Message>,
+    hot: Arc<Hot>,
     tails: broadcast::Sender<Arc<Group>>,
     counts: Arc<Counts>,
 }
@@ -101,13 +151,32 @@ pub(crate) struct Store {
 impl Store {
     /// Stores entries; the answer comes when they are durable. All or none of the new ones are stored.
     pub(crate) async fn append(&self, entries: Vec<Entry>, from: Arc<str>) -> Result<Appended, AppendError> {
-        if entries.is_empty() {
+        self.send(Cargo::Entries(entries), from).await
+    }
+
+    /// The same for frames.
+    pub(crate) async fn append_frames(
+        &self,
+        frames: Vec<Checked>,
+        from: Arc<str>,
+    ) -> Result<Appended, AppendError> {
+        self.send(Cargo::Frames(frames), from).await
+    }
+
+    async fn send(&self, cargo: Cargo, from: Arc<str>) -> Result<Appended, AppendError> {
+        let count = cargo.len();
+        if count == 0 {
             return Ok(Appended::default());
         }
         let (reply, answer) = oneshot::channel();
-        let batch = Batch { entries, from, reply };
+        let batch = Batch { cargo, count, from, reply };
         self.sender.send(Message::Append(batch)).await.map_err(|_| AppendError::Closed)?;
         answer.await.unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// All rows as they are now, oldest first.
+    pub(crate) fn parts(&self) -> Vec<Arc<dyn Part>> {
+        self.hot.parts()
     }
 
     /// What is stored from now on, in order.
@@ -146,21 +215,74 @@ impl Running {
     }
 }
 
-/// Opens a data directory, repairs its newest files after a crash and starts the writing thread.
+/// Opens a data directory, reads again what is only in the log, and starts the writing thread.
 pub(crate) fn open(settings: &Settings) -> Result<Running, ServiceError> {
     let failed = |error| ServiceError::Data(settings.data.clone(), error);
     make_directory(&settings.data).map_err(failed)?;
     let lock = lock(&settings.data)?;
     let counts = Arc::new(Counts::default());
-    let streams = recover::recover(&settings.data, &counts).map_err(failed)?;
+    let flush::Opened { mut known, covered, files, shelf } = flush::open(settings, &counts).map_err(failed)?;
+    let (rows, last) = recover(settings, covered, &mut known, &counts).map_err(failed)?;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let tails = broadcast::Sender::new(TAIL_GROUPS);
-    let files = hours::HourFiles::new(settings.clone(), Arc::clone(&counts));
-    let committer =
-        commit::Committer::new(receiver, files, streams, tails.clone(), Arc::clone(&counts), lock);
+    let work = Work::new(rows.len() > 0);
+    let hot = Arc::new(Hot::new(rows, files));
+    let committer = Committer {
+        receiver,
+        settings: settings.clone(),
+        wal: WalFiles::new(settings.clone(), Arc::clone(&counts), last),
+        known,
+        hot: Arc::clone(&hot),
+        flusher: Flusher::start(shelf, Arc::clone(&hot), Arc::clone(&counts)).map_err(failed)?,
+        tails: tails.clone(),
+        counts: Arc::clone(&counts),
+        runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?,
+        work,
+        _lock: lock,
+    };
     let thread = std::thread::Builder::new().name("log-store".into());
     let thread = thread.spawn(move || committer.run()).map_err(failed)?;
-    Ok(Running { store: Store { sender, tails, counts }, thread })
+    Ok(Running { store: Store { sender, hot, tails, counts }, thread })
+}
+
+/// Rows that no file of the store has yet, and the highest number that a file of the log had.
+fn recover(
+    settings: &Settings,
+    covered: u64,
+    known: &mut streams::Streams,
+    counts: &Counts,
+) -> io::Result<(Rows, u64)> {
+    let mut last = covered;
+    for file in wal_files::list(&settings.data)? {
+        last = last.max(file.number);
+        if file.number <= covered {
+            file.remove()?;
+        }
+    }
+    let files = replay::uncovered(&settings.data, covered)?;
+    for file in &files {
+        // What only the page cache holds would be called stored when its sender repeats it.
+        File::open(&file.path)?.sync_all()?;
+    }
+    let mut rows = Rows::new();
+    let replayed = replay::replay(&files, &mut rows, known)?;
+    Counts::add(&counts.cut_bytes, replayed.torn);
+    Counts::add(&counts.damaged_bytes, replayed.damaged);
+    if replayed.torn > 0 || replayed.damaged > 0 {
+        tracing::warn!(
+            half_written = replayed.torn,
+            damaged = replayed.damaged,
+            rows = replayed.rows,
+            "read the log of an earlier run: passed over bytes that are no whole block"
+        );
+    }
+    Ok((rows, last))
+}
+
+/// How many files of a store, its log included, a directory holds and their size in bytes.
+pub(crate) fn size_of(data: &Path) -> io::Result<(usize, u64)> {
+    let files = wal_files::list(data)?;
+    Ok((files.len(), files.iter().map(|file| file.size).sum()))
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {
@@ -185,4 +307,4 @@ fn lock(data: &Path) -> Result<File, ServiceError> {
 /// A service that ends as its successor starts still holds the lock, and so does a process that is just being forked,
 /// until it becomes another program: half a second is enough for either.
 const LOCK_TRIES: u32 = 25;
-const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);

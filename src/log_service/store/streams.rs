@@ -1,9 +1,9 @@
-//! [`Streams`]: which records are stored already, so that a resent batch does not appear twice.
+//! [`Streams`]: which records are stored already, so that what is sent again does not appear twice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
 
-use crate::log_service::entry::{Entry, Stamp, Stream};
+use crate::log_service::entry::Stream;
 use crate::log_service::intervals::Intervals;
 
 /// Streams remembered at the same time; the one unused for longest is forgotten first.
@@ -11,34 +11,72 @@ const MAX_STREAMS: usize = 4096;
 /// Holes remembered per stream.
 const MAX_RANGES: usize = 4096;
 
+/// Frames without any number that are remembered.
+const MAX_FRAMES: usize = 1024;
+/// Where the checksum of a frame stands.
+const CRC: std::ops::Range<usize> = 64..68;
+
 /// The records seen, by stream. Forgetting (it is bounded) can only let a duplicate through, never lose a record.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Streams {
     streams: HashMap<Stream, Seen>,
     clock: u64,
+    /// Length and checksum of frames without any number, newest last.
+    frames: VecDeque<(usize, [u8; 4])>,
 }
 
-struct Seen {
-    records: Intervals,
-    gaps: Intervals,
+/// What is known of one stream.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub(crate) records: Intervals,
+    pub(crate) gaps: Intervals,
     used: u64,
 }
 
 impl Streams {
-    /// Notes an entry; false when it was noted before. Entries without a place in a stream are always new.
-    pub(crate) fn note(&mut self, entry: &Entry) -> bool {
-        let Some(stamp) = &entry.stamp else { return true };
-        let seen = self.seen(&stamp.stream);
-        match &entry.gap {
-            Some(gap) => seen.note_gap(gap),
-            None => stamp.seq == 0 || seen.records.insert(stamp.seq),
-        }
+    /// Notes one record; false when it was noted before.
+    pub(crate) fn note(&mut self, stream: &Stream, seq: u64) -> bool {
+        self.seen(stream).records.insert(seq)
     }
 
-    /// Takes back [`note`](Self::note) for a record whose write failed. A declared gap stays: it claims nothing.
-    pub(crate) fn forget(&mut self, stamp: &Stamp) {
-        if let Some(seen) = self.streams.get_mut(&stamp.stream) {
-            seen.records.remove(stamp.seq);
+    /// Notes the records of a range and returns those that are new.
+    pub(crate) fn claim(&mut self, stream: &Stream, range: RangeInclusive<u64>) -> Vec<RangeInclusive<u64>> {
+        let records = &mut self.seen(stream).records;
+        let fresh = records.missing_in(&range);
+        records.insert_range(range);
+        fresh
+    }
+
+    /// Notes that numbers were declared lost; false when that is known.
+    pub(crate) fn note_gap(&mut self, stream: &Stream, gap: &RangeInclusive<u64>) -> bool {
+        let gaps = &mut self.seen(stream).gaps;
+        let known = gaps.covers(gap);
+        gaps.insert_range(gap.clone());
+        !known
+    }
+
+    /// Notes a frame without any number; false when the same came lately.
+    pub(crate) fn note_frame(&mut self, bytes: &[u8]) -> bool {
+        let mark = mark_of(bytes);
+        if self.frames.contains(&mark) {
+            return false;
+        }
+        if self.frames.len() == MAX_FRAMES {
+            self.frames.pop_front();
+        }
+        self.frames.push_back(mark);
+        true
+    }
+
+    pub(crate) fn forget_frame(&mut self, bytes: &[u8]) {
+        let mark = mark_of(bytes);
+        self.frames.retain(|known| *known != mark);
+    }
+
+    /// Takes back what was noted of records whose write failed. A declared gap stays: it claims nothing.
+    pub(crate) fn release(&mut self, stream: &Stream, range: &RangeInclusive<u64>) {
+        if let Some(seen) = self.streams.get_mut(stream) {
+            seen.records.remove_range(range);
         }
     }
 
@@ -46,7 +84,14 @@ impl Streams {
         self.streams.len()
     }
 
-    fn seen(&mut self, stream: &Stream) -> &mut Seen {
+    /// All streams, those used last first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Stream, &Seen)> {
+        let mut streams: Vec<_> = self.streams.iter().collect();
+        streams.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.used));
+        streams.into_iter()
+    }
+
+    pub(crate) fn seen(&mut self, stream: &Stream) -> &mut Seen {
         self.clock += 1;
         let clock = self.clock;
         if !self.streams.contains_key(stream) {
@@ -70,10 +115,9 @@ impl Seen {
     fn new() -> Self {
         Self { records: Intervals::bounded(MAX_RANGES), gaps: Intervals::bounded(MAX_RANGES), used: 0 }
     }
+}
 
-    fn note_gap(&mut self, gap: &RangeInclusive<u64>) -> bool {
-        let known = self.gaps.covers(gap);
-        self.gaps.insert_range(gap.clone());
-        !known
-    }
+fn mark_of(frame: &[u8]) -> (usize, [u8; 4]) {
+    let crc = frame.get(CRC).and_then(|crc| crc.try_into().ok());
+    (frame.len(), crc.unwrap_or_default())
 }

@@ -1,0 +1,337 @@
+//! [`Rows`]: frames and JSON objects become rows in memory; and [`RowsPart`], what a query sees of them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::{ControlFlow, RangeInclusive};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_select::concat::concat_batches;
+
+use super::extent;
+use super::streams::Streams;
+use crate::log_service::columns::{self, Builder, Origin};
+use crate::log_service::entry::{Entry, Stream};
+use crate::log_service::intervals::Intervals;
+use crate::log_service::part::{Each, Extent, Part, Prune, StreamExtent};
+use crate::record::binary::{self, Decoded, Tries};
+use crate::record::frame::{Form, Frame};
+
+/// Rows of a batch.
+const BATCH_ROWS: usize = 8192;
+/// Holes and declared losses that are told per stream.
+const MAX_RANGES: usize = 50_000;
+const MAX_GAPS: usize = 10_000;
+
+/// Where some rows came from, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Receipt<'a> {
+    /// Microseconds since the Unix epoch.
+    pub(super) recv: i64,
+    pub(super) from: &'a str,
+}
+
+/// What became of entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) rows: usize,
+    pub(super) duplicates: usize,
+    /// Numbers that were declared lost.
+    pub(super) declared: u64,
+}
+
+/// Rows in the making, until they become a file.
+pub(super) struct Rows {
+    builder: Builder,
+    pieces: Vec<Arc<Piece>>,
+    rows: usize,
+    bytes: usize,
+    streams: BTreeMap<Stream, Notes>,
+    /// Entries that could not become rows though they had been checked: a defect of ours.
+    damaged: u64,
+    /// For decompressed payloads.
+    room: Vec<u8>,
+}
+
+/// One finished batch.
+struct Piece {
+    batch: RecordBatch,
+    extent: Extent,
+    bytes: usize,
+}
+
+struct Notes {
+    numbers: Intervals,
+    gaps: Vec<(u64, u64, String)>,
+}
+
+impl Rows {
+    pub(super) fn new() -> Self {
+        Self {
+            builder: Builder::new(BATCH_ROWS),
+            pieces: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            streams: BTreeMap::new(),
+            damaged: 0,
+            room: Vec::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows + self.builder.len()
+    }
+
+    /// Bytes in memory, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes + self.builder.bytes()
+    }
+
+    pub(super) fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    /// Adds the entries of a checked frame: of the numbered ones those that are `fresh`.
+    pub(super) fn frame(
+        &mut self,
+        bytes: &[u8],
+        fresh: &[RangeInclusive<u64>],
+        known: &mut Streams,
+        receipt: Receipt<'_>,
+    ) -> Taken {
+        let mut taken = Taken::default();
+        let Ok(frame) = Frame::parse(bytes) else {
+            self.damaged += 1;
+            return taken;
+        };
+        let stream = Stream::of(&frame.stream);
+        let mut room = std::mem::take(&mut self.room);
+        match frame.entries(&mut room) {
+            Ok(entries) => {
+                // A frame all of whose numbers are known was stored with what has no number in it.
+                let is_known = frame.numbers.is_some() && fresh.is_empty();
+                let is_fresh = |seq| !is_known && fresh.iter().any(|range| range.contains(&seq));
+                for entry in entries.flatten() {
+                    let added = match entry.form {
+                        Form::Record => self.record(entry.bytes, &frame, is_fresh, receipt),
+                        Form::Json => self.object_of_frame(entry.bytes, &stream, is_known, is_fresh, known, receipt),
+                    };
+                    taken.add(added);
+                }
+            }
+            Err(_) => self.damaged += 1,
+        }
+        self.room = room;
+        if !fresh.is_empty() {
+            let notes = self.notes(&stream);
+            fresh.iter().for_each(|range| notes.numbers.insert_range(range.clone()));
+        }
+        taken
+    }
+
+    fn record(
+        &mut self,
+        bytes: &[u8],
+        frame: &Frame<'_>,
+        is_fresh: impl Fn(u64) -> bool,
+        receipt: Receipt<'_>,
+    ) -> Taken {
+        let (mut decoded, mut tries) = (Decoded::default(), Tries::default());
+        if let Err(error) = binary::decode_into(&mut decoded, bytes, &mut tries) {
+            return self.failed(&error);
+        }
+        if !is_fresh(decoded.seq) {
+            return Taken::DUPLICATE;
+        }
+        let origin = Origin { proxy: frame.stream.proxy, boot: frame.stream.boot, core: frame.stream.core };
+        self.make_room();
+        match self.builder.push_record(&decoded, &origin, receipt.recv, receipt.from) {
+            Ok(()) => Taken::ROW,
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn object_of_frame(
+        &mut self,
+        bytes: &[u8],
+        stream: &Stream,
+        is_known: bool,
+        is_fresh: impl Fn(u64) -> bool,
+        known: &mut Streams,
+        receipt: Receipt<'_>,
+    ) -> Taken {
+        let entry = match Entry::parse(bytes::Bytes::copy_from_slice(bytes)) {
+            Ok(entry) => entry,
+            Err(error) => return self.failed(&error),
+        };
+        let is_new = match (&entry.gap, entry.seq) {
+            (Some(gap), _) => known.note_gap(stream, gap),
+            (None, 0) => !is_known,
+            (None, seq) => is_fresh(seq),
+        };
+        if is_new { self.object(&entry, Some(stream), receipt) } else { Taken::DUPLICATE }
+    }
+
+    /// Adds an entry that is known to be new; `stream` is whose it is, if it does not say so itself.
+    pub(super) fn object(&mut self, entry: &Entry, stream: Option<&Stream>, receipt: Receipt<'_>) -> Taken {
+        self.make_room();
+        if let Err(error) = self.builder.push_object(&entry.text, receipt.recv, receipt.from) {
+            return self.failed(&error);
+        }
+        let mut taken = Taken::ROW;
+        if let Some(stream) = entry.stream.as_ref().or(stream) {
+            let notes = self.notes(stream);
+            match &entry.gap {
+                Some(gap) => {
+                    notes.note_gap(gap, entry.reason.as_deref());
+                    taken.declared = (gap.end() - gap.start()).saturating_add(1);
+                }
+                None if entry.seq != 0 => drop(notes.numbers.insert(entry.seq)),
+                None => {}
+            }
+        }
+        taken
+    }
+
+    fn notes(&mut self, stream: &Stream) -> &mut Notes {
+        if !self.streams.contains_key(stream) {
+            self.streams.insert(stream.clone(), Notes { numbers: Intervals::bounded(MAX_RANGES), gaps: Vec::new() });
+        }
+        // Just made if it was not there.
+        self.streams.entry(stream.clone()).or_insert_with(|| Notes { numbers: Intervals::bounded(1), gaps: Vec::new() })
+    }
+
+    fn make_room(&mut self) {
+        if self.builder.is_full() {
+            self.cut();
+        }
+    }
+
+    fn failed(&mut self, error: &dyn std::fmt::Display) -> Taken {
+        self.damaged += 1;
+        tracing::error!(%error, "a checked entry could not become a row");
+        Taken::default()
+    }
+
+    /// Finishes the batch at hand and returns how many there are.
+    pub(super) fn cut(&mut self) -> usize {
+        if !self.builder.is_empty() {
+            let rows = self.builder.len();
+            match self.builder.finish() {
+                Ok(batch) => self.add(batch),
+                Err(error) => {
+                    self.damaged += rows as u64;
+                    tracing::error!(%error, rows, "rows could not become a batch");
+                }
+            }
+        }
+        self.pieces.len()
+    }
+
+    fn add(&mut self, batch: RecordBatch) {
+        let piece = Piece { extent: extent::of(&batch), bytes: batch.get_array_memory_size(), batch };
+        self.rows += piece.batch.num_rows();
+        self.bytes += piece.bytes;
+        self.pieces.push(Arc::new(piece));
+    }
+
+    /// Batches from the given one on.
+    pub(super) fn batches_from(&self, first: usize) -> Vec<RecordBatch> {
+        self.pieces.iter().skip(first).map(|piece| piece.batch.clone()).collect()
+    }
+
+    /// Joins small batches at the end, which queries and live tails leave behind: each row is moved a few times only.
+    pub(super) fn tidy(&mut self) {
+        while let [.., before, last] = self.pieces.as_slice() {
+            let (rows, last_rows) = (before.batch.num_rows(), last.batch.num_rows());
+            if rows > 2 * last_rows || rows + last_rows > BATCH_ROWS {
+                return;
+            }
+            let Ok(batch) = concat_batches(&columns::schema(), [&before.batch, &last.batch]) else { return };
+            for _ in 0..2 {
+                if let Some(piece) = self.pieces.pop() {
+                    self.rows -= piece.batch.num_rows();
+                    self.bytes -= piece.bytes;
+                }
+            }
+            self.add(batch);
+        }
+    }
+
+    /// All rows as they are now.
+    pub(super) fn part(&mut self) -> RowsPart {
+        self.cut();
+        self.tidy();
+        let mut extent = Extent::default();
+        self.pieces.iter().for_each(|piece| extent::join(&mut extent, &piece.extent));
+        extent.streams = self.streams.iter().filter_map(|(stream, notes)| notes.extent(stream)).collect();
+        RowsPart { pieces: self.pieces.clone(), extent, bytes: self.bytes }
+    }
+}
+
+impl Notes {
+    fn note_gap(&mut self, gap: &RangeInclusive<u64>, reason: Option<&str>) {
+        if self.gaps.len() < MAX_GAPS {
+            self.gaps.push((*gap.start(), *gap.end(), reason.unwrap_or("declared").to_owned()));
+        }
+    }
+
+    /// Streams of strangers may have any number as their core; only a proxy's are followed here.
+    fn extent(&self, stream: &Stream) -> Option<StreamExtent> {
+        let numbers = self.numbers.ranges().map(RangeInclusive::into_inner).collect();
+        let core = u16::try_from(stream.core).ok()?;
+        Some(StreamExtent { proxy: stream.proxy.to_string(), boot: stream.boot, core, numbers, gaps: self.gaps.clone() })
+    }
+}
+
+impl Taken {
+    const ROW: Self = Self { rows: 1, duplicates: 0, declared: 0 };
+    const DUPLICATE: Self = Self { rows: 0, duplicates: 1, declared: 0 };
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.duplicates += other.duplicates;
+        self.declared = self.declared.saturating_add(other.declared);
+    }
+}
+
+/// Rows in memory that no longer change.
+pub(crate) struct RowsPart {
+    pieces: Vec<Arc<Piece>>,
+    extent: Extent,
+    bytes: usize,
+}
+
+impl RowsPart {
+    pub(super) fn batches(&self) -> Vec<RecordBatch> {
+        self.pieces.iter().map(|piece| piece.batch.clone()).collect()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Part for RowsPart {
+    fn extent(&self) -> &Extent {
+        &self.extent
+    }
+
+    fn read(&self, columns: &[&str], prune: &Prune, each: &mut Each<'_>) -> io::Result<()> {
+        let wanted: Vec<usize> = (0..columns::NAMES.len()).filter(|at| columns.contains(&columns::NAMES[*at])).collect();
+        let mut read = |piece: &Arc<Piece>| -> io::Result<ControlFlow<()>> {
+            if !prune.admits(&piece.extent) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            each(piece.batch.project(&wanted).map_err(io::Error::other)?)
+        };
+        let count = self.pieces.len();
+        for at in 0..count {
+            let at = if prune.newest_first { count - 1 - at } else { at };
+            if read(&self.pieces[at])?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! What a reader sees of a data directory, with or without a service that writes to it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use super::flush;
+use super::replay;
+use super::rows::Rows;
+use super::streams::Streams;
+use super::wal_read::Blocks;
+use crate::log_service::part::Part;
+
+/// While files move from the log to the store a reader may have to look again.
+const TRIES: usize = 5;
+
+/// All rows of a directory at one moment.
+pub(crate) struct View {
+    /// Oldest first.
+    pub(crate) parts: Vec<Arc<dyn Part>>,
+    /// Bytes of the log that were changed.
+    pub(crate) damaged: u64,
+}
+
+impl View {
+    /// Reads what the manifest names, and into memory what only the log holds (bounded: it is what a few minutes bring).
+    pub(crate) fn of(data: &Path) -> io::Result<Self> {
+        let mut tries = 0;
+        loop {
+            let stock = flush::look(data)?;
+            let (mut rows, mut known) = (Rows::new(), stock.known);
+            let replayed = replay::replay(&replay::uncovered(data, stock.covered)?, &mut rows, &mut known)?;
+            tries += 1;
+            // Has a file of the log gone since the manifest was read? Then its rows are in neither list.
+            if tries < TRIES && flush::covered(data)? != stock.covered {
+                continue;
+            }
+            let mut parts = stock.files;
+            parts.push(Arc::new(rows.part()));
+            return Ok(Self { parts, damaged: replayed.damaged });
+        }
+    }
+}
+
+/// What is added to a directory by the service that writes to it.
+pub(crate) struct Growing {
+    data: PathBuf,
+    known: Streams,
+    open: Option<(u64, Blocks)>,
+}
+
+impl Growing {
+    /// Starts at the end of what is there now.
+    pub(crate) fn from_end(data: &Path) -> io::Result<Self> {
+        let stock = flush::look(data)?;
+        let mut growing = Self { data: data.to_owned(), known: stock.known, open: None };
+        let mut last = stock.covered;
+        while growing.go_on(last)? {
+            let mut rows = Rows::new();
+            growing.read(&mut rows)?;
+            last = growing.open.as_ref().map_or(last, |(number, _)| *number);
+        }
+        Ok(growing)
+    }
+
+    /// The rows that were added since the last call.
+    pub(crate) fn advance(&mut self) -> io::Result<Vec<RecordBatch>> {
+        let mut rows = Rows::new();
+        self.read(&mut rows)?;
+        // Only when this file gives nothing more: its writer has gone on to the next.
+        let number = self.open.as_ref().map_or(0, |(number, _)| *number);
+        if rows.len() == 0 && self.go_on(number)? {
+            self.read(&mut rows)?;
+        }
+        rows.cut();
+        Ok(rows.batches_from(0))
+    }
+
+    fn go_on(&mut self, behind: u64) -> io::Result<bool> {
+        for file in replay::uncovered(&self.data, behind)? {
+            match Blocks::open(&file.path, file.end()) {
+                Ok(blocks) => {
+                    self.open = Some((file.number, blocks));
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    fn read(&mut self, rows: &mut Rows) -> io::Result<()> {
+        let Some((_, blocks)) = &mut self.open else { return Ok(()) };
+        blocks.look_again()?;
+        while let Some(block) = blocks.next()? {
+            replay::take(&block, rows, &mut self.known);
+        }
+        Ok(())
+    }
+}

@@ -22,7 +22,7 @@ impl Scan {
     pub(super) fn store(&mut self, data: &Path, on_row: &mut dyn FnMut(&Row<'_>) -> Flow) -> io::Result<Flow> {
         let view = View::of(data)?;
         if view.damaged > 0 {
-            self.damaged();
+            let _ = self.damaged();
         }
         self.parts(&view.parts, on_row)
     }

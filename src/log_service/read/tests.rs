@@ -112,36 +112,3 @@ fn newest_reads_back_over_files() {
         .collect();
     assert_eq!((seqs, newest.report.lines), (vec![4, 5, 6], 4));
 }
-
-#[test]
-fn following_sees_every_line_once_across_files_and_halves() {
-    let data = tempfile::tempdir().unwrap();
-    let day = data.path().join("2026-11-21");
-    std::fs::create_dir(&day).unwrap();
-    std::fs::write(day.join("09.jsonl"), stored(&record(0, 1, 1))).unwrap();
-    let mut follow = Follow::from_end(data.path()).unwrap();
-    let mut scan = Scan::new(Query::all(), Window::default());
-    let mut seen = Vec::new();
-    let append = |name: &str, bytes: &[u8]| {
-        use std::io::Write;
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(day.join(name)).unwrap();
-        file.write_all(bytes).unwrap();
-    };
-    let second = stored(&record(0, 2, 1));
-    for (name, bytes) in [
-        ("09.jsonl", &second[..20]),
-        ("09.jsonl", &second[20..]),
-        ("10.jsonl", &stored(&record(0, 3, 1))),
-        ("10.jsonl", &stored(&record(0, 4, 1))),
-    ] {
-        append(name, bytes);
-        while follow
-            .advance(&mut scan, &mut |row| {
-                seen.push(row.value["seq"].as_u64().unwrap());
-                Flow::Continue(())
-            })
-            .unwrap()
-        {}
-    }
-    assert_eq!(seen, [2, 3, 4]);
-}

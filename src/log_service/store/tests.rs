@@ -1,12 +1,15 @@
 use std::io::ErrorKind;
-use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::log_service::frames;
 use crate::log_service::query::Query;
-use crate::log_service::read::{Flow, Report, Scan, Window};
+use crate::log_service::read::{Flow, Follow, Report, Scan, Window};
+use crate::record::frame::{self, Codec, Form};
+use crate::record::{Record, binary};
 
 fn settings(data: &Path) -> Settings {
     Settings::from_service(&crate::log_service::Settings::new(data.to_owned()))
@@ -41,7 +44,7 @@ fn numbers(data: &Path) -> Vec<u64> {
 }
 
 fn newest_file(data: &Path) -> PathBuf {
-    crate::log_service::read::hour::list(data).unwrap().pop().unwrap().path
+    wal_files::list(data).unwrap().pop().unwrap().path
 }
 
 #[tokio::test]
@@ -86,31 +89,95 @@ async fn a_gap_record_does_not_hide_a_record() {
     assert_eq!(missing, [(2, 2, Some("ring_full".into())), (4, 4, Some("ring_full".into()))]);
 }
 
+/// A frame with records of these numbers of stream (edge-1, 7, 0), and in front a gap, if one is given.
+fn frame_of(range: std::ops::RangeInclusive<u64>, gap: Option<&str>) -> Vec<u8> {
+    let (mut builder, mut out) = (frame::Builder::default(), Vec::new());
+    gap.iter().for_each(|gap| builder.push(Form::Json, None, 5, gap.as_bytes()));
+    for seq in range {
+        let mut bytes = Vec::new();
+        let record = Record { ts_us: 1_763_713_443_000_000 + seq as i64, path: Some(b"/f"), ..Record::default() };
+        binary::encode(&record, seq, &mut bytes);
+        builder.push(Form::Record, Some(seq), record.ts_us, &bytes);
+    }
+    builder.finish(&frame::Stream { proxy: "edge-1", boot: 7, core: 0 }, Codec::Lz4, &mut out);
+    out
+}
+
+async fn append_frames(running: &Running, frames: &[Vec<u8>]) -> Result<Appended, AppendError> {
+    let split = frames::split(&Bytes::from(frames.concat()), 1 << 20);
+    assert_eq!(split.bad_count, 0);
+    running.store().append_frames(split.frames, "unix:1".into()).await
+}
+
 #[tokio::test]
-async fn every_possible_torn_end_is_cut_and_nothing_acknowledged_is_lost() {
+async fn overlapping_frames_are_stored_once_each_number_even_after_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    let running = open(&settings(data.path())).unwrap();
+    let first = append_frames(&running, &[frame_of(1..=5, None), frame_of(8..=9, None)]).await;
+    assert_eq!(first.unwrap(), Appended { accepted: 7, duplicates: 0 });
+    // The same way around, and as JSON: the same numbers are the same records.
+    let again = append_frames(&running, &[frame_of(3..=10, None), frame_of(8..=9, None)]).await;
+    assert_eq!(again.unwrap(), Appended { accepted: 3, duplicates: 7 });
+    assert_eq!(append(&running, records(9..=11)).await.unwrap(), Appended { accepted: 1, duplicates: 2 });
+    running.close().await.unwrap();
+    let running = open(&settings(data.path())).unwrap();
+    let again = append_frames(&running, &[frame_of(1..=12, None)]).await;
+    assert_eq!(again.unwrap(), Appended { accepted: 1, duplicates: 11 });
+    let mut seqs = numbers(data.path());
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=12).collect::<Vec<u64>>());
+    assert!(read(data.path()).1.is_complete());
+}
+
+#[tokio::test]
+async fn what_a_frame_says_without_a_number_is_stored_once_too() {
+    let data = tempfile::tempdir().unwrap();
+    let running = open(&settings(data.path())).unwrap();
+    let lost = r#"{"kind":"gap","proxy":"edge-1","boot":7,"core":0,"first_seq":3,"last_seq":4,"reason":"ring_full"}"#;
+    let unnumbered = r#"{"kind":"gap","proxy":"edge-1","boot":7,"core":0,"missing":2,"reason":"lines"}"#;
+    let frames = [frame_of(1..=2, None), frame_of(5..=6, Some(lost)), frame_of(7..=7, Some(unnumbered))];
+    let alone = {
+        let (mut builder, mut out) = (frame::Builder::default(), Vec::new());
+        builder.push(Form::Json, None, 5, unnumbered.as_bytes());
+        builder.finish(&frame::Stream { proxy: "edge-1", boot: 7, core: 1 }, Codec::Raw, &mut out);
+        out
+    };
+    let frames = [frames.as_slice(), &[alone]].concat();
+    assert_eq!(append_frames(&running, &frames).await.unwrap(), Appended { accepted: 8, duplicates: 0 });
+    assert_eq!(append_frames(&running, &frames).await.unwrap(), Appended { accepted: 0, duplicates: 8 });
+    let report = read(data.path()).1;
+    assert_eq!((report.lines, report.unnumbered), (8, 4));
+    let told: Vec<_> = report.missing.iter().map(|m| (m.from, m.to, m.why.as_deref())).collect();
+    assert_eq!(told, [(3, 4, Some("ring_full"))]);
+}
+
+#[tokio::test]
+async fn every_possible_torn_end_is_passed_over_and_nothing_acknowledged_is_lost() {
     let data = tempfile::tempdir().unwrap();
     let running = open(&settings(data.path())).unwrap();
     append(&running, records(1..=2)).await.unwrap();
     let path = newest_file(data.path());
-    let acknowledged = fs::metadata(&path).unwrap().len();
-    append(&running, records(3..=4)).await.unwrap();
+    let acknowledged = fs::metadata(&path).unwrap().len() as usize;
+    append_frames(&running, &[frame_of(3..=4, None)]).await.unwrap();
     running.close().await.unwrap();
     let whole = fs::read(&path).unwrap();
-    for end in acknowledged as usize..=whole.len() {
-        fs::write(&path, &whole[..end]).unwrap();
-        let before = read(data.path()).0.len();
+    for end in acknowledged..=whole.len() {
+        let data = tempfile::tempdir().unwrap();
+        make_directory(&wal_files::directory(data.path())).unwrap();
+        fs::write(wal_files::directory(data.path()).join("000001.tgw"), &whole[..end]).unwrap();
+        let expected: &[u64] = if end < whole.len() { &[1, 2] } else { &[1, 2, 3, 4] };
+        assert_eq!(numbers(data.path()), expected, "a reader, cut at {end}");
         let running = open(&settings(data.path())).unwrap();
-        let after = numbers(data.path());
-        assert!(before >= after.len() && after.len() >= 2 && after[..2] == [1, 2], "cut at {end}");
-        let resent = append(&running, records(1..=4)).await.unwrap();
-        assert_eq!(resent.duplicates, after.len(), "cut at {end}");
+        assert_eq!(numbers(data.path()), expected, "cut at {end}");
+        let resent = append_frames(&running, &[frame_of(1..=4, None)]).await.unwrap();
+        assert_eq!(resent.duplicates, expected.len(), "cut at {end}");
         assert_eq!(numbers(data.path()), [1, 2, 3, 4], "cut at {end}");
         running.close().await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn garbage_after_a_power_cut_is_cut() {
+async fn garbage_after_a_power_cut_is_passed_over() {
     let data = tempfile::tempdir().unwrap();
     let running = open(&settings(data.path())).unwrap();
     append(&running, records(1..=2)).await.unwrap();
@@ -118,13 +185,92 @@ async fn garbage_after_a_power_cut_is_cut() {
     let path = newest_file(data.path());
     let mut text = fs::read(&path).unwrap();
     text.extend_from_slice(&[0; 5000]);
-    text.extend_from_slice(b"\n{\"c\":\"00000000\",\"x\":1}\n\xff\xfe");
+    text.extend_from_slice(b"TGB1\x01\0\0\0\xff\xfe");
     fs::write(&path, text).unwrap();
     let running = open(&settings(data.path())).unwrap();
-    assert!(running.store().counts().cut_bytes.load(std::sync::atomic::Ordering::Relaxed) > 5000);
+    assert!(running.store().counts().cut_bytes.load(Ordering::Relaxed) > 5000);
     append(&running, records(3..=3)).await.unwrap();
     let (rows, report) = read(data.path());
     assert_eq!((rows.len(), report.damaged), (3, 0));
+}
+
+#[tokio::test]
+async fn a_flipped_bit_costs_one_block_and_is_told() {
+    let data = tempfile::tempdir().unwrap();
+    let running = open(&settings(data.path())).unwrap();
+    append(&running, records(1..=1)).await.unwrap();
+    let first = fs::metadata(newest_file(data.path())).unwrap().len() as usize;
+    append(&running, records(2..=2)).await.unwrap();
+    append(&running, records(3..=3)).await.unwrap();
+    running.close().await.unwrap();
+    let path = newest_file(data.path());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[first + 40] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let report = read(data.path()).1;
+    assert_eq!((report.lines, report.damaged, report.missing.len()), (2, 1, 1));
+    let running = open(&settings(data.path())).unwrap();
+    assert_eq!(append(&running, records(1..=3)).await.unwrap(), Appended { accepted: 1, duplicates: 2 });
+}
+
+#[tokio::test]
+async fn an_entry_of_an_application_joins_its_request() {
+    let data = tempfile::tempdir().unwrap();
+    let running = open(&settings(data.path())).unwrap();
+    let id = "019aa5c2-5978-7cdd-9c2e-51f0b7c1a9d4";
+    let texts = [
+        format!(r#"{{"msg":"a","x-request-id":"{id}"}}"#),
+        format!(r#"{{"msg":"b","id":"{id}"}}"#),
+        format!(r#"{{"msg":"c","trace_id":"{}"}}"#, id.replace('-', "")),
+        r#"{"msg":"d"}"#.to_owned(),
+    ];
+    let entries = texts.iter().map(|text| Entry::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap());
+    append(&running, entries.collect()).await.unwrap();
+    let mut ids = Vec::new();
+    for part in running.store().parts() {
+        part.read(&["id"], &crate::log_service::part::Prune::default(), &mut |batch| {
+            use arrow_array::cast::AsArray;
+            let column = batch.column(0).as_fixed_size_binary();
+            ids.extend((0..batch.num_rows()).map(|row| column.value(row).to_vec()));
+            Ok(std::ops::ControlFlow::Continue(()))
+        })
+        .unwrap();
+    }
+    let wanted = crate::record::id::parse(id.as_bytes()).unwrap().to_vec();
+    assert_eq!(ids.iter().filter(|id| **id == wanted).count(), 3);
+    let shown: Vec<Value> = read(data.path()).0;
+    for (shown, text) in shown.iter().zip(&texts) {
+        let mut sent: Value = serde_json::from_str(text).unwrap();
+        (sent["recv"], sent["from"]) = (shown["recv"].clone(), shown["from"].clone());
+        assert_eq!(*shown, sent, "shown as it came");
+    }
+}
+
+#[tokio::test]
+async fn following_sees_every_row_once_across_files_and_restarts() {
+    let data = tempfile::tempdir().unwrap();
+    let running = open(&settings(data.path())).unwrap();
+    append(&running, records(1..=1)).await.unwrap();
+    let mut follow = Follow::from_end(data.path()).unwrap();
+    let mut scan = Scan::new(Query::all(), Window::default());
+    let mut seen = Vec::new();
+    let mut look = |seen: &mut Vec<u64>| {
+        let mut on_row = |row: &crate::log_service::read::Row<'_>| {
+            seen.push(row.value["seq"].as_u64().unwrap());
+            Flow::Continue(())
+        };
+        while follow.advance(&mut scan, &mut on_row).unwrap() {}
+    };
+    append(&running, records(2..=2)).await.unwrap();
+    append_frames(&running, &[frame_of(1..=3, None)]).await.unwrap();
+    look(&mut seen);
+    running.close().await.unwrap();
+    let running = open(&settings(data.path())).unwrap();
+    append_frames(&running, &[frame_of(3..=4, None)]).await.unwrap();
+    look(&mut seen);
+    append(&running, records(5..=5)).await.unwrap();
+    look(&mut seen);
+    assert_eq!(seen, [2, 3, 4, 5]);
 }
 
 #[tokio::test]
@@ -135,7 +281,7 @@ async fn a_full_disk_refuses_and_recovers() {
     append(&running, records(1..=1)).await.unwrap();
     settings.faults.write.lock().unwrap().push(ErrorKind::StorageFull);
     assert_eq!(append(&running, records(2..=3)).await, Err(AppendError::Full));
-    assert!(running.store().counts().disk_full.load(std::sync::atomic::Ordering::Relaxed));
+    assert!(running.store().counts().disk_full.load(Ordering::Relaxed));
     assert_eq!(numbers(data.path()), [1], "half of the failed write is gone");
     let again = append(&running, records(2..=3)).await.unwrap();
     assert_eq!(again, Appended { accepted: 2, duplicates: 0 });
@@ -151,10 +297,10 @@ async fn a_failed_sync_seals_the_file_and_acknowledges_nothing() {
     settings.faults.sync.lock().unwrap().push(ErrorKind::Other);
     assert_eq!(append(&running, records(2..=2)).await, Err(AppendError::Failed));
     assert_eq!(append(&running, records(2..=2)).await.unwrap().accepted, 1);
-    let files = crate::log_service::read::hour::list(data.path()).unwrap();
+    let files = wal_files::list(data.path()).unwrap();
     assert_eq!(
-        files.iter().map(|file| (file.part, file.good_bytes.is_some())).collect::<Vec<_>>(),
-        [(0, true), (1, false)]
+        files.iter().map(|file| (file.number, file.good_bytes.is_some())).collect::<Vec<_>>(),
+        [(1, true), (2, false)]
     );
     assert_eq!(numbers(data.path()), [1, 2]);
     running.close().await.unwrap();
@@ -173,43 +319,6 @@ async fn two_services_cannot_share_a_directory() {
 }
 
 #[tokio::test]
-async fn hours_turn_and_old_ones_are_deleted() {
-    let data = tempfile::tempdir().unwrap();
-    let time: Arc<Mutex<Timestamp>> = Arc::new(Mutex::new("2026-11-20T23:59:59.9Z".parse().unwrap()));
-    let clock = Arc::clone(&time);
-    let clock = Arc::new(move || *clock.lock().unwrap());
-    let running = open(&Settings { clock, keep_hours: 1, ..settings(data.path()) }).unwrap();
-    append(&running, records(1..=1)).await.unwrap();
-    *time.lock().unwrap() = "2026-11-21T00:00:00Z".parse().unwrap();
-    append(&running, records(2..=2)).await.unwrap();
-    assert_eq!(numbers(data.path()), [1, 2]);
-    *time.lock().unwrap() = "2026-11-20T22:00:00Z".parse().unwrap();
-    append(&running, records(3..=3)).await.unwrap();
-    assert!(
-        newest_file(data.path()).ends_with("2026-11-21/00.jsonl"),
-        "a clock that steps back changes nothing"
-    );
-    *time.lock().unwrap() = "2026-11-21T01:10:00Z".parse().unwrap();
-    append(&running, records(4..=4)).await.unwrap();
-    assert_eq!(numbers(data.path()), [2, 3, 4]);
-    assert!(!data.path().join("2026-11-20").exists());
-}
-
-#[tokio::test]
-async fn the_size_bound_deletes_the_oldest() {
-    let data = tempfile::tempdir().unwrap();
-    let time: Arc<Mutex<Timestamp>> = Arc::new(Mutex::new("2026-11-20T01:00:00Z".parse().unwrap()));
-    let clock = Arc::clone(&time);
-    let clock = Arc::new(move || *clock.lock().unwrap());
-    let running = open(&Settings { clock, keep_bytes: 200, ..settings(data.path()) }).unwrap();
-    for (seq, hour) in [(1, "01"), (2, "02"), (3, "03")] {
-        *time.lock().unwrap() = format!("2026-11-20T{hour}:00:00Z").parse().unwrap();
-        append(&running, records(seq..=seq)).await.unwrap();
-    }
-    assert_eq!(numbers(data.path()), [2, 3]);
-}
-
-#[tokio::test]
 async fn many_senders_share_a_sync() {
     let data = tempfile::tempdir().unwrap();
     let running = open(&settings(data.path())).unwrap();
@@ -217,7 +326,7 @@ async fn many_senders_share_a_sync() {
     for appended in futures_util::future::join_all(senders).await {
         assert_eq!(appended.unwrap().accepted, 1);
     }
-    let syncs = running.store().counts().syncs.load(std::sync::atomic::Ordering::Relaxed);
+    let syncs = running.store().counts().syncs.load(Ordering::Relaxed);
     assert!(syncs < 200, "{syncs} syncs");
     assert!(read(data.path()).1.is_complete());
 }

@@ -10,6 +10,8 @@ pub(super) mod io;
 mod packets;
 mod sockets;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::future::Future;

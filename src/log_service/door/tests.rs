@@ -1,0 +1,196 @@
+//! Frames, tokens and TLS as a client sees them: real sockets, a real directory.
+
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use crate::log_service::{Limits, Listen, LogService, Settings, Tls, Token};
+use crate::record::frame::{Builder, Codec, Form, Stream};
+use crate::record::{Record, binary};
+
+struct Service {
+    listen: Vec<Listen>,
+    _data: tempfile::TempDir,
+}
+
+async fn start(change: impl FnOnce(&mut Settings)) -> Service {
+    let data = tempfile::tempdir().unwrap();
+    let mut settings = Settings::new(data.path().join("logs"));
+    settings.http = vec![Listen::Tcp(([127, 0, 0, 1], 0).into()), Listen::Unix(data.path().join("logs.sock"))];
+    change(&mut settings);
+    let service = LogService::start(settings).await.unwrap();
+    let listen = service.http();
+    tokio::spawn(service.run(std::future::pending()));
+    Service { listen, _data: data }
+}
+
+impl Service {
+    async fn tcp(&self) -> TcpStream {
+        let Listen::Tcp(address) = self.listen[0] else { panic!("not tcp") };
+        TcpStream::connect(address).await.unwrap()
+    }
+
+    async fn unix(&self) -> UnixStream {
+        let Listen::Unix(path) = &self.listen[1] else { panic!("not unix") };
+        UnixStream::connect(path).await.unwrap()
+    }
+}
+
+/// Sends a body to `/frames` and reads the answer.
+async fn post(mut stream: impl AsyncRead + AsyncWrite + Unpin, headers: &str, body: &[u8]) -> (u16, Value) {
+    let head = format!(
+        "POST /frames HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+    let mut answer = Vec::new();
+    // TLS ends without a notice when the service only closes.
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
+}
+
+fn frame(core: u16, range: std::ops::RangeInclusive<u64>) -> Vec<u8> {
+    let (mut builder, mut out) = (Builder::default(), Vec::new());
+    for seq in range {
+        let mut bytes = Vec::new();
+        binary::encode(&Record { ts_us: 1, path: Some(b"/f"), ..Record::default() }, seq, &mut bytes);
+        builder.push(Form::Record, Some(seq), 1, &bytes);
+    }
+    builder.finish(&Stream { proxy: "edge", boot: 7, core }, Codec::Lz4, &mut out);
+    out
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_of_many_connections_are_stored_once_each() {
+    let service = start(|_| {}).await;
+    let mut senders = tokio::task::JoinSet::new();
+    for core in 0..4u16 {
+        for _ in 0..4 {
+            let (tcp, unix) = (service.tcp().await, service.unix().await);
+            senders.spawn(async move {
+                let body = [frame(core, 1..=50), frame(core, 51..=90)].concat();
+                let first = post(tcp, "", &body).await.1["accepted"].as_u64().unwrap();
+                first + post(unix, "", &body).await.1["accepted"].as_u64().unwrap()
+            });
+        }
+    }
+    let accepted: u64 = senders.join_all().await.into_iter().sum();
+    assert_eq!(accepted, 4 * 90);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_frame_is_named_and_the_others_are_stored() {
+    let service = start(|_| {}).await;
+    let mut bad = frame(0, 4..=6);
+    bad[80] ^= 1;
+    let body = [frame(0, 1..=3), bad, frame(0, 7..=9)].concat();
+    let (status, told) = post(service.tcp().await, "", &body).await;
+    assert_eq!((status, &told["accepted"], &told["rejected"]), (400, &6.into(), &1.into()));
+    assert_eq!(told["bad"][0]["frame"], 2);
+    assert!(told["error"].as_str().unwrap().contains("frame 2 at byte"), "{told}");
+    assert_eq!(post(service.tcp().await, "", &body).await.1["duplicates"], 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_is_told_to_come_again_when_too_much_waits() {
+    let service = start(|settings| settings.limits = Limits { held_bytes: 1, ..Limits::default() }).await;
+    let (status, told) = post(service.tcp().await, "", &frame(0, 1..=3)).await;
+    assert_eq!((status, &told["code"]), (503, &"slow_down".into()));
+    let service = start(|settings| settings.limits = Limits { memory_bytes: 0, ..Limits::default() }).await;
+    let (status, told) = post(service.tcp().await, "", &frame(0, 1..=3)).await;
+    assert_eq!((status, &told["code"]), (503, &"slow_down".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_tcp_a_token_is_asked_for_over_a_unix_socket_not() {
+    let service = start(|settings| settings.tokens = Token::of_file("old\nsecret\n")).await;
+    let body = frame(0, 1..=3);
+    for bad in ["", "authorization: Bearer \r\n", "authorization: Bearer secrets\r\n", "authorization: secret\r\n"] {
+        assert_eq!(post(service.tcp().await, bad, &body).await.0, 401, "{bad}");
+    }
+    for good in ["authorization: Bearer secret\r\n", "authorization: bearer old\r\n"] {
+        assert_eq!(post(service.tcp().await, good, &body).await.0, 200, "{good}");
+    }
+    assert_eq!(post(service.unix().await, "", &body).await.0, 200);
+}
+
+/// A certificate of an authority, PEM, with its key.
+struct Issued {
+    ca: String,
+    chain: String,
+    key: String,
+}
+
+fn issue() -> Issued {
+    let ca_key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&ca_key).unwrap();
+    let issuer = rcgen::Issuer::new(params, &ca_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertificateParams::new(vec!["logs.test".to_owned()]).unwrap();
+    let chain = leaf.signed_by(&key, &issuer).unwrap();
+    Issued { ca: ca.pem(), chain: chain.pem(), key: key.serialize_pem() }
+}
+
+fn connector(server: &Issued, client: Option<&Issued>) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(server.ca.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder = builder.with_root_certificates(roots);
+    let config = match client {
+        Some(client) => {
+            let chain = vec![CertificateDer::from_pem_slice(client.chain.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+        None => builder.with_no_client_auth(),
+    };
+    TlsConnector::from(Arc::new(config))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_takes_only_clients_of_its_authority() {
+    let (server, client, stranger) = (issue(), issue(), issue());
+    let tls = Tls {
+        chain: server.chain.clone().into_bytes(),
+        key: server.key.clone().into_bytes(),
+        client_ca: Some(client.ca.clone().into_bytes()),
+    };
+    let service = start(|settings| settings.tls = Some(tls)).await;
+    let name = || ServerName::try_from("logs.test").unwrap();
+    let stream = connector(&server, Some(&client)).connect(name(), service.tcp().await).await.unwrap();
+    assert_eq!(post(stream, "", &frame(0, 1..=3)).await.0, 200);
+    for other in [None, Some(&stranger)] {
+        // In TLS 1.3 the client learns with the first bytes that it was refused.
+        let Ok(mut stream) = connector(&server, other).connect(name(), service.tcp().await).await else { continue };
+        let _ = stream.write_all(b"GET /status HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        let mut answer = Vec::new();
+        assert!(stream.read_to_end(&mut answer).await.is_err() && answer.is_empty());
+    }
+    let mut plain = service.tcp().await;
+    plain.write_all(b"GET /status HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"));
+    assert_eq!(post(service.unix().await, "", &frame(0, 1..=3)).await.1["duplicates"], 3);
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_used_is_told_at_the_start() {
+    let data = tempfile::tempdir().unwrap();
+    let mut settings = Settings::new(data.path().to_owned());
+    settings.http = vec![Listen::Tcp(([127, 0, 0, 1], 0).into())];
+    settings.tls = Some(Tls { chain: b"x".to_vec(), key: b"y".to_vec(), client_ca: None });
+    let started = LogService::start(settings).await;
+    assert!(matches!(started, Err(crate::log_service::ServiceError::Tls(_))));
+}

@@ -15,6 +15,10 @@ mod door;
 mod entry;
 mod intervals;
 mod line;
+#[allow(dead_code, reason = "the executor comes with its own branch")]
+mod part;
+#[allow(dead_code, unused_imports, reason = "the store comes with its own branch")]
+mod parquet;
 pub mod query;
 pub mod read;
 mod settings;

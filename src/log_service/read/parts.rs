@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, TimestampMicrosecondType};
+use arrow_array::types::TimestampMicrosecondType;
 
 use super::Report;
 use super::scan::{Flow, Newest, Row, Scan, Window};
@@ -48,7 +48,8 @@ impl Scan {
         }
         self.note_extent(extent);
         let mut flow = Flow::Continue(());
-        part.read(columns::NAMES, &Prune::default(), &mut |batch| {
+        let prune = Prune { ts: self.window().bounds(), ..Prune::default() };
+        part.read(columns::NAMES, &prune, &mut |batch| {
             flow = self.batch(&batch, on_row);
             Ok(flow)
         })?;
@@ -62,28 +63,18 @@ impl Scan {
         on_row: &mut dyn FnMut(i64, &Row<'_>) -> Flow,
     ) -> Flow {
         let times = batch.column_by_name("ts").and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
-        let kinds = batch.column_by_name("kind").and_then(|column| column.as_dictionary_opt::<Int32Type>());
-        let (Some(times), Some(kinds)) = (times, kinds) else { return self.damaged() };
-        let words = kinds.values().as_string_opt::<i32>();
-        let tells = |row: usize| {
-            let word = words.zip(kinds.key(row)).map(|(words, key)| words.value(key));
-            matches!(word, Some("gap" | "stop"))
-        };
+        let Some(times) = times else { return self.damaged() };
         let (writer, mut text) = (RowWriter::new(batch), Vec::new());
         for row in 0..batch.num_rows() {
-            let (ts, tells) = (times.value(row), tells(row));
-            let is_in_window = self.window().holds(ts);
+            let ts = times.value(row);
             self.count_line();
-            if !is_in_window && !tells {
+            if !self.window().holds(ts) {
                 continue;
             }
             text.clear();
             writer.write(row, &mut text);
             let Ok(text) = std::str::from_utf8(&text) else { continue };
-            if tells {
-                self.note_told(text);
-            }
-            if is_in_window && self.wanted(text, &mut |row| on_row(ts, row)).is_break() {
+            if self.wanted(text, &mut |row| on_row(ts, row)).is_break() {
                 return ControlFlow::Break(());
             }
         }

@@ -50,6 +50,13 @@ impl Window {
             && self.until.is_none_or(|until| us < until.as_microsecond())
     }
 
+    /// First and last time that is asked for, microseconds since the Unix epoch; nothing when all are.
+    pub(super) fn bounds(&self) -> Option<(i64, i64)> {
+        let first = self.since.map_or(i64::MIN, |since| since.as_microsecond());
+        let last = self.until.map_or(i64::MAX, |until| until.as_microsecond());
+        (!self.is_open()).then_some((first, last))
+    }
+
     /// Whether what is asked for, or what proves that it is complete, may lie between these times.
     pub(super) fn may_lie_in(&self, first: i64, last: i64) -> bool {
         let near = CLOCKS_DIFFER.as_micros() as i64;
@@ -117,17 +124,6 @@ impl Scan {
 
     pub(super) fn count_line(&mut self) {
         self.report.lines += 1;
-    }
-
-    /// What a stored row says of others: where streams ended, and what was lost without a number.
-    pub(super) fn note_told(&mut self, text: &str) {
-        let Ok(head) = serde_json::from_str::<Head<'_>>(text) else { return };
-        self.seen.note_unnumbered(&head);
-        if head.is_stop()
-            && let Ok(stop) = serde_json::from_str(text)
-        {
-            self.seen.note_stop(&head, &stop);
-        }
     }
 
     /// Looks at one object whose time is asked for.

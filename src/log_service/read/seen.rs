@@ -17,6 +17,8 @@ const MAX_REASONS: usize = 4;
 #[derive(Default)]
 pub(super) struct Seen {
     streams: BTreeMap<Stream, Numbers>,
+    /// Ends of streams, as parts know them that hold none of their records.
+    ends: BTreeMap<Stream, u64>,
     overflowed: bool,
     /// Entries that were declared lost and never had a number.
     unnumbered: u64,
@@ -55,6 +57,13 @@ impl Seen {
     pub(super) fn note_extent(&mut self, extent: &Extent) {
         for told in &extent.streams {
             let stream = Stream { proxy: told.proxy.as_str().into(), boot: told.boot, core: told.core.into() };
+            if told.numbers.is_empty() && told.gaps.is_empty() {
+                // Only its end is known here: its records may be in parts that are read later, or not at all.
+                if self.ends.len() < MAX_STREAMS {
+                    self.ends.insert(stream, told.last);
+                }
+                continue;
+            }
             if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&stream) {
                 self.overflowed = true;
                 continue;
@@ -65,11 +74,9 @@ impl Seen {
                 numbers.declared.insert_range(*first..=*last);
                 numbers.note_reason(Some(reason));
             }
+            numbers.last = numbers.last.max(told.last);
         }
-    }
-
-    pub(super) fn note_unnumbered(&mut self, head: &Head<'_>) {
-        self.unnumbered = self.unnumbered.saturating_add(head.unnumbered());
+        self.unnumbered = self.unnumbered.saturating_add(extent.unnumbered);
     }
 
     /// Notes a `stop` record: where the streams of a proxy ended. Only streams seen before: the records of others
@@ -96,7 +103,8 @@ impl Seen {
 
     /// What is missing between the first and the last record of each stream, by stream and number.
     pub(super) fn missing(&self) -> Vec<Missing> {
-        self.streams.iter().flat_map(|(stream, numbers)| numbers.missing(stream)).collect()
+        let end = |stream| self.ends.get(stream).copied().unwrap_or(0);
+        self.streams.iter().flat_map(|(stream, numbers)| numbers.missing(stream, end(stream))).collect()
     }
 }
 
@@ -117,14 +125,15 @@ impl Numbers {
         }
     }
 
-    fn missing(&self, stream: &Stream) -> Vec<Missing> {
+    fn missing(&self, stream: &Stream, told: u64) -> Vec<Missing> {
         let declared = self.declared.ranges().flat_map(|range| self.records.missing_in(&range));
         let why = if self.reasons.is_empty() { "declared".to_owned() } else { self.reasons.join(",") };
         let explained = declared.map(|range| Missing::new(stream, range, Some(why.clone())));
         let mut all = self.records.clone();
         self.declared.ranges().for_each(|range| all.insert_range(range));
         let end = all.ranges().last().map_or(u64::MAX, |range| *range.end());
-        let tail = (end < self.last).then(|| end + 1..=self.last);
+        let last = self.last.max(told);
+        let tail = (end < last).then(|| end + 1..=last);
         let unexplained = all.holes().chain(tail).map(|range| Missing::new(stream, range, None));
         let mut missing: Vec<Missing> = explained.chain(unexplained).collect();
         missing.sort_by_key(|missing| missing.from);

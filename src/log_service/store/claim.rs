@@ -64,7 +64,7 @@ impl Claim {
             Self::Frame { bytes, fresh, .. } => rows.frame(bytes, fresh, known, receipt),
             Self::Entries(entries) => {
                 let mut taken = Taken::default();
-                entries.iter().for_each(|entry| taken.add(rows.object(entry, None, receipt)));
+                entries.iter().for_each(|entry| taken.add(rows.object(entry, receipt)));
                 taken
             }
         }

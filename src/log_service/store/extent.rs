@@ -1,39 +1,42 @@
-//! What a batch holds, in numbers.
+//! What several parts hold together.
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{TimestampMicrosecondType, UInt64Type};
-use arrow_array::{Array, RecordBatch};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use crate::log_service::part::Extent;
+use crate::log_service::intervals::Intervals;
+use crate::log_service::part::{Extent, StreamExtent};
 
-/// Times and ids of the rows; streams are not looked at.
-pub(super) fn of(batch: &RecordBatch) -> Extent {
-    let mut extent = Extent { rows: batch.num_rows() as u64, ..Extent::default() };
-    let times = batch.column_by_name("ts").and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
-    let spans = batch.column_by_name("dur_us").and_then(|column| column.as_primitive_opt::<UInt64Type>());
-    let ids = batch.column_by_name("id").and_then(|column| column.as_fixed_size_binary_opt());
-    for row in 0..batch.num_rows() {
-        if let Some(times) = times {
-            let ts = times.value(row);
-            let span = spans.filter(|spans| spans.is_valid(row)).map_or(0, |spans| spans.value(row));
-            let end = ts.saturating_add_unsigned(span);
-            (extent.min_ts, extent.max_ts) = (extent.min_ts.min(ts), extent.max_ts.max(ts));
-            (extent.min_end, extent.max_end) = (extent.min_end.min(end), extent.max_end.max(end));
-        }
-        if let Some(id) = ids.and_then(|ids| <[u8; 16]>::try_from(ids.value(row)).ok()) {
-            (extent.min_id, extent.max_id) = (extent.min_id.min(id), extent.max_id.max(id));
+/// Holes that are told per stream.
+const MAX_RANGES: usize = 1 << 16;
+
+/// One extent that covers all of these.
+pub(super) fn joined<'e>(extents: impl Iterator<Item = &'e Extent>) -> Extent {
+    let mut all = Extent::default();
+    let mut streams: BTreeMap<(&str, u64, u16), (Intervals, Vec<(u64, u64, String)>, u64)> = BTreeMap::new();
+    for extent in extents {
+        all.rows += extent.rows;
+        (all.min_ts, all.max_ts) = (all.min_ts.min(extent.min_ts), all.max_ts.max(extent.max_ts));
+        (all.min_end, all.max_end) = (all.min_end.min(extent.min_end), all.max_end.max(extent.max_end));
+        (all.min_id, all.max_id) = (all.min_id.min(extent.min_id), all.max_id.max(extent.max_id));
+        all.unnumbered = all.unnumbered.saturating_add(extent.unnumbered);
+        for stream in &extent.streams {
+            let key = (stream.proxy.as_str(), stream.boot, stream.core);
+            let (numbers, gaps, last) =
+                streams.entry(key).or_insert_with(|| (Intervals::bounded(MAX_RANGES), Vec::new(), 0));
+            stream.numbers.iter().for_each(|&(first, last)| numbers.insert_range(first..=last));
+            gaps.extend(stream.gaps.iter().cloned());
+            *last = stream.last.max(*last);
         }
     }
-    extent
+    all.streams = streams.into_iter().map(stream_of).collect();
+    all
 }
 
-/// Makes `extent` cover `other` too; streams are not looked at.
-pub(super) fn join(extent: &mut Extent, other: &Extent) {
-    extent.rows += other.rows;
-    extent.min_ts = extent.min_ts.min(other.min_ts);
-    extent.max_ts = extent.max_ts.max(other.max_ts);
-    extent.min_end = extent.min_end.min(other.min_end);
-    extent.max_end = extent.max_end.max(other.max_end);
-    extent.min_id = extent.min_id.min(other.min_id);
-    extent.max_id = extent.max_id.max(other.max_id);
+type Known<'e> = ((&'e str, u64, u16), (Intervals, Vec<(u64, u64, String)>, u64));
+
+fn stream_of(((proxy, boot, core), (numbers, mut gaps, last)): Known<'_>) -> StreamExtent {
+    gaps.sort_unstable();
+    gaps.dedup();
+    let numbers = numbers.ranges().map(RangeInclusive::into_inner).collect();
+    StreamExtent { proxy: proxy.to_owned(), boot, core, numbers, gaps, last }
 }

@@ -1,6 +1,5 @@
 //! [`Rows`]: frames and JSON objects become rows in memory; and [`RowsPart`], what a query sees of them.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
@@ -10,18 +9,14 @@ use arrow_select::concat::concat_batches;
 
 use super::extent;
 use super::streams::Streams;
-use crate::log_service::columns::{self, Builder, Origin};
+use crate::log_service::columns::{self, Builder, ExtentBuilder, Origin};
 use crate::log_service::entry::{Entry, Stream};
-use crate::log_service::intervals::Intervals;
-use crate::log_service::part::{Each, Extent, Part, Prune, StreamExtent};
+use crate::log_service::part::{Each, Extent, Part, Prune};
 use crate::record::binary::{self, Decoded, Tries};
 use crate::record::frame::{Form, Frame};
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8192;
-/// Holes and declared losses that are told per stream.
-const MAX_RANGES: usize = 50_000;
-const MAX_GAPS: usize = 10_000;
 
 /// Where some rows came from, and when.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +41,6 @@ pub(super) struct Rows {
     pieces: Vec<Arc<Piece>>,
     rows: usize,
     bytes: usize,
-    streams: BTreeMap<Stream, Notes>,
     /// Entries that could not become rows though they had been checked: a defect of ours.
     damaged: u64,
     /// For decompressed payloads.
@@ -60,11 +54,6 @@ struct Piece {
     bytes: usize,
 }
 
-struct Notes {
-    numbers: Intervals,
-    gaps: Vec<(u64, u64, String)>,
-}
-
 impl Rows {
     pub(super) fn new() -> Self {
         Self {
@@ -72,7 +61,6 @@ impl Rows {
             pieces: Vec::new(),
             rows: 0,
             bytes: 0,
-            streams: BTreeMap::new(),
             damaged: 0,
             room: Vec::new(),
         }
@@ -122,10 +110,6 @@ impl Rows {
             Err(_) => self.damaged += 1,
         }
         self.room = room;
-        if !fresh.is_empty() {
-            let notes = self.notes(&stream);
-            fresh.iter().for_each(|range| notes.numbers.insert_range(range.clone()));
-        }
         taken
     }
 
@@ -169,36 +153,17 @@ impl Rows {
             (None, 0) => !is_known,
             (None, seq) => is_fresh(seq),
         };
-        if is_new { self.object(&entry, Some(stream), receipt) } else { Taken::DUPLICATE }
+        if is_new { self.object(&entry, receipt) } else { Taken::DUPLICATE }
     }
 
-    /// Adds an entry that is known to be new; `stream` is whose it is, if it does not say so itself.
-    pub(super) fn object(&mut self, entry: &Entry, stream: Option<&Stream>, receipt: Receipt<'_>) -> Taken {
+    /// Adds an entry that is known to be new.
+    pub(super) fn object(&mut self, entry: &Entry, receipt: Receipt<'_>) -> Taken {
         self.make_room();
         if let Err(error) = self.builder.push_object(&entry.text, receipt.recv, receipt.from) {
             return self.failed(&error);
         }
-        let mut taken = Taken::ROW;
-        if let Some(stream) = entry.stream.as_ref().or(stream) {
-            let notes = self.notes(stream);
-            match &entry.gap {
-                Some(gap) => {
-                    notes.note_gap(gap, entry.reason.as_deref());
-                    taken.declared = (gap.end() - gap.start()).saturating_add(1);
-                }
-                None if entry.seq != 0 => drop(notes.numbers.insert(entry.seq)),
-                None => {}
-            }
-        }
-        taken
-    }
-
-    fn notes(&mut self, stream: &Stream) -> &mut Notes {
-        if !self.streams.contains_key(stream) {
-            self.streams.insert(stream.clone(), Notes { numbers: Intervals::bounded(MAX_RANGES), gaps: Vec::new() });
-        }
-        // Just made if it was not there.
-        self.streams.entry(stream.clone()).or_insert_with(|| Notes { numbers: Intervals::bounded(1), gaps: Vec::new() })
+        let declared = entry.gap.as_ref().map_or(0, |gap| (gap.end() - gap.start()).saturating_add(1));
+        Taken { declared, ..Taken::ROW }
     }
 
     fn make_room(&mut self) {
@@ -229,7 +194,9 @@ impl Rows {
     }
 
     fn add(&mut self, batch: RecordBatch) {
-        let piece = Piece { extent: extent::of(&batch), bytes: batch.get_array_memory_size(), batch };
+        let mut extent = ExtentBuilder::default();
+        extent.note(&batch);
+        let piece = Piece { extent: extent.finish(), bytes: batch.get_array_memory_size(), batch };
         self.rows += piece.batch.num_rows();
         self.bytes += piece.bytes;
         self.pieces.push(Arc::new(piece));
@@ -262,25 +229,8 @@ impl Rows {
     pub(super) fn part(&mut self) -> RowsPart {
         self.cut();
         self.tidy();
-        let mut extent = Extent::default();
-        self.pieces.iter().for_each(|piece| extent::join(&mut extent, &piece.extent));
-        extent.streams = self.streams.iter().filter_map(|(stream, notes)| notes.extent(stream)).collect();
+        let extent = extent::joined(self.pieces.iter().map(|piece| &piece.extent));
         RowsPart { pieces: self.pieces.clone(), extent, bytes: self.bytes }
-    }
-}
-
-impl Notes {
-    fn note_gap(&mut self, gap: &RangeInclusive<u64>, reason: Option<&str>) {
-        if self.gaps.len() < MAX_GAPS {
-            self.gaps.push((*gap.start(), *gap.end(), reason.unwrap_or("declared").to_owned()));
-        }
-    }
-
-    /// Streams of strangers may have any number as their core; only a proxy's are followed here.
-    fn extent(&self, stream: &Stream) -> Option<StreamExtent> {
-        let numbers = self.numbers.ranges().map(RangeInclusive::into_inner).collect();
-        let core = u16::try_from(stream.core).ok()?;
-        Some(StreamExtent { proxy: stream.proxy.to_string(), boot: stream.boot, core, numbers, gaps: self.gaps.clone() })
     }
 }
 

@@ -20,6 +20,7 @@ mod parquet;
 mod part;
 pub mod query;
 pub mod read;
+mod rollup;
 mod settings;
 mod store;
 #[cfg(test)]

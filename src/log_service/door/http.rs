@@ -1,4 +1,5 @@
-//! HTTP/1.1: `POST /frames` (see [`super::frames`]), `POST /logs`, `GET /logs/tail`, `GET /logs/search`, `GET /status`.
+//! HTTP/1.1: `POST /frames` (see [`super::frames`]), `POST /logs`, `GET /logs/tail`, `GET /logs/search`,
+//! `GET /rollups`, `GET /status`.
 //!
 //! `POST /logs` answers `{"accepted":n,"duplicates":n,"rejected":n,"reasons":[{"line":n,"reason":"…"}]}`: 200 when
 //! what was accepted is durable (even if other entries of the batch were no JSON objects), 400 when there was nothing
@@ -26,7 +27,7 @@ use tokio::time;
 use super::answer::{self, Answer};
 use super::io::Watched;
 use super::sockets::Stream;
-use super::{Desk, frames, tail};
+use super::{Desk, frames, rollups, tail};
 use crate::log_service::batch::{self, Parsed, Shape};
 use crate::log_service::read;
 use crate::log_service::store::{AppendError, Appended, Counts};
@@ -68,13 +69,14 @@ async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>)
         (&Method::POST, "/logs") => take(request, from, &desk).await,
         (&Method::GET, "/logs/tail") => tail::tail(request.uri().query(), &desk).await,
         (&Method::GET, "/logs/search") => tail::search(request.uri().query(), &desk).await,
+        (&Method::GET, "/rollups") => rollups::rollups(request.uri().query(), &desk).await,
         (&Method::GET, "/status") => status(&desk).await,
-        (_, "/frames" | "/logs" | "/logs/tail" | "/logs/search" | "/status") => {
+        (_, "/frames" | "/logs" | "/logs/tail" | "/logs/search" | "/rollups" | "/status") => {
             answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
         }
         _ => answer::refusal(
             StatusCode::NOT_FOUND,
-            "there is POST /frames, /logs, GET /logs/tail, /logs/search, /status",
+            "there is POST /frames, /logs, GET /logs/tail, /logs/search, /rollups, /status",
         ),
     }
 }

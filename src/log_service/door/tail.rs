@@ -59,7 +59,7 @@ impl Asked {
     }
 }
 
-fn arguments(query: &str) -> Result<HashMap<String, String>, String> {
+pub(super) fn arguments(query: &str) -> Result<HashMap<String, String>, String> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = value.replace('+', " ");

@@ -236,9 +236,10 @@ impl Committer {
             return;
         }
         let covered = self.wal.turn();
-        let part = self.hot.lock().leave();
+        let now = self.now();
+        let (part, counted) = self.hot.lock().leave(now);
         self.work.since = None;
-        self.flusher.begin(Job { part, covered, known: self.known.clone() });
+        self.flusher.begin(Job { part, counted, covered, known: self.known.clone() });
     }
 
     fn is_flush_due(&self) -> bool {

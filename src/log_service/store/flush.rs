@@ -13,6 +13,7 @@ use super::rows::RowsPart;
 use super::streams::Streams;
 use super::{AppendError, Counts, Settings};
 use crate::log_service::part::Part;
+use crate::log_service::rollup::Packed;
 
 /// After a file could not be written it is tried again so much later.
 const RETRY: Duration = Duration::from_secs(5);
@@ -20,6 +21,8 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Rows to be put into files.
 pub(super) struct Job {
     pub(super) part: Arc<RowsPart>,
+    /// What was counted of them.
+    pub(super) counted: Arc<Vec<Packed>>,
     /// Files of the log up to this number hold nothing that the rows do not.
     pub(super) covered: u64,
     /// All numbers stored up to there.

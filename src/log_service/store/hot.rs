@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::rows::{Rows, RowsPart};
 use crate::log_service::part::Part;
+use crate::log_service::rollup::{self, Packed};
 
 /// The rows of the store, shared by the writing thread and all queries.
 pub(crate) struct Hot {
@@ -19,11 +20,23 @@ pub(super) struct State {
     /// On their way into files, oldest first.
     pub(super) leaving: Vec<Arc<RowsPart>>,
     pub(super) files: Vec<Arc<dyn Part>>,
+    /// What was counted of all rows that left, of a day.
+    pub(super) counted: Vec<Arc<Vec<Packed>>>,
 }
 
 impl Hot {
-    pub(super) fn new(rows: Rows, files: Vec<Arc<dyn Part>>) -> Self {
-        Self { state: Mutex::new(State { rows, leaving: Vec::new(), files }) }
+    pub(super) fn new(rows: Rows, files: Vec<Arc<dyn Part>>, counted: Vec<Packed>) -> Self {
+        let counted = vec![Arc::new(counted)];
+        Self { state: Mutex::new(State { rows, leaving: Vec::new(), files, counted }) }
+    }
+
+    /// What was counted of a day, up to now.
+    pub(crate) fn rollups(&self) -> Vec<Arc<Vec<Packed>>> {
+        let mut state = self.lock();
+        let newest = state.rows.counted();
+        let mut counted = state.counted.clone();
+        counted.push(Arc::new(newest));
+        counted
     }
 
     /// Everything, oldest first, as it is now.
@@ -48,11 +61,14 @@ impl State {
         self.rows.bytes() + self.leaving.iter().map(|part| part.bytes()).sum::<usize>()
     }
 
-    /// Begins new rows; those so far are on their way.
-    pub(super) fn leave(&mut self) -> Arc<RowsPart> {
-        let part = Arc::new(self.rows.part());
+    /// Begins new rows; those so far are on their way. `now` is microseconds since the Unix epoch.
+    pub(super) fn leave(&mut self, now: i64) -> (Arc<RowsPart>, Arc<Vec<Packed>>) {
+        let (part, counted) = (Arc::new(self.rows.part()), Arc::new(self.rows.counted()));
         self.rows = Rows::new();
         self.leaving.push(Arc::clone(&part));
-        part
+        let oldest = rollup::oldest_minute(now);
+        self.counted.retain(|cells| cells.iter().any(|cell| cell.minute() >= oldest));
+        self.counted.push(Arc::clone(&counted));
+        (part, counted)
     }
 }

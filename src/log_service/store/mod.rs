@@ -44,6 +44,7 @@ use self::wal_files::WalFiles;
 use super::entry::Entry;
 use super::frames::Checked;
 use super::part::Part;
+use super::rollup::{self, Packed};
 use super::{ServiceError, SyncWhen};
 pub(crate) use view::{Growing, View};
 pub(crate) use commit::Group;
@@ -179,6 +180,11 @@ impl Store {
         self.hot.parts()
     }
 
+    /// What was counted of a day, up to now.
+    pub(crate) fn rollups(&self) -> Vec<Arc<Vec<Packed>>> {
+        self.hot.rollups()
+    }
+
     /// What is stored from now on, in order.
     pub(crate) fn tail(&self) -> broadcast::Receiver<Arc<Group>> {
         self.tails.subscribe()
@@ -226,7 +232,9 @@ pub(crate) fn open(settings: &Settings) -> Result<Running, ServiceError> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let tails = broadcast::Sender::new(TAIL_GROUPS);
     let work = Work::new(rows.len() > 0);
-    let hot = Arc::new(Hot::new(rows, files));
+    rollup::remove_unless_covered(&settings.data, covered).map_err(failed)?;
+    let oldest = rollup::oldest_minute((settings.clock)().as_microsecond());
+    let hot = Arc::new(Hot::new(rows, files, rollup::load(&settings.data, oldest)));
     let committer = Committer {
         receiver,
         settings: settings.clone(),

@@ -12,6 +12,7 @@ use super::streams::Streams;
 use crate::log_service::columns::{self, Builder, ExtentBuilder, Origin};
 use crate::log_service::entry::{Entry, Stream};
 use crate::log_service::part::{Each, Extent, Part, Prune};
+use crate::log_service::rollup::{Counting, Packed};
 use crate::record::binary::{self, Decoded, Tries};
 use crate::record::frame::{Form, Frame};
 
@@ -41,6 +42,7 @@ pub(super) struct Rows {
     pieces: Vec<Arc<Piece>>,
     rows: usize,
     bytes: usize,
+    counting: Counting,
     /// Entries that could not become rows though they had been checked: a defect of ours.
     damaged: u64,
     /// For decompressed payloads.
@@ -61,6 +63,7 @@ impl Rows {
             pieces: Vec::new(),
             rows: 0,
             bytes: 0,
+            counting: Counting::default(),
             damaged: 0,
             room: Vec::new(),
         }
@@ -183,7 +186,10 @@ impl Rows {
         if !self.builder.is_empty() {
             let rows = self.builder.len();
             match self.builder.finish() {
-                Ok(batch) => self.add(batch),
+                Ok(batch) => {
+                    self.counting.note(&batch);
+                    self.add(batch);
+                }
                 Err(error) => {
                     self.damaged += rows as u64;
                     tracing::error!(%error, rows, "rows could not become a batch");
@@ -223,6 +229,12 @@ impl Rows {
             }
             self.add(batch);
         }
+    }
+
+    /// What was counted of the rows as they are now.
+    pub(super) fn counted(&mut self) -> Vec<Packed> {
+        self.cut();
+        self.counting.packed()
     }
 
     /// All rows as they are now.

@@ -1,0 +1,46 @@
+//! `GET /rollups`: see [`crate::log_service::rollup`].
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use jiff::Timestamp;
+
+use super::answer::{self, Answer};
+use super::{Desk, tail};
+use crate::log_service::query::moment;
+use crate::log_service::rollup::{self, Asked};
+
+/// Asked for when nothing else is.
+const DEFAULT_SINCE: &str = "1h";
+
+pub(super) async fn rollups(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
+    let asked = match asked(query.unwrap_or_default()) {
+        Ok(asked) => asked,
+        Err(reason) => return answer::refusal(StatusCode::BAD_REQUEST, &reason),
+    };
+    let Ok(_place) = desk.searches.try_acquire() else {
+        return answer::later("slow_down", "too many searches are running", 2);
+    };
+    let store = desk.store.clone();
+    let told = tokio::task::spawn_blocking(move || {
+        let counted = store.rollups();
+        rollup::answer(counted.iter().flat_map(|cells| cells.iter()), &asked)
+    });
+    match told.await {
+        Ok(told) => answer::json(StatusCode::OK, &told),
+        Err(_) => answer::refusal(StatusCode::INTERNAL_SERVER_ERROR, "the rollups cannot be read"),
+    }
+}
+
+fn asked(query: &str) -> Result<Asked, String> {
+    let values = tail::arguments(query)?;
+    if let Some(unknown) = values.keys().find(|name| !["since", "until", "by", "step"].contains(&name.as_str())) {
+        return Err(format!("unknown argument `{unknown}`: there is since, until, by, step"));
+    }
+    let get = |name: &str| values.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let now = Timestamp::now();
+    let time = |text| moment::parse(text, now).map_err(|error| error.to_string());
+    let since = Some(get("since").unwrap_or(DEFAULT_SINCE)).filter(|since| *since != "all");
+    let times = (since.map(time).transpose()?, get("until").map(time).transpose()?);
+    Asked::new(times, get("by").unwrap_or_default(), get("step").unwrap_or("1m"))
+}

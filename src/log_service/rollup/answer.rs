@@ -1,0 +1,118 @@
+//! `GET /rollups?since=…&until=…&by=route,class&step=1m`: rollups as JSON.
+//!
+//! `{"step_s":60,"rows":[{"time":"2026-11-21T09:14:00Z","route":"/a","count":17,"rx_b":…,"tx_b":…,"p50_us":…,"p90_us":…,
+//! "p99_us":…,"wait_p50_us":…,"wait_p99_us":…,"clients":3}]}`; by `host`, `route`, `upstream`, `class`, `reason`. Percentiles are
+//! within 1 % of a value that occurred, `clients` within about 2 %.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use sketches_ddsketch::DDSketch;
+
+use super::cell::{Cell, Key, Packed};
+
+/// Longest step.
+const MAX_STEP: i64 = 24 * 60;
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    /// Minutes since the Unix epoch: from the first on, before the second.
+    pub(crate) since: Option<i64>,
+    pub(crate) until: Option<i64>,
+    by: Vec<&'static str>,
+    /// Minutes.
+    step: i64,
+}
+
+const FIELDS: [&str; 5] = ["host", "route", "upstream", "class", "reason"];
+
+impl Asked {
+    /// `by` are names with commas, `step` is `1m` to `24h`.
+    pub(crate) fn new(
+        (since, until): (Option<Timestamp>, Option<Timestamp>),
+        by: &str,
+        step: &str,
+    ) -> Result<Self, String> {
+        let minute = |time: Timestamp| time.as_second().div_euclid(60);
+        let mut asked = Self { since: since.map(minute), until: until.map(|time| minute(time) + 1), ..Self::default() };
+        for name in by.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let field = FIELDS.iter().find(|field| **field == name);
+            asked.by.push(field.ok_or_else(|| format!("`{name}`: there is {}", FIELDS.join(", ")))?);
+        }
+        let (number, unit) = step.split_at(step.find(|c: char| !c.is_ascii_digit()).unwrap_or(step.len()));
+        let minutes = match unit {
+            "m" => 1,
+            "h" => 60,
+            _ => return Err("step is a number of minutes or hours: 1m, 1h".to_owned()),
+        };
+        let step = number.parse::<i64>().ok().and_then(|number| number.checked_mul(minutes));
+        asked.step = step.filter(|step| (1..=MAX_STEP).contains(step)).ok_or("step is 1m to 24h")?;
+        Ok(asked)
+    }
+
+    fn holds(&self, minute: i64) -> bool {
+        self.since.is_none_or(|since| since <= minute) && self.until.is_none_or(|until| minute < until)
+    }
+
+    fn reduce(&self, key: &Key) -> Key {
+        let text = |name, text: &Box<str>| if self.by.contains(&name) { text.clone() } else { Box::default() };
+        Key {
+            host: text("host", &key.host),
+            route: text("route", &key.route),
+            upstream: text("upstream", &key.upstream),
+            class: if self.by.contains(&"class") { key.class } else { 0 },
+            reason: text("reason", &key.reason),
+        }
+    }
+}
+
+/// Merges what is asked for.
+pub(crate) fn answer<'c>(cells: impl Iterator<Item = &'c Packed>, asked: &Asked) -> Value {
+    let mut groups: BTreeMap<(i64, Key), Cell> = BTreeMap::new();
+    for packed in cells.filter(|packed| asked.holds(packed.minute)) {
+        let time = packed.minute.div_euclid(asked.step) * asked.step;
+        groups.entry((time, asked.reduce(&packed.key))).or_insert_with(Cell::new).merge(&packed.open());
+    }
+    let rows: Vec<Value> = groups.iter().map(|((time, key), cell)| row(*time, key, cell, &asked.by)).collect();
+    json!({ "step_s": asked.step * 60, "rows": rows })
+}
+
+fn row(minute: i64, key: &Key, cell: &Cell, by: &[&str]) -> Value {
+    let mut row = Map::new();
+    let time = Timestamp::from_second(minute.saturating_mul(60)).unwrap_or(Timestamp::UNIX_EPOCH);
+    row.insert("time".to_owned(), time.to_string().into());
+    for name in by {
+        let text = match *name {
+            "host" => &*key.host,
+            "route" => &*key.route,
+            "upstream" => &*key.upstream,
+            "reason" => &*key.reason,
+            _ => {
+                row.insert((*name).to_owned(), format!("{}xx", key.class).into());
+                continue;
+            }
+        };
+        row.insert((*name).to_owned(), text.into());
+    }
+    for (name, number) in [("count", cell.count), ("rx_b", cell.rx_b), ("tx_b", cell.tx_b)] {
+        row.insert(name.to_owned(), number.into());
+    }
+    for (name, sketch, share) in [
+        ("p50_us", &cell.dur_us, 0.5),
+        ("p90_us", &cell.dur_us, 0.9),
+        ("p99_us", &cell.dur_us, 0.99),
+        ("wait_p50_us", &cell.wait_us, 0.5),
+        ("wait_p99_us", &cell.wait_us, 0.99),
+    ] {
+        row.extend(quantile(sketch, share).map(|number| (name.to_owned(), number.into())));
+    }
+    row.insert("clients".to_owned(), cell.clients.estimate().into());
+    Value::Object(row)
+}
+
+fn quantile(sketch: &DDSketch, share: f64) -> Option<u64> {
+    // Durations are whole microseconds; the cast saturates.
+    sketch.quantile(share).ok().flatten().map(|us| us.round() as u64)
+}

@@ -1,0 +1,94 @@
+//! What is counted of one key in one minute, live and packed.
+
+use cardinality_estimator::CardinalityEstimator;
+use serde::{Deserialize, Serialize};
+use sketches_ddsketch::{Config, DDSketch};
+
+/// What rows have in common. A member is empty where the row has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Key {
+    pub(super) host: Box<str>,
+    pub(super) route: Box<str>,
+    pub(super) upstream: Box<str>,
+    /// First digit of the status; 0 when there was none.
+    pub(super) class: u8,
+    pub(super) reason: Box<str>,
+}
+
+pub(super) type Clients = CardinalityEstimator<str>;
+
+/// Counters of one key in one minute.
+pub(super) struct Cell {
+    pub(super) count: u64,
+    pub(super) rx_b: u64,
+    pub(super) tx_b: u64,
+    pub(super) dur_us: DDSketch,
+    pub(super) wait_us: DDSketch,
+    pub(super) clients: Clients,
+}
+
+impl Cell {
+    pub(super) fn new() -> Self {
+        let sketch = || DDSketch::new(Config::defaults());
+        Self { count: 0, rx_b: 0, tx_b: 0, dur_us: sketch(), wait_us: sketch(), clients: Clients::new() }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.rx_b = self.rx_b.saturating_add(other.rx_b);
+        self.tx_b = self.tx_b.saturating_add(other.tx_b);
+        // Fails only between sketches of different accuracy: there is one.
+        let _ = self.dur_us.merge(&other.dur_us);
+        let _ = self.wait_us.merge(&other.wait_us);
+        self.clients.merge(&other.clients);
+    }
+}
+
+/// A cell that takes little room: the sketches as bytes.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Packed {
+    /// Minutes since the Unix epoch.
+    pub(super) minute: i64,
+    pub(super) key: Key,
+    pub(super) count: u64,
+    pub(super) rx_b: u64,
+    pub(super) tx_b: u64,
+    dur_us: Vec<u8>,
+    wait_us: Vec<u8>,
+    clients: Clients,
+}
+
+impl Packed {
+    pub(super) fn new(minute: i64, key: Key, cell: &Cell) -> Self {
+        Self {
+            minute,
+            key,
+            count: cell.count,
+            rx_b: cell.rx_b,
+            tx_b: cell.tx_b,
+            dur_us: cell.dur_us.to_java_bytes(),
+            wait_us: cell.wait_us.to_java_bytes(),
+            clients: cell.clients.clone(),
+        }
+    }
+
+    /// Minutes since the Unix epoch.
+    pub(crate) fn minute(&self) -> i64 {
+        self.minute
+    }
+
+    pub(super) fn open(&self) -> Cell {
+        // What does not decode was not written by us; the checksum of its file says otherwise.
+        let sketch = |bytes: &[u8]| {
+            DDSketch::from_java_bytes(bytes).unwrap_or_else(|_| DDSketch::new(Config::defaults()))
+        };
+        Cell {
+            count: self.count,
+            rx_b: self.rx_b,
+            tx_b: self.tx_b,
+            dur_us: sketch(&self.dur_us),
+            wait_us: sketch(&self.wait_us),
+            clients: self.clients.clone(),
+        }
+    }
+}

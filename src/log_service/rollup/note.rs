@@ -1,0 +1,197 @@
+//! [`Counting`]: batches are counted as they are finished.
+
+use std::collections::{BTreeMap, HashMap};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowPrimitiveType, Int32Type, TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow_array::{Array, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
+
+use super::cell::{Cell, Key, Packed};
+use super::{MAX_KEYS, OTHER};
+
+const MINUTE_US: i64 = 60_000_000;
+/// Cells of one generation while it is counted; beyond it everything new is the rest.
+const MAX_CELLS: usize = 1 << 15;
+
+/// The cells of one generation of rows.
+#[derive(Default)]
+pub(crate) struct Counting {
+    cells: Vec<(i64, Key, Cell)>,
+    places: HashMap<(i64, Key), usize>,
+}
+
+impl Counting {
+    /// Counts the requests and connections of a batch.
+    pub(crate) fn note(&mut self, batch: &RecordBatch) {
+        let Some(rows) = Rows::of(batch) else { return };
+        // By keys of the batch's dictionaries: most rows find their cell without looking at a word.
+        let mut near: HashMap<Codes, usize, foldhash::fast::RandomState> = HashMap::default();
+        for row in 0..batch.num_rows() {
+            let kind = rows.kind.text(row);
+            if !matches!(kind, "request" | "close" | "conn") {
+                continue;
+            }
+            let codes = rows.codes(row);
+            let place = *near.entry(codes).or_insert_with(|| self.place(codes.minute, rows.key(row)));
+            if let Some((_, _, cell)) = self.cells.get_mut(place) {
+                rows.add(row, kind == "request", cell);
+            }
+        }
+    }
+
+    fn place(&mut self, minute: i64, key: Key) -> usize {
+        let is_known = self.places.contains_key(&(minute, key.clone()));
+        let key = if is_known || self.cells.len() < MAX_CELLS { key } else { rest() };
+        // The rest of a time that was never seen goes with what is there: absurd clocks must not take memory.
+        let minute = if self.cells.len() < 2 * MAX_CELLS { minute } else { self.cells.first().map_or(0, |first| first.0) };
+        *self.places.entry((minute, key.clone())).or_insert_with(|| {
+            self.cells.push((minute, key, Cell::new()));
+            self.cells.len() - 1
+        })
+    }
+
+    /// All cells, the smallest of each minute as one.
+    pub(crate) fn packed(&self) -> Vec<Packed> {
+        let mut minutes: BTreeMap<i64, Vec<(&Key, &Cell)>> = BTreeMap::new();
+        for (minute, key, cell) in &self.cells {
+            minutes.entry(*minute).or_default().push((key, cell));
+        }
+        let mut all = Vec::with_capacity(self.cells.len());
+        for (minute, mut cells) in minutes {
+            cells.sort_unstable_by(|(a_key, a), (b_key, b)| b.count.cmp(&a.count).then_with(|| a_key.cmp(b_key)));
+            let small = cells.split_off(cells.len().min(MAX_KEYS));
+            all.extend(cells.into_iter().map(|(key, cell)| Packed::new(minute, key.clone(), cell)));
+            if !small.is_empty() {
+                let mut others = Cell::new();
+                small.iter().for_each(|(_, cell)| others.merge(cell));
+                all.push(Packed::new(minute, rest(), &others));
+            }
+        }
+        all
+    }
+}
+
+fn rest() -> Key {
+    Key { host: OTHER.into(), route: OTHER.into(), upstream: OTHER.into(), class: 0, reason: OTHER.into() }
+}
+
+/// What tells cells apart within a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Codes {
+    minute: i64,
+    words: [i32; 4],
+    class: u8,
+}
+
+/// A column of words.
+struct Words<'b> {
+    column: Option<(&'b DictionaryArray<Int32Type>, &'b StringArray)>,
+}
+
+impl<'b> Words<'b> {
+    fn of(batch: &'b RecordBatch, name: &str) -> Self {
+        let column = batch.column_by_name(name).and_then(|column| column.as_dictionary_opt::<Int32Type>());
+        let words = column.and_then(|column| column.values().as_string_opt::<i32>());
+        Self { column: column.zip(words) }
+    }
+
+    /// −1 where the row has none.
+    fn code(&self, row: usize) -> i32 {
+        self.column.filter(|(column, _)| column.is_valid(row)).map_or(-1, |(column, _)| column.keys().value(row))
+    }
+
+    /// Empty where the row has none.
+    fn text(&self, row: usize) -> &'b str {
+        let Some((column, words)) = self.column else { return "" };
+        column.key(row).filter(|&key| key < words.len()).map_or("", |key| words.value(key))
+    }
+}
+
+struct Rows<'b> {
+    ts: &'b PrimitiveArray<TimestampMicrosecondType>,
+    kind: Words<'b>,
+    host: Words<'b>,
+    route: Words<'b>,
+    upstream: Words<'b>,
+    reason: Words<'b>,
+    client_ip: Words<'b>,
+    status: Option<&'b PrimitiveArray<UInt16Type>>,
+    sw: Option<&'b PrimitiveArray<UInt32Type>>,
+    rx: [Option<&'b PrimitiveArray<UInt64Type>>; 2],
+    tx: [Option<&'b PrimitiveArray<UInt64Type>>; 2],
+    dur_us: Option<&'b PrimitiveArray<UInt64Type>>,
+    t_wait_us: Option<&'b PrimitiveArray<UInt64Type>>,
+}
+
+impl<'b> Rows<'b> {
+    fn of(batch: &'b RecordBatch) -> Option<Self> {
+        let numbers = |name| primitive::<UInt64Type>(batch, name);
+        Some(Self {
+            ts: primitive(batch, "ts")?,
+            kind: Words::of(batch, "kind"),
+            host: Words::of(batch, "host"),
+            route: Words::of(batch, "route"),
+            upstream: Words::of(batch, "upstream"),
+            reason: Words::of(batch, "reason"),
+            client_ip: Words::of(batch, "client_ip"),
+            status: primitive(batch, "status"),
+            sw: primitive(batch, "sw"),
+            rx: [numbers("rx_head_b"), numbers("rx_body_b")],
+            tx: [numbers("tx_head_b"), numbers("tx_body_b")],
+            dur_us: numbers("dur_us"),
+            t_wait_us: numbers("t_wait_us"),
+        })
+    }
+
+    fn codes(&self, row: usize) -> Codes {
+        // A request belongs to the minute in which it ended.
+        let span = at(self.dur_us, row).unwrap_or(0);
+        let minute = self.ts.value(row).saturating_add_unsigned(span).div_euclid(MINUTE_US);
+        let words = [&self.host, &self.route, &self.upstream, &self.reason].map(|words| words.code(row));
+        Codes { minute, words, class: self.class(row) }
+    }
+
+    fn class(&self, row: usize) -> u8 {
+        u8::try_from(at(self.status, row).unwrap_or(0) / 100).unwrap_or(0)
+    }
+
+    fn key(&self, row: usize) -> Key {
+        Key {
+            host: self.host.text(row).into(),
+            route: self.route.text(row).into(),
+            upstream: self.upstream.text(row).into(),
+            class: self.class(row),
+            reason: self.reason.text(row).into(),
+        }
+    }
+
+    /// Tunnels and connections are counted, but how long they last says nothing of how quick an answer is.
+    fn add(&self, row: usize, has_times: bool, cell: &mut Cell) {
+        let weight = u64::from(at(self.sw, row).unwrap_or(1).max(1));
+        let sum = |columns: &[Option<&PrimitiveArray<UInt64Type>>; 2]| {
+            let bytes = columns.iter().fold(0u64, |sum, column| sum.saturating_add(at(*column, row).unwrap_or(0)));
+            bytes.saturating_mul(weight)
+        };
+        cell.count = cell.count.saturating_add(weight);
+        cell.rx_b = cell.rx_b.saturating_add(sum(&self.rx));
+        cell.tx_b = cell.tx_b.saturating_add(sum(&self.tx));
+        if has_times {
+            at(self.dur_us, row).iter().for_each(|us| cell.dur_us.add_with_count(*us as f64, weight));
+            at(self.t_wait_us, row).iter().for_each(|us| cell.wait_us.add_with_count(*us as f64, weight));
+        }
+        let client = self.client_ip.text(row);
+        if !client.is_empty() {
+            cell.clients.insert(client);
+        }
+    }
+}
+
+fn primitive<'b, T: ArrowPrimitiveType>(batch: &'b RecordBatch, name: &str) -> Option<&'b PrimitiveArray<T>> {
+    batch.column_by_name(name)?.as_primitive_opt()
+}
+
+fn at<T: ArrowPrimitiveType>(column: Option<&PrimitiveArray<T>>, row: usize) -> Option<T::Native> {
+    column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
+}

@@ -191,7 +191,7 @@ impl Scan {
         Report { missing, unknown, unnumbered: self.seen.unnumbered(), ..self.report.clone() }
     }
 
-    pub(super) fn hour_file(
+    pub(crate) fn hour_file(
         &mut self,
         file: &HourFile,
         on_row: &mut dyn FnMut(&Row<'_>) -> Flow,

@@ -77,6 +77,11 @@ impl Packed {
         self.minute
     }
 
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
     pub(super) fn open(&self) -> Cell {
         // What does not decode was not written by us; the checksum of its file says otherwise.
         let sketch = |bytes: &[u8]| {

@@ -13,6 +13,7 @@ use tokio::time;
 use super::claim::Claim;
 use super::flush::{Flusher, Job};
 use super::hot::Hot;
+use super::import::Import;
 use super::rows::{Receipt, Taken};
 use super::streams::Streams;
 use super::wal_files::WalFiles;
@@ -41,6 +42,7 @@ pub(super) struct Committer {
     pub(super) known: Streams,
     pub(super) hot: Arc<Hot>,
     pub(super) flusher: Flusher,
+    pub(super) import: Import,
     pub(super) tails: broadcast::Sender<Arc<Group>>,
     pub(super) counts: Arc<Counts>,
     /// Waits for messages and for time to pass.
@@ -90,6 +92,7 @@ impl Committer {
             self.flush_if_due();
         }
         self.wal.turn();
+        self.import.close();
         self.flusher.close();
         tracing::debug!(streams = self.known.len(), "log store closed");
     }
@@ -239,7 +242,7 @@ impl Committer {
         let now = self.now();
         let (part, counted) = self.hot.lock().leave(now);
         self.work.since = None;
-        self.flusher.begin(Job { part, counted, covered, known: self.known.clone() });
+        self.flusher.begin(Job { part, counted, covered, known: self.known.take_changed() });
     }
 
     fn is_flush_due(&self) -> bool {

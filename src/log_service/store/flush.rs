@@ -1,19 +1,18 @@
 //! [`Flusher`]: a thread that makes files of rows in memory, so that ingest goes on meanwhile.
 
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::files::Files;
 use super::hot::Hot;
+use super::manifest::{KnownStream, WalPosition};
 use super::rows::RowsPart;
-use super::streams::Streams;
-use super::{AppendError, Counts, Settings};
-use crate::log_service::part::Part;
-use crate::log_service::rollup::Packed;
+use super::{AppendError, Counts, wal_files};
+use crate::log_service::rollup::{self, Packed};
 
 /// After a file could not be written it is tried again so much later.
 const RETRY: Duration = Duration::from_secs(5);
@@ -25,8 +24,8 @@ pub(super) struct Job {
     pub(super) counted: Arc<Vec<Packed>>,
     /// Files of the log up to this number hold nothing that the rows do not.
     pub(super) covered: u64,
-    /// All numbers stored up to there.
-    pub(super) known: Streams,
+    /// What is known of the streams that have changed.
+    pub(super) known: Vec<KnownStream>,
 }
 
 /// The thread as the writing thread sees it.
@@ -44,10 +43,10 @@ struct State {
 }
 
 impl Flusher {
-    pub(super) fn start(shelf: Shelf, hot: Arc<Hot>, counts: Arc<Counts>) -> io::Result<Self> {
+    pub(super) fn start(files: Arc<Files>, hot: Arc<Hot>, counts: Arc<Counts>) -> io::Result<Self> {
         let (sender, receiver) = channel();
         let state = Arc::new(State::default());
-        let worker = Worker { receiver, shelf, hot, counts, state: Arc::clone(&state) };
+        let worker = Worker { receiver, files, hot, counts, state: Arc::clone(&state) };
         let thread = std::thread::Builder::new().name("log-files".into()).spawn(move || worker.run())?;
         Ok(Self { sender: Some(sender), state, thread: Some(thread) })
     }
@@ -77,14 +76,14 @@ impl Flusher {
 
 struct Worker {
     receiver: Receiver<Job>,
-    shelf: Shelf,
+    files: Arc<Files>,
     hot: Arc<Hot>,
     counts: Arc<Counts>,
     state: Arc<State>,
 }
 
 impl Worker {
-    fn run(mut self) {
+    fn run(self) {
         while let Ok(job) = self.receiver.recv() {
             while let Err(error) = self.write(&job) {
                 tracing::error!(%error, "rows could not be put into a file; they stay in memory and in the log");
@@ -100,55 +99,31 @@ impl Worker {
         }
     }
 
-    fn write(&mut self, job: &Job) -> io::Result<()> {
-        let files = self.shelf.put(job)?;
-        Counts::add(&self.counts.files, files.len());
-        let mut state = self.hot.lock();
-        state.leaving.retain(|part| !Arc::ptr_eq(part, &job.part));
-        state.files.extend(files);
-        drop(state);
-        self.shelf.drop_log(job.covered);
+    /// Rollups, then the rows, then the manifest; only then the log goes.
+    fn write(&self, job: &Job) -> io::Result<()> {
+        let data = self.files.data();
+        rollup::write(data, job.covered, &job.counted)?;
+        let position = covered_to(job.covered);
+        let swap = || self.hot.lock().leaving.retain(|part| !Arc::ptr_eq(part, &job.part));
+        self.files.flush(&job.part.batches(), position, job.known.clone(), swap)?;
+        Counts::add(&self.counts.files, 1);
+        let log = wal_files::list(data).unwrap_or_default();
+        for file in log.into_iter().filter(|file| file.number <= job.covered) {
+            if let Err(error) = file.remove() {
+                // The next start tries again; until then it only takes room.
+                tracing::warn!(file = %file.path.display(), %error, "a file of the log cannot be deleted");
+            }
+        }
         Ok(())
     }
 }
 
-/// The files of a store as their only writer sees them.
-pub(super) struct Shelf {
-    settings: Settings,
+/// Files of the log up to this number are in the files of the store.
+fn covered_to(number: u64) -> WalPosition {
+    WalPosition { segment: number + 1, offset: 0 }
 }
 
-/// A store that was just opened.
-pub(super) struct Opened {
-    pub(super) known: Streams,
-    pub(super) covered: u64,
-    pub(super) files: Vec<Arc<dyn Part>>,
-    pub(super) shelf: Shelf,
-}
-
-/// The files of a store as a reader sees them.
-pub(super) struct Stock {
-    pub(super) known: Streams,
-    pub(super) covered: u64,
-    pub(super) files: Vec<Arc<dyn Part>>,
-}
-
-pub(super) fn open(settings: &Settings, _counts: &Arc<Counts>) -> io::Result<Opened> {
-    let shelf = Shelf { settings: settings.clone() };
-    Ok(Opened { known: Streams::default(), covered: 0, files: Vec::new(), shelf })
-}
-
-pub(super) fn look(_data: &Path) -> io::Result<Stock> {
-    Ok(Stock { known: Streams::default(), covered: 0, files: Vec::new() })
-}
-
-pub(super) fn covered(_data: &Path) -> io::Result<u64> {
-    Ok(0)
-}
-
-impl Shelf {
-    fn put(&mut self, _job: &Job) -> io::Result<Vec<Arc<dyn Part>>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn drop_log(&mut self, _covered: u64) {}
+/// The last file of the log that is in the files of the store as a whole.
+pub(super) fn covered_by(position: WalPosition) -> u64 {
+    position.segment.saturating_sub(1)
 }

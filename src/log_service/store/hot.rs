@@ -1,16 +1,18 @@
 //! [`Hot`]: all rows that a query may look at: those in memory, those that are just becoming a file, and the files.
 //!
-//! One lock guards which rows are where, so that no query sees rows twice or not at all while they move. It is held for a
-//! group of entries or to take a list, never while a file is written.
+//! One lock guards which rows are in memory; it is held for a group of entries or to take a list, never while a file is
+//! written. Rows become a file and leave memory at one moment for all queries: [`Files::view`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::files::Files;
 use super::rows::{Rows, RowsPart};
 use crate::log_service::part::Part;
 use crate::log_service::rollup::{self, Packed};
 
 /// The rows of the store, shared by the writing thread and all queries.
 pub(crate) struct Hot {
+    files: Arc<Files>,
     state: Mutex<State>,
 }
 
@@ -19,15 +21,14 @@ pub(super) struct State {
     pub(super) rows: Rows,
     /// On their way into files, oldest first.
     pub(super) leaving: Vec<Arc<RowsPart>>,
-    pub(super) files: Vec<Arc<dyn Part>>,
     /// What was counted of all rows that left, of a day.
     pub(super) counted: Vec<Arc<Vec<Packed>>>,
 }
 
 impl Hot {
-    pub(super) fn new(rows: Rows, files: Vec<Arc<dyn Part>>, counted: Vec<Packed>) -> Self {
+    pub(super) fn new(rows: Rows, files: Arc<Files>, counted: Vec<Packed>) -> Self {
         let counted = vec![Arc::new(counted)];
-        Self { state: Mutex::new(State { rows, leaving: Vec::new(), files, counted }) }
+        Self { files, state: Mutex::new(State { rows, leaving: Vec::new(), counted }) }
     }
 
     /// What was counted of a day, up to now.
@@ -41,12 +42,15 @@ impl Hot {
 
     /// Everything, oldest first, as it is now.
     pub(crate) fn parts(&self) -> Vec<Arc<dyn Part>> {
-        let mut state = self.lock();
-        let newest = state.rows.part();
-        let mut parts = state.files.clone();
-        parts.extend(state.leaving.iter().map(|part| Arc::clone(part) as Arc<dyn Part>));
-        parts.push(Arc::new(newest));
-        parts
+        let in_memory = || {
+            let mut state = self.lock();
+            let newest = state.rows.part();
+            (state.leaving.clone(), newest)
+        };
+        let (files, (leaving, newest)) = self.files.view(in_memory);
+        let files = files.into_iter().map(|file| file as Arc<dyn Part>);
+        let leaving = leaving.into_iter().map(|part| part as Arc<dyn Part>);
+        files.chain(leaving).chain([Arc::new(newest) as Arc<dyn Part>]).collect()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -13,8 +13,15 @@ mod claim;
 mod commit;
 mod counts;
 mod extent;
+#[allow(dead_code, unused_imports, reason = "merging files comes with its own branch")]
+pub(crate) mod files;
 mod flush;
+#[cfg(test)]
+mod flush_tests;
 mod hot;
+mod import;
+#[allow(dead_code, unused_imports, reason = "merging files comes with its own branch")]
+pub(crate) mod manifest;
 mod replay;
 mod rows;
 mod streams;
@@ -37,9 +44,12 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::commit::{Committer, Work};
+use self::files::{Disk, Files};
 use self::flush::Flusher;
 use self::hot::Hot;
+use self::import::Import;
 use self::rows::Rows;
+use self::streams::Streams;
 use self::wal_files::WalFiles;
 use super::entry::Entry;
 use super::frames::Checked;
@@ -227,21 +237,24 @@ pub(crate) fn open(settings: &Settings) -> Result<Running, ServiceError> {
     make_directory(&settings.data).map_err(failed)?;
     let lock = lock(&settings.data)?;
     let counts = Arc::new(Counts::default());
-    let flush::Opened { mut known, covered, files, shelf } = flush::open(settings, &counts).map_err(failed)?;
+    let files = Arc::new(Files::open(&settings.data, Disk::default()).map_err(failed)?);
+    let (mut known, covered) = (Streams::of(files.streams()), flush::covered_by(files.wal()));
+    import::learn(&settings.data, &mut known).map_err(failed)?;
     let (rows, last) = recover(settings, covered, &mut known, &counts).map_err(failed)?;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let tails = broadcast::Sender::new(TAIL_GROUPS);
     let work = Work::new(rows.len() > 0);
     rollup::remove_unless_covered(&settings.data, covered).map_err(failed)?;
     let oldest = rollup::oldest_minute((settings.clock)().as_microsecond());
-    let hot = Arc::new(Hot::new(rows, files, rollup::load(&settings.data, oldest)));
+    let hot = Arc::new(Hot::new(rows, Arc::clone(&files), rollup::load(&settings.data, oldest)));
     let committer = Committer {
         receiver,
         settings: settings.clone(),
         wal: WalFiles::new(settings.clone(), Arc::clone(&counts), last),
         known,
         hot: Arc::clone(&hot),
-        flusher: Flusher::start(shelf, Arc::clone(&hot), Arc::clone(&counts)).map_err(failed)?,
+        import: Import::start(Arc::clone(&files)).map_err(failed)?,
+        flusher: Flusher::start(files, Arc::clone(&hot), Arc::clone(&counts)).map_err(failed)?,
         tails: tails.clone(),
         counts: Arc::clone(&counts),
         runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?,
@@ -257,7 +270,7 @@ pub(crate) fn open(settings: &Settings) -> Result<Running, ServiceError> {
 fn recover(
     settings: &Settings,
     covered: u64,
-    known: &mut streams::Streams,
+    known: &mut Streams,
     counts: &Counts,
 ) -> io::Result<(Rows, u64)> {
     let mut last = covered;
@@ -289,8 +302,10 @@ fn recover(
 
 /// How many files of a store, its log included, a directory holds and their size in bytes.
 pub(crate) fn size_of(data: &Path) -> io::Result<(usize, u64)> {
-    let files = wal_files::list(data)?;
-    Ok((files.len(), files.iter().map(|file| file.size).sum()))
+    let log = wal_files::list(data)?;
+    let state = manifest::read_state(data)?;
+    let bytes = log.iter().map(|file| file.size).chain(state.files.values().map(|file| file.bytes)).sum();
+    Ok((log.len() + state.files.len(), bytes))
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::RangeInclusive;
 
+use super::manifest::KnownStream;
 use crate::log_service::entry::Stream;
 use crate::log_service::intervals::Intervals;
 
@@ -17,19 +18,20 @@ const MAX_FRAMES: usize = 1024;
 const CRC: std::ops::Range<usize> = 64..68;
 
 /// The records seen, by stream. Forgetting (it is bounded) can only let a duplicate through, never lose a record.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Streams {
     streams: HashMap<Stream, Seen>,
     clock: u64,
+    /// The clock when the manifest was told last.
+    told: u64,
     /// Length and checksum of frames without any number, newest last.
     frames: VecDeque<(usize, [u8; 4])>,
 }
 
 /// What is known of one stream.
-#[derive(Clone)]
-pub(crate) struct Seen {
-    pub(crate) records: Intervals,
-    pub(crate) gaps: Intervals,
+struct Seen {
+    records: Intervals,
+    gaps: Intervals,
     used: u64,
 }
 
@@ -84,14 +86,27 @@ impl Streams {
         self.streams.len()
     }
 
-    /// All streams, those used last first.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Stream, &Seen)> {
-        let mut streams: Vec<_> = self.streams.iter().collect();
-        streams.sort_by_key(|(_, seen)| std::cmp::Reverse(seen.used));
-        streams.into_iter()
+    /// What a manifest says was stored.
+    pub(super) fn of(streams: impl IntoIterator<Item = KnownStream>) -> Self {
+        let mut known = Self::default();
+        for stream in streams {
+            let KnownStream { proxy, boot, core, numbers, gaps } = stream;
+            let seen = known.seen(&Stream { proxy: proxy.into(), boot, core });
+            numbers.into_iter().for_each(|(first, last)| seen.records.insert_range(first..=last));
+            gaps.into_iter().for_each(|(first, last)| seen.gaps.insert_range(first..=last));
+        }
+        known.told = known.clock;
+        known
     }
 
-    pub(crate) fn seen(&mut self, stream: &Stream) -> &mut Seen {
+    /// The streams that were looked at since the last call, for the manifest.
+    pub(super) fn take_changed(&mut self) -> Vec<KnownStream> {
+        let told = std::mem::replace(&mut self.told, self.clock);
+        let changed = self.streams.iter().filter(|(_, seen)| seen.used > told);
+        changed.map(|(stream, seen)| seen.form(stream)).collect()
+    }
+
+    fn seen(&mut self, stream: &Stream) -> &mut Seen {
         self.clock += 1;
         let clock = self.clock;
         if !self.streams.contains_key(stream) {
@@ -114,6 +129,17 @@ impl Streams {
 impl Seen {
     fn new() -> Self {
         Self { records: Intervals::bounded(MAX_RANGES), gaps: Intervals::bounded(MAX_RANGES), used: 0 }
+    }
+
+    fn form(&self, stream: &Stream) -> KnownStream {
+        let ranges = |intervals: &Intervals| intervals.ranges().map(RangeInclusive::into_inner).collect();
+        KnownStream {
+            proxy: stream.proxy.to_string(),
+            boot: stream.boot,
+            core: stream.core,
+            numbers: ranges(&self.records),
+            gaps: ranges(&self.gaps),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::log_service::read::{Flow, Follow, Report, Scan, Window};
 use crate::record::frame::{self, Codec, Form};
 use crate::record::{Record, binary};
 
-fn settings(data: &Path) -> Settings {
+pub(super) fn settings(data: &Path) -> Settings {
     Settings::from_service(&crate::log_service::Settings::new(data.to_owned()))
 }
 
@@ -21,15 +21,15 @@ fn record(seq: u64) -> Entry {
     Entry::parse(Bytes::from(record.to_string())).unwrap()
 }
 
-fn records(range: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
+pub(super) fn records(range: std::ops::RangeInclusive<u64>) -> Vec<Entry> {
     range.map(record).collect()
 }
 
-async fn append(running: &Running, entries: Vec<Entry>) -> Result<Appended, AppendError> {
+pub(super) async fn append(running: &Running, entries: Vec<Entry>) -> Result<Appended, AppendError> {
     running.store().append(entries, "unix:1".into()).await
 }
 
-fn read(data: &Path) -> (Vec<Value>, Report) {
+pub(super) fn read(data: &Path) -> (Vec<Value>, Report) {
     let mut rows = Vec::new();
     let mut scan = Scan::new(Query::all(), Window::default());
     let _ = scan.directory(data, &mut |row| {
@@ -39,7 +39,7 @@ fn read(data: &Path) -> (Vec<Value>, Report) {
     (rows, scan.report())
 }
 
-fn numbers(data: &Path) -> Vec<u64> {
+pub(super) fn numbers(data: &Path) -> Vec<u64> {
     read(data).0.iter().map(|row| row["seq"].as_u64().unwrap()).collect()
 }
 

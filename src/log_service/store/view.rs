@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
-use super::flush;
-use super::replay;
+use super::manifest::{self, WalPosition};
+use super::{files, flush, replay};
 use super::rows::Rows;
 use super::streams::Streams;
 use super::wal_read::Blocks;
@@ -29,19 +29,25 @@ impl View {
     pub(crate) fn of(data: &Path) -> io::Result<Self> {
         let mut tries = 0;
         loop {
-            let stock = flush::look(data)?;
-            let (mut rows, mut known) = (Rows::new(), stock.known);
-            let replayed = replay::replay(&replay::uncovered(data, stock.covered)?, &mut rows, &mut known)?;
+            let state = manifest::read_state(data)?;
+            let files = files::read_only(data)?;
+            let (mut rows, mut known) = (Rows::new(), Streams::of(state.streams().cloned()));
+            let log = replay::uncovered(data, flush::covered_by(state.wal))?;
+            let replayed = replay::replay(&log, &mut rows, &mut known)?;
             tries += 1;
             // Has a file of the log gone since the manifest was read? Then its rows are in neither list.
-            if tries < TRIES && flush::covered(data)? != stock.covered {
+            if tries < TRIES && position(data)? != state.wal {
                 continue;
             }
-            let mut parts = stock.files;
-            parts.push(Arc::new(rows.part()));
+            let files = files.into_iter().map(|file| file as Arc<dyn Part>);
+            let parts = files.chain([Arc::new(rows.part()) as Arc<dyn Part>]).collect();
             return Ok(Self { parts, damaged: replayed.damaged });
         }
     }
+}
+
+fn position(data: &Path) -> io::Result<WalPosition> {
+    Ok(manifest::read_state(data)?.wal)
 }
 
 /// What is added to a directory by the service that writes to it.
@@ -54,9 +60,10 @@ pub(crate) struct Growing {
 impl Growing {
     /// Starts at the end of what is there now.
     pub(crate) fn from_end(data: &Path) -> io::Result<Self> {
-        let stock = flush::look(data)?;
-        let mut growing = Self { data: data.to_owned(), known: stock.known, open: None };
-        let mut last = stock.covered;
+        let state = manifest::read_state(data)?;
+        let known = Streams::of(state.streams().cloned());
+        let mut growing = Self { data: data.to_owned(), known, open: None };
+        let mut last = flush::covered_by(state.wal);
         while growing.go_on(last)? {
             let mut rows = Rows::new();
             growing.read(&mut rows)?;

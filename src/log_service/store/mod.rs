@@ -6,7 +6,11 @@
 
 mod commit;
 mod counts;
+#[allow(dead_code, unused_imports, reason = "the writer of the store comes with its own branch")]
+pub(crate) mod files;
 mod hours;
+#[allow(dead_code, unused_imports, reason = "the writer of the store comes with its own branch")]
+pub(crate) mod manifest;
 mod recover;
 mod retain;
 mod streams;

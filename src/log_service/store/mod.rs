@@ -5,6 +5,10 @@
 //! [`Store::append`] and [`Store::tail`]; a columnar store can stand behind the same two.
 
 mod commit;
+#[allow(dead_code, unused_imports, reason = "the writer of the store comes with its own branch")]
+pub(crate) mod compact;
+#[cfg(test)]
+mod compact_tests;
 mod counts;
 #[allow(dead_code, unused_imports, reason = "the writer of the store comes with its own branch")]
 pub(crate) mod files;
@@ -13,6 +17,8 @@ mod hours;
 pub(crate) mod manifest;
 mod recover;
 mod retain;
+#[allow(dead_code, unused_imports, reason = "the writer of the store comes with its own branch")]
+mod retention;
 mod streams;
 #[cfg(test)]
 mod tests;

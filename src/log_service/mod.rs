@@ -15,7 +15,6 @@ mod entry;
 mod frames;
 mod intervals;
 mod line;
-#[allow(dead_code, unused_imports, reason = "merging files comes with its own branch")]
 mod parquet;
 mod part;
 pub mod query;

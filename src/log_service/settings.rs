@@ -144,6 +144,8 @@ pub struct Limits {
     pub keep_bytes: u64,
     /// Files of the store older than this are deleted.
     pub keep_hours: u32,
+    /// The same for errors and slow requests.
+    pub keep_error_hours: u32,
     /// Rows, bytes in memory and age at which the newest rows become a file.
     pub hot_rows: usize,
     pub hot_bytes: usize,
@@ -167,6 +169,7 @@ impl Default for Limits {
             searches: 4,
             keep_bytes: 16 << 30,
             keep_hours: 24 * 30,
+            keep_error_hours: 24 * 90,
             hot_rows: 1_000_000,
             hot_bytes: 128 << 20,
             hot_age: Duration::from_secs(300),

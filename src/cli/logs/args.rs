@@ -100,6 +100,9 @@ pub(super) struct ServeArgs {
     /// Delete files older than so many days.
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     pub(super) keep_days: u32,
+    /// The same for errors and slow requests.
+    #[arg(long, value_name = "DAYS", default_value_t = 90)]
+    pub(super) keep_error_days: u32,
     /// When entries are made durable: `always` before they are acknowledged, every `200ms`, or when the system likes (`os`).
     #[arg(long, value_name = "WHEN", default_value = "always")]
     pub(super) sync: SyncWhen,

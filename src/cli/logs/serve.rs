@@ -85,6 +85,7 @@ fn settings(args: ServeArgs) -> Result<Settings, FileError> {
     settings.http = if by_hand { vec![Listen::Tcp(DEFAULT_HTTP)] } else { args.http };
     settings.limits.keep_bytes = args.keep_mib.saturating_mul(1 << 20);
     settings.limits.keep_hours = args.keep_days.saturating_mul(24);
+    settings.limits.keep_error_hours = args.keep_error_days.saturating_mul(24);
     settings.limits.memory_bytes = usize::try_from(args.memory_mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
     settings.limits.hot_bytes = settings.limits.hot_bytes.min(settings.limits.memory_bytes / 4);
     Ok(settings)

@@ -164,6 +164,23 @@ impl Stream {
     }
 }
 
+/// What several parts together say of streams, and of what was lost without a number.
+pub(crate) fn union_of_streams<'e>(extents: impl Iterator<Item = &'e Extent>) -> (Vec<StreamExtent>, u64) {
+    let mut all = ExtentBuilder::default();
+    for extent in extents {
+        all.extent.unnumbered += extent.unnumbered;
+        for stream in &extent.streams {
+            let place = all.place(&stream.proxy, stream.boot, stream.core);
+            let own = &mut all.streams[place];
+            stream.numbers.iter().for_each(|&(first, last)| own.numbers.insert_range(first..=last));
+            own.gaps.extend(stream.gaps.iter().cloned());
+            own.last = own.last.max(stream.last);
+        }
+    }
+    let all = all.finish();
+    (all.streams, all.unnumbered)
+}
+
 type Numbers = PrimitiveArray<UInt64Type>;
 type Words = DictionaryArray<Int32Type>;
 

@@ -25,7 +25,7 @@ mod schema;
 mod tests;
 
 pub(crate) use builder::{Builder, Origin, PushError};
-pub(crate) use extent::ExtentBuilder;
+pub(crate) use extent::{ExtentBuilder, union_of_streams};
 pub(crate) use render::{RowWriter, render};
 pub(crate) use schema::{NAMES, schema};
 

@@ -17,20 +17,6 @@ impl Hour {
         Self(time.as_second().div_euclid(3600))
     }
 
-    pub(crate) fn minus_hours(self, hours: u32) -> Self {
-        Self(self.0.saturating_sub(hours.into()))
-    }
-
-    /// The directory of the day.
-    pub(crate) fn directory(self, data: &Path) -> PathBuf {
-        data.join(self.civil().strftime("%Y-%m-%d").to_string())
-    }
-
-    fn civil(self) -> jiff::civil::DateTime {
-        let time = Timestamp::from_second(self.0.saturating_mul(3600)).unwrap_or(Timestamp::MIN);
-        time.to_zoned(TimeZone::UTC).datetime()
-    }
-
     fn parse(day: &str, hour: &str) -> Option<Self> {
         let day: Date = day.parse().ok()?;
         let hour: i8 = hour.parse().ok().filter(|hour| (0..24).contains(hour))?;
@@ -52,12 +38,6 @@ pub(crate) struct HourFile {
 }
 
 impl HourFile {
-    pub(crate) fn path_of(data: &Path, hour: Hour, part: u32) -> PathBuf {
-        let number = hour.civil().strftime("%H").to_string();
-        let name = if part == 0 { format!("{number}.jsonl") } else { format!("{number}.{part}.jsonl") };
-        hour.directory(data).join(name)
-    }
-
     fn read(day: &str, path: PathBuf) -> Option<Self> {
         let stem = path.file_name()?.to_str()?.strip_suffix(".jsonl")?;
         let (number, part) = stem.split_once('.').unwrap_or((stem, "0"));
@@ -91,16 +71,6 @@ pub(crate) fn list(data: &Path) -> io::Result<Vec<HourFile>> {
     Ok(files)
 }
 
-/// The files of one hour, oldest first.
-pub(crate) fn files_of(data: &Path, hour: Hour) -> io::Result<Vec<HourFile>> {
-    let directory = hour.directory(data);
-    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let mut files = files_of_day(name, &directory)?;
-    files.retain(|file| file.hour == hour);
-    files.sort_by_key(|file| file.part);
-    Ok(files)
-}
-
 fn files_of_day(name: &str, path: &Path) -> io::Result<Vec<HourFile>> {
     let mut files = Vec::new();
     for file in fs::read_dir(path)? {
@@ -116,9 +86,6 @@ mod tests {
     #[test]
     fn names_are_by_day_and_hour_in_utc() {
         let hour = Hour::of("2026-11-21T10:14:03.5+01:00".parse().unwrap());
-        let data = Path::new("d");
-        assert_eq!(HourFile::path_of(data, hour, 0), Path::new("d/2026-11-21/09.jsonl"));
-        assert_eq!(HourFile::path_of(data, hour, 2), Path::new("d/2026-11-21/09.2.jsonl"));
         assert_eq!(Hour::parse("2026-11-21", "09"), Some(hour));
         assert_eq!(Hour::parse("2026-11-21", "24"), None);
     }
@@ -137,6 +104,5 @@ mod tests {
         let files = list(data.path()).unwrap();
         let seen: Vec<_> = files.iter().map(|f| (f.part, f.size, f.good_bytes)).collect();
         assert_eq!(seen, [(0, 3, Some(2)), (1, 3, None), (0, 3, None)]);
-        assert_eq!(files_of(data.path(), files[0].hour).unwrap().len(), 2);
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time;
 
 use super::claim::Claim;
+use super::compact::Compactor;
 use super::flush::{Flusher, Job};
 use super::hot::Hot;
 use super::import::Import;
@@ -43,6 +44,7 @@ pub(super) struct Committer {
     pub(super) hot: Arc<Hot>,
     pub(super) flusher: Flusher,
     pub(super) import: Import,
+    pub(super) compactor: Option<Compactor>,
     pub(super) tails: broadcast::Sender<Arc<Group>>,
     pub(super) counts: Arc<Counts>,
     /// Waits for messages and for time to pass.
@@ -92,6 +94,7 @@ impl Committer {
             self.flush_if_due();
         }
         self.wal.turn();
+        self.compactor.take().map(Compactor::stop);
         self.import.close();
         self.flusher.close();
         tracing::debug!(streams = self.known.len(), "log store closed");

@@ -11,19 +11,21 @@
 
 mod claim;
 mod commit;
+mod compact;
+#[cfg(test)]
+mod compact_tests;
 mod counts;
 mod extent;
-#[allow(dead_code, unused_imports, reason = "merging files comes with its own branch")]
-pub(crate) mod files;
+mod files;
 mod flush;
 #[cfg(test)]
 mod flush_tests;
 mod hot;
 mod import;
-#[allow(dead_code, unused_imports, reason = "merging files comes with its own branch")]
-pub(crate) mod manifest;
+mod manifest;
 mod replay;
 mod rows;
+mod retention;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,7 @@ use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::commit::{Committer, Work};
+use self::compact::Compactor;
 use self::files::{Disk, Files};
 use self::flush::Flusher;
 use self::hot::Hot;
@@ -71,6 +74,7 @@ pub(crate) struct Settings {
     pub(crate) data: PathBuf,
     pub(crate) keep_bytes: u64,
     pub(crate) keep_hours: u32,
+    pub(crate) keep_error_hours: u32,
     pub(crate) sync: SyncWhen,
     pub(crate) hot_rows: usize,
     pub(crate) hot_bytes: usize,
@@ -88,6 +92,7 @@ impl Settings {
             data: settings.data.clone(),
             keep_bytes: settings.limits.keep_bytes,
             keep_hours: settings.limits.keep_hours,
+            keep_error_hours: settings.limits.keep_error_hours,
             sync: settings.sync,
             hot_rows: settings.limits.hot_rows,
             hot_bytes: settings.limits.hot_bytes,
@@ -98,6 +103,24 @@ impl Settings {
             faults: wal_files::Faults::default(),
         }
     }
+}
+
+impl Settings {
+    fn compaction(&self) -> compact::Settings {
+        let keep = retention::Settings {
+            keep_hours: self.keep_hours,
+            keep_error_hours: self.keep_error_hours,
+            keep_bytes: self.keep_bytes,
+            free_bytes: free_floor(&self.data),
+        };
+        compact::Settings { retention: keep, clock: Arc::clone(&self.clock), ..compact::Settings::default() }
+    }
+}
+
+/// What stays free on the disk: a gibibyte, on a small disk a twentieth of it.
+fn free_floor(data: &Path) -> u64 {
+    let size = rustix::fs::statvfs(data).map_or(0, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+    (size / 20).min(1 << 30)
 }
 
 /// Why entries were not stored. None of them is half stored: the sender may send all of them again.
@@ -254,6 +277,7 @@ pub(crate) fn open(settings: &Settings) -> Result<Running, ServiceError> {
         known,
         hot: Arc::clone(&hot),
         import: Import::start(Arc::clone(&files)).map_err(failed)?,
+        compactor: Some(Compactor::spawn(Arc::clone(&files), settings.compaction()).map_err(failed)?),
         flusher: Flusher::start(files, Arc::clone(&hot), Arc::clone(&counts)).map_err(failed)?,
         tails: tails.clone(),
         counts: Arc::clone(&counts),

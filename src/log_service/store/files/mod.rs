@@ -15,7 +15,7 @@
 mod disk;
 mod recover;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,0 +1,129 @@
+//! Old files go, whole ones only: by age, by their size together, and when the disk gets full.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::files::{Files, Live};
+use super::manifest::FileKind;
+
+/// What is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Hours after which normal files go.
+    pub(crate) keep_hours: u32,
+    /// Hours after which errors and slow requests go.
+    pub(crate) keep_error_hours: u32,
+    /// Bytes of all files together.
+    pub(crate) keep_bytes: u64,
+    /// Bytes that stay free on the disk.
+    pub(crate) free_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { keep_hours: 14 * 24, keep_error_hours: 90 * 24, keep_bytes: 16 << 30, free_bytes: 1 << 30 }
+    }
+}
+
+/// Drops what need not be kept; never files of the hour `current`.
+pub(super) fn drop_old(files: &Files, settings: &Settings, current: i64) -> io::Result<()> {
+    let free = free_bytes(files);
+    let old = choose(&files.list(), settings, current, free);
+    if old.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(
+        files = old.len(),
+        bytes = old.iter().map(|live| live.entry.bytes).sum::<u64>(),
+        "old log files dropped"
+    );
+    files.replace(&old, Vec::new())
+}
+
+/// The files to drop. For room, normal hours go before errors, and the oldest first.
+fn choose(files: &[Arc<Live>], settings: &Settings, current: i64, free: u64) -> Vec<Arc<Live>> {
+    let (mut chosen, mut left) = (Vec::new(), BTreeMap::new());
+    for live in files.iter().filter(|live| live.entry.hour < current) {
+        let is_error = live.entry.kind == FileKind::Err;
+        let keep = if is_error { settings.keep_error_hours } else { settings.keep_hours };
+        if live.entry.hour < current.saturating_sub(keep.into()) {
+            chosen.push(Arc::clone(live));
+        } else {
+            left.insert((is_error, live.entry.hour, live.entry.number), live);
+        }
+    }
+    let dropped: u64 = chosen.iter().map(|live| live.entry.bytes).sum();
+    let mut total = files.iter().map(|live| live.entry.bytes).sum::<u64>().saturating_sub(dropped);
+    let mut free = free.saturating_add(dropped);
+    for live in left.into_values() {
+        if total <= settings.keep_bytes && free >= settings.free_bytes {
+            break;
+        }
+        total = total.saturating_sub(live.entry.bytes);
+        free = free.saturating_add(live.entry.bytes);
+        chosen.push(Arc::clone(live));
+    }
+    chosen
+}
+
+/// Bytes that the disk has left for us; as many as wanted when it does not say.
+fn free_bytes(files: &Files) -> u64 {
+    rustix::fs::statvfs(files.data()).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log_service::parquet::{Footers, StoredFile};
+    use crate::log_service::part::Extent;
+    use crate::log_service::store::manifest::FileEntry;
+
+    fn live(number: u64, kind: FileKind, hour: i64, bytes: u64) -> Arc<Live> {
+        let entry = FileEntry { number, kind, hour, bytes, extent: (&Extent::default()).into() };
+        let footers = Arc::new(Footers::new(1));
+        Arc::new(Live { file: Arc::new(StoredFile::new("none".into(), Extent::default(), footers)), entry })
+    }
+
+    fn chosen(settings: &Settings, free: u64) -> Vec<u64> {
+        let files = [
+            live(1, FileKind::L1, 10, 100),
+            live(2, FileKind::Err, 10, 10),
+            live(3, FileKind::L1, 60, 100),
+            live(4, FileKind::Err, 60, 10),
+            live(5, FileKind::L0, 100, 100),
+        ];
+        let mut numbers: Vec<u64> =
+            choose(&files, settings, 100, free).iter().map(|live| live.entry.number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    fn settings() -> Settings {
+        Settings { keep_hours: 1000, keep_error_hours: 1000, keep_bytes: 1000, free_bytes: 50 }
+    }
+
+    #[test]
+    fn each_kind_has_its_own_age() {
+        assert_eq!(chosen(&Settings { keep_hours: 50, ..settings() }, 50), [1]);
+        assert_eq!(chosen(&Settings { keep_hours: 30, keep_error_hours: 80, ..settings() }, 50), [1, 2, 3]);
+        assert_eq!(chosen(&settings(), 50), [0; 0]);
+    }
+
+    #[test]
+    fn normal_hours_go_before_errors_and_never_the_current_hour() {
+        assert_eq!(chosen(&Settings { keep_bytes: 250, ..settings() }, 50), [1]);
+        assert_eq!(chosen(&Settings { keep_bytes: 119, ..settings() }, 50), [1, 2, 3]);
+        assert_eq!(chosen(&Settings { keep_bytes: 0, ..settings() }, 50), [1, 2, 3, 4]);
+        assert_eq!(chosen(&settings(), 0), [1]);
+        assert_eq!(chosen(&Settings { free_bytes: 160, ..settings() }, 0), [1, 3]);
+    }
+
+    #[test]
+    fn what_age_drops_counts_as_room() {
+        assert_eq!(
+            chosen(&Settings { keep_hours: 50, keep_bytes: 220, free_bytes: 100, ..settings() }, 0),
+            [1]
+        );
+    }
+}

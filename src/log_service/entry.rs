@@ -23,8 +23,6 @@ pub(crate) struct Entry {
     pub(crate) seq: u64,
     /// The sequence numbers that a `gap` record declares lost.
     pub(crate) gap: Option<RangeInclusive<u64>>,
-    /// Why they were lost.
-    pub(crate) reason: Option<Box<str>>,
 }
 
 /// The place of a record among all records of all proxies.
@@ -63,9 +61,8 @@ impl Entry {
         let stamp = head.stamp();
         let seq = stamp.as_ref().map_or_else(|| head.seq.number().unwrap_or(0), |stamp| stamp.seq);
         let (gap, reserved) = (head.gap(), head.reserved);
-        let reason = head.reason().filter(|_| gap.is_some()).map(Into::into);
         let text = if reserved { rename_reserved(&text)? } else { on_one_line(text) };
-        Ok(Self { text, stream: stamp.map(|stamp| stamp.stream), seq, gap, reason })
+        Ok(Self { text, stream: stamp.map(|stamp| stamp.stream), seq, gap })
     }
 }
 

@@ -104,9 +104,7 @@ fn check(frame: &Frame<'_>, entry_bytes: usize, room: &mut Vec<u8>) -> Result<()
             Form::Json if entry.bytes.len() > entry_bytes => {
                 return Err(BadContent::TooLarge(place, entry_bytes));
             }
-            Form::Json => {
-                Entry::number(entry.bytes).map_err(|error| BadContent::Json(place, error))?
-            }
+            Form::Json => Entry::number(entry.bytes).map_err(|error| BadContent::Json(place, error))?,
         };
         let Some(seq) = seq else { continue };
         numbers = match numbers {
@@ -161,7 +159,8 @@ mod tests {
 
     #[test]
     fn good_frames_are_kept_and_bad_ones_named() {
-        let good = frame(&[(Form::Record, Some(1), record(1)), (Form::Json, None, b"{\"kind\":\"gap\"}".to_vec())]);
+        let good =
+            frame(&[(Form::Record, Some(1), record(1)), (Form::Json, None, b"{\"kind\":\"gap\"}".to_vec())]);
         let lies = frame(&[(Form::Record, Some(9), record(8))]);
         let broken = frame(&[(Form::Record, Some(2), b"no".to_vec())]);
         let mut flipped = good.clone();

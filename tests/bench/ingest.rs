@@ -27,17 +27,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     let records = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(2_000_000);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let data = tempfile::tempdir()?;
-    for (name, codec, sync) in [
-        ("raw, sync always", Codec::Raw, SyncWhen::Always),
-        ("lz4, sync os", Codec::Lz4, SyncWhen::Never),
-    ] {
+    for (name, codec, sync) in
+        [("raw, sync always", Codec::Raw, SyncWhen::Always), ("lz4, sync os", Codec::Lz4, SyncWhen::Never)]
+    {
         let data = data.path().join(name.replace([' ', ','], "-"));
         runtime.block_on(run(name, &data, records, codec, sync))?;
     }
     Ok(())
 }
 
-async fn run(name: &str, data: &Path, records: u64, codec: Codec, sync: SyncWhen) -> Result<(), Box<dyn Error>> {
+async fn run(
+    name: &str,
+    data: &Path,
+    records: u64,
+    codec: Codec,
+    sync: SyncWhen,
+) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(data)?;
     let socket = data.join("logs.sock");
     let mut settings = Settings::new(data.join("logs"));
@@ -73,11 +78,11 @@ async fn run(name: &str, data: &Path, records: u64, codec: Codec, sync: SyncWhen
 fn make(seq: &mut u64, codec: Codec, out: &mut Vec<u8>) {
     let mut builder = Builder::default();
     for _ in 0..FRAME {
-        let mut record = samples::typical();
-        record.ts_us += *seq as i64 * 50;
+        let mut record = if *seq % 10 == 0 { samples::typical() } else { samples::plain(*seq) };
+        record.ts_us = 1_795_252_443_512_804 + *seq as i64 * 50;
+        // As ids are made: milliseconds, then what is random.
         record.id[..6].copy_from_slice(&(record.ts_us as u64 / 1000).to_be_bytes()[2..]);
         record.id[8..].copy_from_slice(&seq.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-        record.dur_us = 200 + *seq % 5000;
         let mut bytes = Vec::with_capacity(512);
         binary::encode(&record, *seq, &mut bytes);
         builder.push(Form::Record, Some(*seq), record.ts_us, &bytes);

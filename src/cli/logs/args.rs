@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::log_service::{Listen, SyncWhen};
 use crate::log_service::client::Address;
+use crate::log_service::{Listen, SyncWhen};
 
 /// Run the log service, or read the log.
 #[derive(Debug, Args)]

@@ -86,14 +86,16 @@ fn settings(args: ServeArgs) -> Result<Settings, FileError> {
     settings.limits.keep_bytes = args.keep_mib.saturating_mul(1 << 20);
     settings.limits.keep_hours = args.keep_days.saturating_mul(24);
     settings.limits.keep_error_hours = args.keep_error_days.saturating_mul(24);
-    settings.limits.memory_bytes = usize::try_from(args.memory_mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
+    settings.limits.memory_bytes =
+        usize::try_from(args.memory_mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
     settings.limits.hot_bytes = settings.limits.hot_bytes.min(settings.limits.memory_bytes / 4);
     Ok(settings)
 }
 
 async fn serve(settings: Settings, quiet: bool) -> Result<(), ServiceError> {
     let data = settings.data.clone();
-    let is_guarded = !settings.tokens.is_empty() || settings.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let is_guarded =
+        !settings.tokens.is_empty() || settings.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let service = LogService::start(settings).await?;
     if !quiet {
         for address in service.http() {
@@ -135,9 +137,7 @@ async fn asked_to_stop() {
 fn exit_of(error: &ServiceError) -> Exit {
     match error {
         ServiceError::InUse(_) | ServiceError::Bind(..) => Exit::NotPermitted,
-        ServiceError::Data(_, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Exit::NotPermitted
-        }
+        ServiceError::Data(_, error) if error.kind() == io::ErrorKind::PermissionDenied => Exit::NotPermitted,
         ServiceError::Data(..) | ServiceError::Tls(_) | ServiceError::Store => Exit::Failed,
     }
 }

@@ -193,7 +193,9 @@ impl Desk {
     fn admits(&self, shown: Option<&str>) -> bool {
         let shown = shown.and_then(|value| value.split_once(' '));
         let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some(shown) = shown.map(|(_, token)| Token::new(token.trim())) else { return self.tokens.is_empty() };
+        let Some(shown) = shown.map(|(_, token)| Token::new(token.trim())) else {
+            return self.tokens.is_empty();
+        };
         // All are looked at, so that the time tells nothing.
         self.tokens.is_empty() || self.tokens.iter().fold(false, |found, token| found | token.is(&shown))
     }

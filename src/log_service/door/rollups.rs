@@ -34,7 +34,9 @@ pub(super) async fn rollups(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
 
 fn asked(query: &str) -> Result<Asked, String> {
     let values = tail::arguments(query)?;
-    if let Some(unknown) = values.keys().find(|name| !["since", "until", "by", "step"].contains(&name.as_str())) {
+    if let Some(unknown) =
+        values.keys().find(|name| !["since", "until", "by", "step"].contains(&name.as_str()))
+    {
         return Err(format!("unknown argument `{unknown}`: there is since, until, by, step"));
     }
     let get = |name: &str| values.get(name).map(String::as_str).filter(|value| !value.is_empty());

@@ -200,8 +200,10 @@ async fn begin(asked: &Asked, desk: &Desk, sender: &mpsc::Sender<Bytes>) -> Opti
         // The head of the answer leaves with its first bytes; the client should know that it is connected.
         return sender.send(Bytes::from_static(b"\n")).await.ok();
     }
-    let newest =
-        tokio::task::spawn_blocking(move || Newest::of_parts(&store.parts(), &query, window, count)).await.ok()?.ok()?;
+    let newest = tokio::task::spawn_blocking(move || Newest::of_parts(&store.parts(), &query, window, count))
+        .await
+        .ok()?
+        .ok()?;
     let text = newest.rows.iter().flat_map(|row| [row.as_str(), "\n"]).collect::<String>();
     sender.send(Bytes::from(format!("\n{text}"))).await.ok()
 }

@@ -22,7 +22,8 @@ struct Service {
 async fn start(change: impl FnOnce(&mut Settings)) -> Service {
     let data = tempfile::tempdir().unwrap();
     let mut settings = Settings::new(data.path().join("logs"));
-    settings.http = vec![Listen::Tcp(([127, 0, 0, 1], 0).into()), Listen::Unix(data.path().join("logs.sock"))];
+    settings.http =
+        vec![Listen::Tcp(([127, 0, 0, 1], 0).into()), Listen::Unix(data.path().join("logs.sock"))];
     change(&mut settings);
     let service = LogService::start(settings).await.unwrap();
     let listen = service.http();
@@ -113,7 +114,9 @@ async fn a_sender_is_told_to_come_again_when_too_much_waits() {
 async fn over_tcp_a_token_is_asked_for_over_a_unix_socket_not() {
     let service = start(|settings| settings.tokens = Token::of_file("old\nsecret\n")).await;
     let body = frame(0, 1..=3);
-    for bad in ["", "authorization: Bearer \r\n", "authorization: Bearer secrets\r\n", "authorization: secret\r\n"] {
+    for bad in
+        ["", "authorization: Bearer \r\n", "authorization: Bearer secrets\r\n", "authorization: secret\r\n"]
+    {
         assert_eq!(post(service.tcp().await, bad, &body).await.0, 401, "{bad}");
     }
     for good in ["authorization: Bearer secret\r\n", "authorization: bearer old\r\n"] {
@@ -145,7 +148,8 @@ fn connector(server: &Issued, client: Option<&Issued>) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(server.ca.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let builder = builder.with_root_certificates(roots);
     let config = match client {
         Some(client) => {
@@ -172,7 +176,9 @@ async fn tls_takes_only_clients_of_its_authority() {
     assert_eq!(post(stream, "", &frame(0, 1..=3)).await.0, 200);
     for other in [None, Some(&stranger)] {
         // In TLS 1.3 the client learns with the first bytes that it was refused.
-        let Ok(mut stream) = connector(&server, other).connect(name(), service.tcp().await).await else { continue };
+        let Ok(mut stream) = connector(&server, other).connect(name(), service.tcp().await).await else {
+            continue;
+        };
         let _ = stream.write_all(b"GET /status HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
         let mut answer = Vec::new();
         assert!(stream.read_to_end(&mut answer).await.is_err() && answer.is_empty());

@@ -26,14 +26,19 @@ impl Handshake {
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
-    pub(super) async fn shake(&self, stream: TcpStream, within: Duration) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn shake(
+        &self,
+        stream: TcpStream,
+        within: Duration,
+    ) -> io::Result<TlsStream<TcpStream>> {
         time::timeout(within, self.0.accept(stream)).await?
     }
 }
 
 fn config(tls: &Tls) -> Result<ServerConfig, Box<dyn std::error::Error + Send + Sync>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match &tls.client_ca {
         Some(authorities) => {
             let mut roots = RootCertStore::empty();

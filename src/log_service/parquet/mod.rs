@@ -16,7 +16,7 @@ mod tests;
 mod write;
 
 pub(crate) use file::{Footers, StoredFile};
-pub(crate) use merge::{Merge, Source};
+pub(crate) use merge::Merge;
 pub(crate) use properties::Level;
 pub(crate) use sort::sorted;
 pub(crate) use summary::ExtentForm;

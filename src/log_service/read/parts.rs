@@ -19,7 +19,11 @@ use crate::log_service::store::View;
 
 impl Scan {
     /// Reads the rows of a directory's store, oldest files first.
-    pub(super) fn store(&mut self, data: &Path, on_row: &mut dyn FnMut(&Row<'_>) -> Flow) -> io::Result<Flow> {
+    pub(super) fn store(
+        &mut self,
+        data: &Path,
+        on_row: &mut dyn FnMut(&Row<'_>) -> Flow,
+    ) -> io::Result<Flow> {
         let view = View::of(data)?;
         if view.damaged > 0 {
             let _ = self.damaged();
@@ -62,7 +66,9 @@ impl Scan {
         batch: &RecordBatch,
         on_row: &mut dyn FnMut(i64, &Row<'_>) -> Flow,
     ) -> Flow {
-        let times = batch.column_by_name("ts").and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+        let times = batch
+            .column_by_name("ts")
+            .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
         let Some(times) = times else { return self.damaged() };
         let (writer, mut text) = (RowWriter::new(batch), Vec::new());
         for row in 0..batch.num_rows() {
@@ -84,7 +90,12 @@ impl Scan {
 
 impl Newest {
     /// The newest rows of parts by their time, oldest first.
-    pub(crate) fn of_parts(parts: &[Arc<dyn Part>], query: &Query, window: Window, count: usize) -> io::Result<Self> {
+    pub(crate) fn of_parts(
+        parts: &[Arc<dyn Part>],
+        query: &Query,
+        window: Window,
+        count: usize,
+    ) -> io::Result<Self> {
         let mut scan = Scan::new(query.clone(), window);
         let mut rows: VecDeque<(i64, String)> = VecDeque::new();
         let mut order: Vec<&Arc<dyn Part>> = parts.iter().collect();

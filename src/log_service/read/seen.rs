@@ -56,7 +56,8 @@ impl Seen {
     /// Notes all numbers that a part of the store holds or knows to be lost.
     pub(super) fn note_extent(&mut self, extent: &Extent) {
         for told in &extent.streams {
-            let stream = Stream { proxy: told.proxy.as_str().into(), boot: told.boot, core: told.core.into() };
+            let stream =
+                Stream { proxy: told.proxy.as_str().into(), boot: told.boot, core: told.core.into() };
             if told.numbers.is_empty() && told.gaps.is_empty() {
                 // Only its end is known here: its records may be in parts that are read later, or not at all.
                 if self.ends.len() < MAX_STREAMS {

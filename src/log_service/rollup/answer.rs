@@ -36,7 +36,8 @@ impl Asked {
         step: &str,
     ) -> Result<Self, String> {
         let minute = |time: Timestamp| time.as_second().div_euclid(60);
-        let mut asked = Self { since: since.map(minute), until: until.map(|time| minute(time) + 1), ..Self::default() };
+        let mut asked =
+            Self { since: since.map(minute), until: until.map(|time| minute(time) + 1), ..Self::default() };
         for name in by.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let field = FIELDS.iter().find(|field| **field == name);
             asked.by.push(field.ok_or_else(|| format!("`{name}`: there is {}", FIELDS.join(", ")))?);
@@ -57,7 +58,8 @@ impl Asked {
     }
 
     fn reduce(&self, key: &Key) -> Key {
-        let text = |name, text: &Box<str>| if self.by.contains(&name) { text.clone() } else { Box::default() };
+        let text =
+            |name, text: &Box<str>| if self.by.contains(&name) { text.clone() } else { Box::default() };
         Key {
             host: text("host", &key.host),
             route: text("route", &key.route),
@@ -75,7 +77,8 @@ pub(crate) fn answer<'c>(cells: impl Iterator<Item = &'c Packed>, asked: &Asked)
         let time = packed.minute.div_euclid(asked.step) * asked.step;
         groups.entry((time, asked.reduce(&packed.key))).or_insert_with(Cell::new).merge(&packed.open());
     }
-    let rows: Vec<Value> = groups.iter().map(|((time, key), cell)| row(*time, key, cell, &asked.by)).collect();
+    let rows: Vec<Value> =
+        groups.iter().map(|((time, key), cell)| row(*time, key, cell, &asked.by)).collect();
     json!({ "step_s": asked.step * 60, "rows": rows })
 }
 

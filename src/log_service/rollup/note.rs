@@ -45,7 +45,11 @@ impl Counting {
         let is_known = self.places.contains_key(&(minute, key.clone()));
         let key = if is_known || self.cells.len() < MAX_CELLS { key } else { rest() };
         // The rest of a time that was never seen goes with what is there: absurd clocks must not take memory.
-        let minute = if self.cells.len() < 2 * MAX_CELLS { minute } else { self.cells.first().map_or(0, |first| first.0) };
+        let minute = if self.cells.len() < 2 * MAX_CELLS {
+            minute
+        } else {
+            self.cells.first().map_or(0, |first| first.0)
+        };
         *self.places.entry((minute, key.clone())).or_insert_with(|| {
             self.cells.push((minute, key, Cell::new()));
             self.cells.len() - 1
@@ -60,7 +64,9 @@ impl Counting {
         }
         let mut all = Vec::with_capacity(self.cells.len());
         for (minute, mut cells) in minutes {
-            cells.sort_unstable_by(|(a_key, a), (b_key, b)| b.count.cmp(&a.count).then_with(|| a_key.cmp(b_key)));
+            cells.sort_unstable_by(|(a_key, a), (b_key, b)| {
+                b.count.cmp(&a.count).then_with(|| a_key.cmp(b_key))
+            });
             let small = cells.split_off(cells.len().min(MAX_KEYS));
             all.extend(cells.into_iter().map(|(key, cell)| Packed::new(minute, key.clone(), cell)));
             if !small.is_empty() {
@@ -99,7 +105,9 @@ impl<'b> Words<'b> {
 
     /// −1 where the row has none.
     fn code(&self, row: usize) -> i32 {
-        self.column.filter(|(column, _)| column.is_valid(row)).map_or(-1, |(column, _)| column.keys().value(row))
+        self.column
+            .filter(|(column, _)| column.is_valid(row))
+            .map_or(-1, |(column, _)| column.keys().value(row))
     }
 
     /// Empty where the row has none.
@@ -171,7 +179,8 @@ impl<'b> Rows<'b> {
     fn add(&self, row: usize, has_times: bool, cell: &mut Cell) {
         let weight = u64::from(at(self.sw, row).unwrap_or(1).max(1));
         let sum = |columns: &[Option<&PrimitiveArray<UInt64Type>>; 2]| {
-            let bytes = columns.iter().fold(0u64, |sum, column| sum.saturating_add(at(*column, row).unwrap_or(0)));
+            let bytes =
+                columns.iter().fold(0u64, |sum, column| sum.saturating_add(at(*column, row).unwrap_or(0)));
             bytes.saturating_mul(weight)
         };
         cell.count = cell.count.saturating_add(weight);

@@ -45,7 +45,9 @@ impl Claim {
     pub(super) fn write(&self, receipt: Receipt<'_>, out: &mut Vec<u8>) {
         let Receipt { recv, from } = receipt;
         match self {
-            Self::Frame { bytes, .. } => wal::write(out, &Block { kind: Kind::Frame, from, recv, payload: bytes }),
+            Self::Frame { bytes, .. } => {
+                wal::write(out, &Block { kind: Kind::Frame, from, recv, payload: bytes })
+            }
             Self::Entries(entries) => {
                 // Lines are gathered first: a block's length stands in front of it.
                 let mut lines = Vec::with_capacity(entries.iter().map(|entry| entry.text.len() + 1).sum());
@@ -70,7 +72,7 @@ impl Claim {
         }
     }
 
-    /// The write failed: it may come again. A declared gap stays: it claims nothing.
+    /// The write failed: it may come again.
     pub(super) fn release(&self, known: &mut Streams) {
         match self {
             Self::Frame { bytes, stream, fresh } => {
@@ -78,9 +80,11 @@ impl Claim {
                 known.forget_frame(bytes);
             }
             Self::Entries(entries) => {
-                for entry in entries.iter().filter(|entry| entry.gap.is_none() && entry.seq != 0) {
-                    if let Some(stream) = &entry.stream {
-                        known.release(stream, &(entry.seq..=entry.seq));
+                for entry in entries {
+                    match (&entry.stream, &entry.gap) {
+                        (Some(stream), Some(gap)) => known.release_gap(stream, gap),
+                        (Some(stream), None) => known.release(stream, &(entry.seq..=entry.seq)),
+                        (None, _) => {}
                     }
                 }
             }

@@ -88,7 +88,8 @@ impl Worker {
             while let Err(error) = self.write(&job) {
                 tracing::error!(%error, "rows could not be put into a file; they stay in memory and in the log");
                 Counts::add(&self.counts.failed_files, 1);
-                *self.state.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(AppendError::of(&error));
+                *self.state.refused.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(AppendError::of(&error));
                 // Nothing is sent while a job is at hand: anything but time means that it is over.
                 if !matches!(self.receiver.recv_timeout(RETRY), Err(RecvTimeoutError::Timeout)) {
                     return;

@@ -84,7 +84,8 @@ async fn an_end_between_any_two_steps_loses_nothing_and_doubles_nothing() {
         let running = open(&settings(data)).unwrap();
         let again = append(&running, records(1..=4)).await.unwrap();
         assert_eq!(again, Appended { accepted: 1, duplicates: 3 }, "{what}");
-        let counted: u64 = running.store().rollups().iter().flat_map(|cells| cells.iter()).map(|cell| cell.count()).sum();
+        let counted: u64 =
+            running.store().rollups().iter().flat_map(|cells| cells.iter()).map(|cell| cell.count()).sum();
         assert_eq!((sorted_numbers(data), counted), (vec![1, 2, 3, 4], 4), "{what}");
         running.close().await.unwrap();
     }

@@ -171,7 +171,9 @@ mod tests {
 
     fn hour_file(data: &Path, name: &str, objects: &[&str]) {
         let mut text = Vec::new();
-        objects.iter().for_each(|object| line::write(&mut text, "2026-11-21T09:14:03.512804Z", "unix:7", object.as_bytes()));
+        objects.iter().for_each(|object| {
+            line::write(&mut text, "2026-11-21T09:14:03.512804Z", "unix:7", object.as_bytes())
+        });
         let path = data.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
@@ -199,7 +201,9 @@ mod tests {
         assert_eq!(again, Appended { accepted: 1, duplicates: 1 }, "what the earlier version had is known");
         until_away(data.path()).await;
         store.close().await.unwrap();
-        assert!(data.path().join("old/2026-11-21/09.jsonl").exists() && !data.path().join("2026-11-21").exists());
+        assert!(
+            data.path().join("old/2026-11-21/09.jsonl").exists() && !data.path().join("2026-11-21").exists()
+        );
         // As if the process had ended before the file was put away.
         hour_file(data.path(), "2026-11-21/09.jsonl", &objects);
         let store = open_store(&settings(data.path())).unwrap();
@@ -208,7 +212,8 @@ mod tests {
         let mut after = read(data.path()).0;
         after.retain(|row| row["seq"] != 2);
         let key = |row: &serde_json::Value| row.to_string();
-        let (mut before, mut after): (Vec<_>, Vec<_>) = (before.iter().map(key).collect(), after.iter().map(key).collect());
+        let (mut before, mut after): (Vec<_>, Vec<_>) =
+            (before.iter().map(key).collect(), after.iter().map(key).collect());
         before.sort();
         after.sort();
         assert_eq!(before, after, "the same objects with the same times and senders");

@@ -59,9 +59,9 @@ use super::frames::Checked;
 use super::part::Part;
 use super::rollup::{self, Packed};
 use super::{ServiceError, SyncWhen};
-pub(crate) use view::{Growing, View};
 pub(crate) use commit::Group;
 pub(crate) use counts::Counts;
+pub(crate) use view::{Growing, View};
 
 /// Batches that may wait for the writing thread; senders beyond it wait in line, each within its own timeout.
 const QUEUE: usize = 64;

@@ -105,7 +105,9 @@ impl Rows {
                 for entry in entries.flatten() {
                     let added = match entry.form {
                         Form::Record => self.record(entry.bytes, &frame, is_fresh, receipt),
-                        Form::Json => self.object_of_frame(entry.bytes, &stream, is_known, is_fresh, known, receipt),
+                        Form::Json => {
+                            self.object_of_frame(entry.bytes, &stream, is_known, is_fresh, known, receipt)
+                        }
                     };
                     taken.add(added);
                 }
@@ -280,7 +282,8 @@ impl Part for RowsPart {
     }
 
     fn read(&self, columns: &[&str], prune: &Prune, each: &mut Each<'_>) -> io::Result<()> {
-        let wanted: Vec<usize> = (0..columns::NAMES.len()).filter(|at| columns.contains(&columns::NAMES[*at])).collect();
+        let wanted: Vec<usize> =
+            (0..columns::NAMES.len()).filter(|at| columns.contains(&columns::NAMES[*at])).collect();
         let mut read = |piece: &Arc<Piece>| -> io::Result<ControlFlow<()>> {
             if !prune.admits(&piece.extent) {
                 return Ok(ControlFlow::Continue(()));

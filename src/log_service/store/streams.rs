@@ -75,10 +75,17 @@ impl Streams {
         self.frames.retain(|known| *known != mark);
     }
 
-    /// Takes back what was noted of records whose write failed. A declared gap stays: it claims nothing.
+    /// Takes back what was noted of records whose write failed.
     pub(crate) fn release(&mut self, stream: &Stream, range: &RangeInclusive<u64>) {
         if let Some(seen) = self.streams.get_mut(stream) {
             seen.records.remove_range(range);
+        }
+    }
+
+    /// The same for a declared gap. What an earlier one declared of it may then be stored twice, which tells nothing else.
+    pub(crate) fn release_gap(&mut self, stream: &Stream, gap: &RangeInclusive<u64>) {
+        if let Some(seen) = self.streams.get_mut(stream) {
+            seen.gaps.remove_range(gap);
         }
     }
 

@@ -95,7 +95,8 @@ fn frame_of(range: std::ops::RangeInclusive<u64>, gap: Option<&str>) -> Vec<u8> 
     gap.iter().for_each(|gap| builder.push(Form::Json, None, 5, gap.as_bytes()));
     for seq in range {
         let mut bytes = Vec::new();
-        let record = Record { ts_us: 1_763_713_443_000_000 + seq as i64, path: Some(b"/f"), ..Record::default() };
+        let record =
+            Record { ts_us: 1_763_713_443_000_000 + seq as i64, path: Some(b"/f"), ..Record::default() };
         binary::encode(&record, seq, &mut bytes);
         builder.push(Form::Record, Some(seq), record.ts_us, &bytes);
     }
@@ -286,6 +287,15 @@ async fn a_full_disk_refuses_and_recovers() {
     let again = append(&running, records(2..=3)).await.unwrap();
     assert_eq!(again, Appended { accepted: 2, duplicates: 0 });
     assert_eq!(numbers(data.path()), [1, 2, 3]);
+    let gap = r#"{"kind":"gap","proxy":"edge-1","boot":7,"core":0,"first_seq":4,"last_seq":4,"reason":"ring_full"}"#;
+    let gap = Entry::parse(Bytes::from(gap)).unwrap();
+    settings.faults.write.lock().unwrap().push(ErrorKind::StorageFull);
+    assert_eq!(append(&running, vec![gap.clone()]).await, Err(AppendError::Full));
+    assert_eq!(append(&running, vec![gap]).await.unwrap().accepted, 1);
+    settings.faults.write.lock().unwrap().push(ErrorKind::StorageFull);
+    assert_eq!(append_frames(&running, &[frame_of(2..=6, None)]).await, Err(AppendError::Full));
+    let again = append_frames(&running, &[frame_of(2..=6, None)]).await.unwrap();
+    assert_eq!(again, Appended { accepted: 3, duplicates: 2 }, "only what was new is taken back");
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 
 use super::manifest::{self, WalPosition};
-use super::{files, flush, replay};
 use super::rows::Rows;
 use super::streams::Streams;
 use super::wal_read::Blocks;
+use super::{files, flush, replay};
 use crate::log_service::part::Part;
 
 /// While files move from the log to the store a reader may have to look again.

@@ -102,12 +102,6 @@ impl WalFiles {
         Self { settings, counts, open: None, number: last, synced: Instant::now() }
     }
 
-    /// Number of the file that the next blocks go to, opened if need be.
-    pub(super) fn number(&mut self) -> Result<u64, AppendError> {
-        self.open_file()?;
-        Ok(self.number)
-    }
-
     /// Bytes in the open file.
     pub(super) fn size(&self) -> u64 {
         self.open.as_ref().map_or(0, |open| open.good)
@@ -227,7 +221,9 @@ pub(super) fn told(step: &str, path: &Path, error: &io::Error) -> AppendError {
 impl AppendError {
     pub(super) fn of(error: &io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Self::Full,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::Full
+            }
             _ => Self::Failed,
         }
     }

@@ -119,7 +119,8 @@ def wait_until_drained(stage, ledger, verdict):
         left = sum(1 for one in ledger.finished.values() if not found.by_id.get(one))
         if not left and found.code == 0:
             return verdict.promise(True, "the running service knows every answer")
-        quiet = quiet + 1 if (left, found.rows) == last else 0
+        # A service that is just being started again does not answer: that is no silence.
+        quiet = quiet + 1 if found.code == 0 and (left, found.rows) == last else 0
         last = (left, found.rows)
         time.sleep(1)
     return verdict.promise(False, f"the running service knows every answer: {left} are missing")

@@ -105,22 +105,49 @@ def read(stage, over_service=False, seconds=300):
 
 
 class Verdict:
-    """Promises, each told in one line."""
+    """Promises, each told in one line. Within a scene the lines wait: a scene that held is told in one line."""
 
     def __init__(self):
-        self.broken = []
+        self.broken, self.skipped = [], []
+        self.scene, self.lines = None, []
+
+    def begin(self, name):
+        self.scene, self.lines = name, []
+
+    def end_scene(self, is_verbose):
+        bad = [line for line in self.lines if line.startswith("FAIL")]
+        skipped = [line for line in self.lines if line.startswith("skip")]
+        word = "FAIL" if bad else "skip" if skipped else "ok  "
+        shown = self.lines if bad or is_verbose else skipped
+        summary = next((line.strip() for line in self.lines if "answers in all" in line), "")
+        print(f"{word} {self.scene}" + ("" if shown else f": {summary[5:]}"), flush=True)
+        for line in shown:
+            print(f"       {line}", flush=True)
+        self.scene = None
+
+    def tell(self, line):
+        if self.scene:
+            self.lines.append(line)
+        else:
+            print(line, flush=True)
 
     def promise(self, held, text):
-        print(f"{'ok  ' if held else 'FAIL'} {text}", flush=True)
+        self.tell(f"{'ok  ' if held else 'FAIL'} {text}")
         if not held:
-            self.broken.append(text)
+            self.broken.append(f"{self.scene or ''}: {text}")
         return held
 
+    def skip(self, text):
+        self.tell(f"skip not tested: {text}")
+        self.skipped.append(text)
+
     def note(self, text):
-        print(f"     {text}", flush=True)
+        self.tell(f"     {text}")
 
     def end(self, seed, again):
-        print(f"\n{'BROKEN PROMISES: ' + str(len(self.broken)) if self.broken else 'every promise held'}; seed {seed}: {again}")
+        """One summary; the exit code."""
+        print(f"\n{'BROKEN PROMISES: ' + str(len(self.broken)) if self.broken else 'every promise held'}"
+              f"{f', not tested: {len(self.skipped)}' if self.skipped else ''}; again with: {again}")
         return 1 if self.broken else 0
 
 

@@ -30,12 +30,14 @@ def main():
         play.append((f"{layout}: the service's disk is full", scene(wanted, layout, "data")))
         play.append((f"{layout}: the spool's disk is full", scene(wanted, layout, "spool")))
         play.append((f"{layout}: one disk for both is full", scene(wanted, layout, "both")))
+    for layout in ("embedded", "separate"):
+        play.append((f"{layout}: data and stderr are on the full disk", scene(wanted, layout, "both", with_stderr=True)))
     play.append(("separate: the disk is full before the start", scene(wanted, "separate", "both", full_first=True)))
     play.append(("separate: the service is away until the spool's disk is full", scene(wanted, "separate", "spool", away=True)))
     scenes.play(wanted, play)
 
 
-def scene(wanted, layout, what, full_first=False, away=False):
+def scene(wanted, layout, what, full_first=False, away=False, with_stderr=False):
     def act(folder, verdict):
         disk = os.path.join(folder, "disk")
         os.mkdir(disk)
@@ -44,6 +46,8 @@ def scene(wanted, layout, what, full_first=False, away=False):
             return verdict.skip("a tmpfs cannot be mounted here")
         places = {name: os.path.join(disk, name) for name in ("data", "spool") if what in (name, "both")}
         stage = stages.Stage(wanted.tollgate, folder, layout, spool_size="1GiB", **places)
+        if with_stderr:
+            stage.errors = os.path.join(disk, "stderr.txt")
         play = scenes.Scene(stage, verdict, wanted.seed, rate=300)
         try:
             play.play(lambda one: filled(one, disk, wanted.seconds, what, full_first, away))
@@ -66,6 +70,8 @@ async def filled(scene, disk, seconds, what, full_first, away):
         return
     await scene.load(1.5)
     before = scene.pids()
+    if scene.stage.errors.startswith(disk):
+        fill_page(scene.stage.errors)
     scene.verdict.note(f"filled: {fill(disk) // 1024} KiB beside what tollgate has")
     await scene.load(seconds)
     fill(disk)
@@ -95,6 +101,12 @@ def fill(disk):
             except OSError:
                 continue
     return taken
+
+
+def fill_page(path):
+    """What is left of the last page of a file would take the next lines though the disk is full."""
+    with open(path, "ab") as file:
+        file.write(b" " * (-os.path.getsize(path) % 4096 - 1) + b"\n")
 
 
 def empty(disk):

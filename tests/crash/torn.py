@@ -25,7 +25,7 @@ import stored  # noqa: E402
 
 # The service's own members: a record that is delivered later or again gets others.
 OWN = ("recv", "from", "c")
-NOT_DAMAGED = re.compile(r"(^|/)(\.?lock|.*\.lock|.*\.sock)$")
+NOT_DAMAGED = re.compile(r"(^|/)(\.?lock|.*\.lock|.*\.sock|tollgate\.toml|[a-z-]+\.txt)$")
 
 
 def main():
@@ -130,12 +130,11 @@ def records(stage):
 def kinds(home):
     """The files of the log by kind: the folder and the name without numbers."""
     found = collections.defaultdict(list)
-    for top in ("logs", "spool"):
-        for place, _, names in os.walk(os.path.join(home, top)):
-            for name in names:
-                path = os.path.relpath(os.path.join(place, name), home)
-                if not NOT_DAMAGED.search(path) and os.path.getsize(os.path.join(home, path)):
-                    found[re.sub(r"[0-9a-f]{8,}|[\d-]+", "N", path)].append(path)
+    for place, _, names in os.walk(home):
+        for name in names:
+            path = os.path.relpath(os.path.join(place, name), home)
+            if os.path.isfile(os.path.join(home, path)) and not NOT_DAMAGED.search(path) and os.path.getsize(os.path.join(home, path)):
+                found[re.sub(r"[0-9a-f]{8,}|[\d-]+", "N", path)].append(path)
     return {kind: sorted(paths) for kind, paths in found.items()}
 
 

@@ -31,10 +31,12 @@ TROUBLE = (
     ("read", errno.EIO, 100),
 )
 NTH = 6
+# So that a segment of a mebibyte, the smallest, is full in a few seconds.
+RATE = 1000
 
 
 def main():
-    wanted = scenes.arguments(__doc__, seconds=(3, "how long the trouble lasts"))
+    wanted = scenes.arguments(__doc__, seconds=(5, "how long the trouble lasts"))
     library = compiled()
     chance = random.Random(wanted.seed)
     play = []
@@ -60,7 +62,8 @@ def compiled():
 def scene(wanted, library, who, layout, trouble):
     def act(folder, verdict):
         places = {name: os.path.join(folder, "disk", name) for name in ("data", "spool")}
-        stage = stages.Stage(wanted.tollgate, folder, layout, **places)
+        # Small segments, so that files are made and removed while calls fail.
+        stage = stages.Stage(wanted.tollgate, folder, layout, segment="1MiB", **places)
         os.mkdir(os.path.join(folder, "disk"))
         switch, count = os.path.join(folder, "switch"), os.path.join(folder, "faults.txt")
         environment = {
@@ -69,7 +72,7 @@ def scene(wanted, library, who, layout, trouble):
         }
         stage.proxy_environment = environment if who == "proxy" or layout == "embedded" else {}
         stage.service_environment = environment if who == "service" else {}
-        scenes.Scene(stage, verdict, wanted.seed).play(lambda one: troubled(one, switch, count, trouble, wanted.seconds))
+        scenes.Scene(stage, verdict, wanted.seed, RATE).play(lambda one: troubled(one, switch, count, trouble, wanted.seconds))
 
     return act
 

@@ -18,7 +18,12 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 # The words of the spool's place and size; the first that the program's own check accepts is used.
-SPOOL_TABLES = ('spool = {{ dir = "{dir}", size = "{size}" }}', 'spool = {{ dir = "{dir}" }}', "")
+SPOOL_TABLES = (
+    'spool = {{ dir = "{dir}", size = "{size}", segment = "{segment}" }}',
+    'spool = {{ dir = "{dir}", size = "{size}" }}',
+    'spool = {{ dir = "{dir}" }}',
+    "",
+)
 
 
 def built():
@@ -28,11 +33,11 @@ def built():
 class Stage:
     """One proxy and one log service. `layout` is `embedded` (the proxy starts the service) or `separate`."""
 
-    def __init__(self, program, folder, layout="embedded", data=None, spool=None, spool_size="256MiB", buffer=None):
+    def __init__(self, program, folder, layout="embedded", data=None, spool=None, spool_size="256MiB", buffer=None, segment="64MiB"):
         self.program, self.folder, self.layout = os.path.abspath(program), folder, layout
         self.data = data or os.path.join(folder, "logs")
         self.spool = spool or os.path.join(folder, "spool")
-        self.spool_size, self.buffer = spool_size, buffer
+        self.spool_size, self.buffer, self.segment = spool_size, buffer, segment
         self.config = os.path.join(folder, "tollgate.toml")
         self.errors = os.path.join(folder, "stderr.txt")
         self.http, self.service_port = free_port(), free_port()
@@ -55,7 +60,7 @@ class Stage:
         service = 'service = "embedded"' + f'\ndata = "{self.data}"'
         if self.layout == "separate":
             service = f'service = "http://127.0.0.1:{self.service_port}"'
-        spool = spool_words.format(dir=self.spool, size=self.spool_size)
+        spool = spool_words.format(dir=self.spool, size=self.spool_size, segment=self.segment)
         buffer = f'buffer = "{self.buffer}"' if self.buffer and not spool_words else ""
         return f"""
 [server]

@@ -119,8 +119,8 @@ class Verdict:
         skipped = [line for line in self.lines if line.startswith("skip")]
         word = "FAIL" if bad else "skip" if skipped else "ok  "
         shown = self.lines if bad or is_verbose else skipped
-        summary = next((line.strip() for line in self.lines if "answers in all" in line), "")
-        print(f"{word} {self.scene}" + ("" if shown else f": {summary[5:]}"), flush=True)
+        told = [line[5:160] for line in self.lines if re.match(r".{5}(\d+ answers in all|faults:|gone )", line)]
+        print(f"{word} {self.scene}" + ("" if shown else f": {'; '.join(told)}"), flush=True)
         for line in shown:
             print(f"       {line}", flush=True)
         self.scene = None

@@ -5,7 +5,6 @@ Promise: neither process ends, no request fails, every loss is declared, and all
 Mounting needs root; without it the test says so and exits 2.
 """
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -15,7 +14,6 @@ sys.dont_write_bytecode = True
 
 import scene as scenes  # noqa: E402
 import stage as stages  # noqa: E402
-import stored  # noqa: E402
 
 PIECE = 64 * 1024
 

@@ -5,12 +5,13 @@ A small library is compiled with cc and preloaded; see faults.c for what it cann
 Promise: neither process ends, no request fails, what is lost is declared, and all later records are stored.
 """
 
-import asyncio
+import atexit
 import errno
 import os
 import random
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
@@ -52,7 +53,9 @@ def main():
 
 
 def compiled():
-    library = os.path.join("/tmp", f"tollgate-faults-{os.getuid()}-{os.getpid()}.so")
+    place = tempfile.TemporaryDirectory(prefix="tollgate-faults-")
+    atexit.register(place.cleanup)
+    library = os.path.join(place.name, "faults.so")
     words = ["cc", "-shared", "-fPIC", "-O1", "-o", library, os.path.join(HERE, "faults.c"), "-ldl"]
     if subprocess.run(words).returncode != 0:
         sys.exit("faults: needs a C compiler (cc)")

@@ -6,7 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
@@ -108,6 +108,49 @@ async fn a_sender_is_told_to_come_again_when_too_much_waits() {
     let service = start(|settings| settings.limits = Limits { memory_bytes: 0, ..Limits::default() }).await;
     let (status, told) = post(service.tcp().await, "", &frame(0, 1..=3)).await;
     assert_eq!((status, &told["code"]), (503, &"slow_down".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_tail_shows_records_of_frames_as_they_come() {
+    let service = start(|_| {}).await;
+    let mut tail = BufReader::new(service.unix().await);
+    tail.write_all(b"GET /logs/tail?q=path:/f HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        tail.read_line(&mut line).await.unwrap();
+    }
+    // The first empty line of the answer says that the tail is listening.
+    while line != "\n" {
+        line.clear();
+        tail.read_line(&mut line).await.unwrap();
+    }
+    post(service.tcp().await, "", &frame(3, 1..=2)).await;
+    let mut seqs = Vec::new();
+    while seqs.len() < 2 {
+        line.clear();
+        let read = tokio::time::timeout(std::time::Duration::from_secs(20), tail.read_line(&mut line));
+        assert!(read.await.unwrap().unwrap() > 0);
+        let row = serde_json::from_str::<Value>(&line).ok().filter(Value::is_object);
+        seqs.extend(row.map(|row| (row["core"].as_u64(), row["seq"].as_u64())));
+    }
+    assert_eq!(seqs, [(Some(3), Some(1)), (Some(3), Some(2))]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rollups_are_there_at_once() {
+    let service = start(|_| {}).await;
+    post(service.tcp().await, "", &frame(3, 1..=40)).await;
+    let mut stream = service.tcp().await;
+    stream
+        .write_all(b"GET /rollups?since=all&by=host,class&step=1h HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let told: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!((&told["step_s"], &told["rows"][0]["count"]), (&3600.into(), &40.into()), "{told}");
+    assert_eq!(told["rows"][0]["time"], "1970-01-01T00:00:00Z");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -58,8 +58,7 @@ impl Asked {
     }
 
     fn reduce(&self, key: &Key) -> Key {
-        let text =
-            |name, text: &Box<str>| if self.by.contains(&name) { text.clone() } else { Box::default() };
+        let text = |name, text: &str| if self.by.contains(&name) { text.into() } else { Box::default() };
         Key {
             host: text("host", &key.host),
             route: text("route", &key.route),

@@ -94,7 +94,9 @@ impl Committer {
             self.flush_if_due();
         }
         self.wal.turn();
-        self.compactor.take().map(Compactor::stop);
+        if let Some(compactor) = self.compactor.take() {
+            compactor.stop();
+        }
         self.import.close();
         self.flusher.close();
         tracing::debug!(streams = self.known.len(), "log store closed");

@@ -12,7 +12,7 @@ const MAX_RANGES: usize = 1 << 16;
 /// One extent that covers all of these.
 pub(super) fn joined<'e>(extents: impl Iterator<Item = &'e Extent>) -> Extent {
     let mut all = Extent::default();
-    let mut streams: BTreeMap<(&str, u64, u16), (Intervals, Vec<(u64, u64, String)>, u64)> = BTreeMap::new();
+    let mut streams: BTreeMap<Name<'_>, Told> = BTreeMap::new();
     for extent in extents {
         all.rows += extent.rows;
         (all.min_ts, all.max_ts) = (all.min_ts.min(extent.min_ts), all.max_ts.max(extent.max_ts));
@@ -32,9 +32,12 @@ pub(super) fn joined<'e>(extents: impl Iterator<Item = &'e Extent>) -> Extent {
     all
 }
 
-type Known<'e> = ((&'e str, u64, u16), (Intervals, Vec<(u64, u64, String)>, u64));
+/// Proxy, boot, core.
+type Name<'e> = (&'e str, u64, u16);
+/// Stored numbers, declared losses, the last number given out.
+type Told = (Intervals, Vec<(u64, u64, String)>, u64);
 
-fn stream_of(((proxy, boot, core), (numbers, mut gaps, last)): Known<'_>) -> StreamExtent {
+fn stream_of(((proxy, boot, core), (numbers, mut gaps, last)): (Name<'_>, Told)) -> StreamExtent {
     gaps.sort_unstable();
     gaps.dedup();
     let numbers = numbers.ranges().map(RangeInclusive::into_inner).collect();

@@ -56,6 +56,24 @@ struct Piece {
     bytes: usize,
 }
 
+/// What of a frame is new.
+struct Fresh<'f> {
+    stream: &'f Stream,
+    ranges: &'f [RangeInclusive<u64>],
+    has_numbers: bool,
+}
+
+impl Fresh<'_> {
+    fn has(&self, seq: u64) -> bool {
+        self.ranges.iter().any(|range| range.contains(&seq))
+    }
+
+    /// A frame all of whose numbers are known was stored with what has no number in it.
+    fn has_unnumbered(&self) -> bool {
+        !self.has_numbers || !self.ranges.is_empty()
+    }
+}
+
 impl Rows {
     pub(super) fn new() -> Self {
         Self {
@@ -99,15 +117,11 @@ impl Rows {
         let mut room = std::mem::take(&mut self.room);
         match frame.entries(&mut room) {
             Ok(entries) => {
-                // A frame all of whose numbers are known was stored with what has no number in it.
-                let is_known = frame.numbers.is_some() && fresh.is_empty();
-                let is_fresh = |seq| !is_known && fresh.iter().any(|range| range.contains(&seq));
+                let fresh = Fresh { stream: &stream, ranges: fresh, has_numbers: frame.numbers.is_some() };
                 for entry in entries.flatten() {
                     let added = match entry.form {
-                        Form::Record => self.record(entry.bytes, &frame, is_fresh, receipt),
-                        Form::Json => {
-                            self.object_of_frame(entry.bytes, &stream, is_known, is_fresh, known, receipt)
-                        }
+                        Form::Record => self.record(entry.bytes, &frame, &fresh, receipt),
+                        Form::Json => self.object_of_frame(entry.bytes, &fresh, known, receipt),
                     };
                     taken.add(added);
                 }
@@ -122,14 +136,14 @@ impl Rows {
         &mut self,
         bytes: &[u8],
         frame: &Frame<'_>,
-        is_fresh: impl Fn(u64) -> bool,
+        fresh: &Fresh<'_>,
         receipt: Receipt<'_>,
     ) -> Taken {
         let (mut decoded, mut tries) = (Decoded::default(), Tries::default());
         if let Err(error) = binary::decode_into(&mut decoded, bytes, &mut tries) {
             return self.failed(&error);
         }
-        if !is_fresh(decoded.seq) {
+        if !fresh.has(decoded.seq) {
             return Taken::DUPLICATE;
         }
         let origin = Origin { proxy: frame.stream.proxy, boot: frame.stream.boot, core: frame.stream.core };
@@ -143,9 +157,7 @@ impl Rows {
     fn object_of_frame(
         &mut self,
         bytes: &[u8],
-        stream: &Stream,
-        is_known: bool,
-        is_fresh: impl Fn(u64) -> bool,
+        fresh: &Fresh<'_>,
         known: &mut Streams,
         receipt: Receipt<'_>,
     ) -> Taken {
@@ -154,9 +166,9 @@ impl Rows {
             Err(error) => return self.failed(&error),
         };
         let is_new = match (&entry.gap, entry.seq) {
-            (Some(gap), _) => known.note_gap(stream, gap),
-            (None, 0) => !is_known,
-            (None, seq) => is_fresh(seq),
+            (Some(gap), _) => known.note_gap(fresh.stream, gap),
+            (None, 0) => fresh.has_unnumbered(),
+            (None, seq) => fresh.has(seq),
         };
         if is_new { self.object(&entry, receipt) } else { Taken::DUPLICATE }
     }

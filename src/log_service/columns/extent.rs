@@ -50,7 +50,10 @@ impl ExtentBuilder {
                 _ => self.place(rows.proxy_name(row), key.1, key.2),
             };
             last = Some((key, place));
-            self.note_number(&rows, row, place);
+            // A gap has no number of its own: one that it names is not stored because of that.
+            if rows.kind(row) != "gap" {
+                self.note_number(&rows, row, place);
+            }
             self.note_kind(&rows, row, Some(place));
         }
     }

@@ -21,6 +21,10 @@ mod native;
 mod object;
 mod render;
 mod schema;
+/// Records of the benchmarks.
+#[cfg(test)]
+#[path = "../../../tests/bench/samples.rs"]
+pub(super) mod samples;
 #[cfg(test)]
 mod tests;
 

@@ -6,9 +6,6 @@ use crate::record::binary::{self, Tries};
 use crate::record::json::{Renderer, Stamp};
 use crate::record::{EndAt, EndBy, Kind, LimitVerdict, Proto, Record, Tls, Try};
 
-#[path = "../../../tests/bench/samples.rs"]
-mod samples;
-
 const RECV: i64 = 1_795_252_500_000_001;
 const ORIGIN: Origin<'static> = Origin { proxy: "edge-1", boot: 1_795_252_000_000, core: 3 };
 

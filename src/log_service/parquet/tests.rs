@@ -5,13 +5,10 @@ use std::sync::Arc;
 use arrow_array::{Array as _, RecordBatch};
 
 use super::*;
-use crate::log_service::columns::{Builder, NAMES, Origin, RowWriter};
+use crate::log_service::columns::{Builder, NAMES, Origin, RowWriter, samples};
 use crate::log_service::part::{Extent, Part as _, Prune};
 use crate::record::binary::{self, Tries};
 use crate::record::{Id, Record};
-
-#[path = "../../../tests/bench/samples.rs"]
-mod samples;
 
 const RECV: i64 = 1_795_252_500_000_001;
 
@@ -340,4 +337,40 @@ fn real_lines() -> Vec<RecordBatch> {
         builder.push_record(&decoded, &origin, ts_us + 5000, "unix").unwrap();
     }
     vec![builder.finish().unwrap()]
+}
+
+/// Prints what finding one id costs in a file of half a million rows.
+#[test]
+#[ignore = "a measurement"]
+fn the_cost_of_an_id() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, level) in [("L0", Level::L0), ("L1", Level::L1)] {
+        let path = directory.path().join(name);
+        write(&path, level, &batches(500_000, plain));
+        let file = StoredFile::open(path.clone(), Arc::new(Footers::new(1))).unwrap();
+        let find = |at: u64| {
+            let prune = Prune { id: Some(id(at, samples::plain(at).ts_us)), ..Prune::default() };
+            let (started, before) = (cpu_us(), bytes_read());
+            assert_eq!(rows(&read(&file, NAMES, &prune)), 1);
+            (cpu_us() - started, bytes_read() - before)
+        };
+        let cold = {
+            let started = cpu_us();
+            StoredFile::open(path, Arc::new(Footers::new(1))).unwrap();
+            cpu_us() - started
+        };
+        let costs: Vec<(i64, u64)> = (0..50).map(|number| find(number * 9_973)).collect();
+        let us = costs.iter().map(|cost| cost.0).sum::<i64>() / 50;
+        println!(
+            "{name}: footer {cold} us; an id {us} us and {} bytes read of {}",
+            costs.iter().map(|cost| cost.1).sum::<u64>() / 50,
+            std::fs::metadata(file.path()).unwrap().len()
+        );
+    }
+}
+
+/// Bytes that this process has read from files.
+fn bytes_read() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/io").unwrap();
+    text.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
 }

@@ -131,13 +131,13 @@ impl Files {
             written.extend(self.write(FileKind::L0, hour, sorted(&batches))?);
         }
         let edit = Edit { wal: Some(wal), streams, ..Edit::default() };
-        self.commit(written, Vec::new(), edit, swap)
+        self.commit(written, edit, swap)
     }
 
     /// Puts files in the place of others.
     pub(crate) fn replace(&self, old: &[Arc<Live>], new: Vec<Written>) -> io::Result<()> {
-        let old = old.iter().map(|live| live.entry.number).collect();
-        self.commit(new, old, Edit::default(), || {})
+        let remove = old.iter().map(|live| live.entry.number).collect();
+        self.commit(new, Edit { remove, ..Edit::default() }, || {})
     }
 
     /// Begins a file; it is given a temporary name.
@@ -172,16 +172,12 @@ impl Files {
         draft.finish(None).map(Some)
     }
 
-    fn commit(
-        &self,
-        mut new: Vec<Written>,
-        old: Vec<u64>,
-        edit: Edit,
-        swap: impl FnOnce(),
-    ) -> io::Result<()> {
+    /// Makes the change durable, with the new files, and then shows it to readers.
+    fn commit(&self, mut new: Vec<Written>, mut edit: Edit, swap: impl FnOnce()) -> io::Result<()> {
         let mut manifest = self.manifest();
-        let add = new.iter().map(|written| written.entry.clone()).collect();
-        if let Err(error) = manifest.apply(Edit { add, remove: old.clone(), ..edit }) {
+        edit.add = new.iter().map(|written| written.entry.clone()).collect();
+        let old = edit.remove.clone();
+        if let Err(error) = manifest.apply(edit) {
             let keep = is_uncertain(&error);
             new.iter_mut().for_each(|written| written.counts = keep);
             return Err(error);
@@ -196,6 +192,7 @@ impl Files {
         }
         swap();
         let gone: Vec<_> = old.iter().filter_map(|number| live.remove(number)).collect();
+        drop(live);
         gone.iter().for_each(|live| live.file.remove());
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::record::json::{self, Gap, Renderer, Stamp};
 /// The file that tells of the last death, in the directory of the rings.
 const CRASH_FILE: &str = "crash.json";
 /// Most exchanges that it lists; the rest is counted.
-const MOST_LISTED: usize = 4096;
+pub const MOST_LISTED: usize = 2048;
 /// Longest of these files that is read.
 const LONGEST_FILE: u64 = 16 << 20;
 /// Version of the shape of [`Crash`]: fields are only ever added within one.
@@ -155,17 +155,25 @@ pub(super) fn take(path: &Path) -> Result<Option<Directory>, Error> {
     }
 }
 
-/// Reads what dead processes have left, and writes down the last death.
+/// Reads what dead processes have left; says so, and removes what says nothing more.
 pub(super) fn recover_all(directory: &Directory) -> Vec<Recovered> {
-    let recovered = recover(directory);
+    let recovered = examine(directory);
     if let Some(crash) = Crash::of(&recovered) {
         tell(&crash);
-        if let Err(error) = crash.write(directory.path()) {
-            tracing::warn!(%error, "cannot write down what was under way");
-        }
     }
     let (empty, recovered): (Vec<_>, Vec<_>) = recovered.into_iter().partition(Recovered::is_empty);
     empty.iter().for_each(Recovered::remove);
+    recovered
+}
+
+/// Reads what dead processes have left, and writes down the last death. Each stays until [`Recovered::remove`].
+pub fn examine(directory: &Directory) -> Vec<Recovered> {
+    let recovered = recover(directory);
+    if let Some(crash) = Crash::of(&recovered)
+        && let Err(error) = crash.write(directory.path())
+    {
+        tracing::warn!(%error, "cannot write down what was under way");
+    }
     recovered
 }
 
@@ -212,7 +220,16 @@ impl Recovered {
                 Item::Gap { first, last, reason } => {
                     let (ts_us, missing) = (self.died_us, last - first + 1);
                     let (id, range) = (ids.next(ts_us), Some((first, last)));
-                    line(Past::Gap(Gap { id, ts_us, proxy, boot, core, range, missing, reason: reason.word() }));
+                    line(Past::Gap(Gap {
+                        id,
+                        ts_us,
+                        proxy,
+                        boot,
+                        core,
+                        range,
+                        missing,
+                        reason: reason.word(),
+                    }));
                 }
             }
         }

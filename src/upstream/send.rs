@@ -192,11 +192,7 @@ impl Sending {
         pooled
     }
 
-    async fn open(
-        &self,
-        endpoint: &Arc<Endpoint>,
-        exchange: &Exchange,
-    ) -> Result<Box<Connection>, Failure> {
+    async fn open(&self, endpoint: &Arc<Endpoint>, exchange: &Exchange) -> Result<Box<Connection>, Failure> {
         exchange.flight.reach(EndAt::Connect);
         let timeout = &self.timeouts.connect;
         match self.deadline.within(timeout.after, Connection::open(endpoint, self.deadline.now_ms())).await {

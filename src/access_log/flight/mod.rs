@@ -83,7 +83,8 @@ impl Flights {
     /// The exchanges under way with their cores, oldest first. One that comes or goes meanwhile may be missing.
     pub fn open(&self) -> Vec<(u16, OpenExchange)> {
         let cores = (0..).zip(self.0.iter());
-        let mut all: Vec<_> = cores.flat_map(|(core, mapped)| open(mapped).map(move |one| (core, one))).collect();
+        let mut all: Vec<_> =
+            cores.flat_map(|(core, mapped)| open(mapped).map(move |one| (core, one))).collect();
         all.sort_by_key(|(_, one)| one.ts_us);
         all
     }

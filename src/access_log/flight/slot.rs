@@ -113,7 +113,8 @@ pub(in crate::access_log) fn left(image: &[u8], pushed: u64) -> Vec<OpenExchange
         std::array::from_fn(|word| number::<8>(image, FLIGHT_AT + (slot * SLOT_WORDS + word) * 8))
     });
     let is_recorded = |words: &[u64; SLOT_WORDS]| words[CLOSING] != 0 && pushed >= words[CLOSING];
-    let mut left: Vec<_> = slots.filter(|words| !is_recorded(words)).filter_map(|words| read(&words)).collect();
+    let mut left: Vec<_> =
+        slots.filter(|words| !is_recorded(words)).filter_map(|words| read(&words)).collect();
     left.sort_by_key(|open| open.ts_us);
     left
 }

@@ -170,5 +170,8 @@ pub(super) fn is_ring(path: &Path) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
     let mut parts = name.split('.');
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    parts.next() == Some("ring") && parts.clone().count() > 0 && parts.clone().count() < 3 && parts.all(is_number)
+    parts.next() == Some("ring")
+        && parts.clone().count() > 0
+        && parts.clone().count() < 3
+        && parts.all(is_number)
 }

@@ -194,10 +194,7 @@ impl super::tiers::Consume for Head {
         // `&mut self` and so the end of this borrow.
         unsafe {
             let lane = self.lane.mapped.memory.as_ptr().add(self.lane.lane.at);
-            (
-                std::slice::from_raw_parts(lane.add(at), first),
-                std::slice::from_raw_parts(lane, count - first),
-            )
+            (std::slice::from_raw_parts(lane.add(at), first), std::slice::from_raw_parts(lane, count - first))
         }
     }
 

@@ -74,7 +74,7 @@ fn read(path: PathBuf) -> Option<Recovered> {
 
 impl Recovered {
     /// Reads the `image` of a whole file.
-    fn of(image: &[u8], path: PathBuf) -> Result<Self, NotARing> {
+    pub(super) fn of(image: &[u8], path: PathBuf) -> Result<Self, NotARing> {
         let (Identity { proxy, boot, core, pid }, layout) = layout::parse(image)?;
         let word = |word: Word| number::<8>(image, word as usize);
         let (mut entries, mut torn) = (Vec::new(), 0);
@@ -88,7 +88,20 @@ impl Recovered {
         let died_us = ends.fold(seen, i64::max);
         let (accounted, refused) = (word(Word::Accounted), word(Word::Refused));
         let beyond = word(Word::Beyond);
-        Ok(Self { proxy, boot, core, pid, entries, torn, accounted, refused, died_us, in_flight, beyond, path })
+        Ok(Self {
+            proxy,
+            boot,
+            core,
+            pid,
+            entries,
+            torn,
+            accounted,
+            refused,
+            died_us,
+            in_flight,
+            beyond,
+            path,
+        })
     }
 
     /// Gives up the name that the new process needs. An empty ring is not kept.
@@ -107,7 +120,10 @@ impl Recovered {
 
     /// Whether it says nothing but that the process died.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.in_flight.is_empty() && self.torn == 0 && self.refused <= self.accounted
+        self.entries.is_empty()
+            && self.in_flight.is_empty()
+            && self.torn == 0
+            && self.refused <= self.accounted
     }
 
     /// Its stream from where the dead process left it: the records, the numbers that are missing among them, and one

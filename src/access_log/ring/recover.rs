@@ -3,11 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crc_fast::crc32_iscsi;
-
 use super::layout::{self, Identity, Lane, Layout, NotARing, Word, number};
 use super::tiers::{ALIGN, PREFIX};
-use super::{Directory, LONGEST, tag};
+use super::{Directory, LONGEST, checksum, tag};
 use crate::access_log::flight::{self, OpenExchange};
 use crate::access_log::metrics::Reason;
 use crate::record::binary::{self, Decoded, Tries};
@@ -246,9 +244,12 @@ impl LaneImage<'_> {
         if length > LONGEST || end > write || number::<4>(&prefix, 8) as u32 != tag(at) {
             return None;
         }
-        let mut sealed = self.copy(at + 4, PREFIX - 4 + length);
-        let is_whole = crc32_iscsi(&sealed) == number::<4>(&prefix, 0) as u32;
-        is_whole.then(|| (sealed.split_off(PREFIX - 4), end.next_multiple_of(ALIGN as u64)))
+        let next = end.next_multiple_of(ALIGN as u64);
+        let mut sealed = self.copy(at, (next - at) as usize);
+        sealed[..4].fill(0);
+        let is_whole = next <= write && checksum(&sealed) == number::<4>(&prefix, 0) as u32;
+        sealed.truncate(PREFIX + length);
+        is_whole.then(|| (sealed.split_off(PREFIX), next))
     }
 
     /// `count` bytes from `position` on, around the end of the lane.

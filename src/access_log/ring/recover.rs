@@ -1,7 +1,7 @@
 //! Reading the rings of dead processes. A second reader of the layout: it maps nothing and trusts nothing.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::layout::{self, Identity, Lane, Layout, NotARing, Word, number};
 use super::tiers::{ALIGN, PREFIX};
@@ -48,23 +48,23 @@ pub enum Item {
 /// Reads all rings in `directory` that dead processes have left: call it before making new ones. Each stays, put aside
 /// under another name, until [`Recovered::remove`].
 pub fn recover(directory: &Directory) -> Vec<Recovered> {
-    let mut found: Vec<Recovered> = directory.rings().into_iter().filter_map(read).collect();
+    let mut found: Vec<Recovered> = directory.rings().iter().filter_map(|path| read(path)).collect();
     found.sort_by_key(|one| (one.boot, one.core));
     found
 }
 
-fn read(path: PathBuf) -> Option<Recovered> {
-    let image = fs::read(&path).inspect_err(|error| {
+fn read(path: &Path) -> Option<Recovered> {
+    let image = fs::read(path).inspect_err(|error| {
         tracing::error!(%error, file = %path.display(), "cannot read what a dead process left of its log");
     });
     let image = image.ok()?;
-    match Recovered::of(&image, path.clone()) {
+    match Recovered::of(&image, path.to_owned()) {
         Ok(recovered) => recovered.put_aside(),
         Err(error) => {
             tracing::error!(%error, file = %path.display(), "this is no ring of a log; put aside");
-            let mut aside = path.clone().into_os_string();
+            let mut aside = path.as_os_str().to_owned();
             aside.push(".damaged");
-            let _ = fs::rename(&path, aside);
+            let _ = fs::rename(path, aside);
             None
         }
     }

@@ -11,6 +11,9 @@
 //! contiguous per core; a number that does not arrive is declared in a `gap` record with its reason. Everything that
 //! waits is bounded. A sink that is slow or dead delays no other.
 //!
+//! A ring outlives its process ([`ring`]), and beside it stands what is under way ([`flight`]): the next start goes on with
+//! both ([`recovery`]).
+//!
 //! Not here: what a record says (`record`), and when an exchange ends (whoever writes it).
 
 mod collector;
@@ -61,8 +64,6 @@ pub enum Error {
     #[error("cannot take memory for the log")]
     Memory { source: std::io::Error },
     #[error(transparent)]
-    InUse(#[from] DirectoryError),
-    #[error(transparent)]
     Seed(#[from] SeedError),
 }
 
@@ -70,12 +71,12 @@ pub enum Error {
 /// [`Collector::spawn`]. What a dead process left in the directory goes through the sinks first.
 ///
 /// # Errors
-/// See [`Error`]. A directory that cannot be written is none: then the rings are memory, and die with the process.
+/// See [`Error`]. A directory that cannot be written, or that another process has, is none: then the rings are memory, and die with the process.
 pub fn open(settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Collector), Error> {
     let is_on = !settings.sinks.is_empty();
     let ring_bytes = if is_on { settings.ring_bytes.max(LEAST_RING) } else { 1 };
     let directory = settings.directory.as_deref().filter(|_| is_on);
-    let directory = directory.map(recovery::take).transpose()?.flatten();
+    let directory = directory.and_then(recovery::take);
     let wake = Arc::default();
     let collector = Collector::open(settings, Arc::clone(&wake))?;
     let metrics = collector.metrics();

@@ -142,17 +142,18 @@ pub fn directory(data: &Path) -> PathBuf {
     data.join("spool")
 }
 
-/// Locks the directory for this process; `None` (and a warning) where nothing can be written.
-pub(super) fn take(path: &Path) -> Result<Option<Directory>, Error> {
-    match Directory::open(path) {
-        Ok(directory) => Ok(Some(directory)),
-        Err(error @ DirectoryError::InUse { .. }) => Err(error.into()),
-        Err(DirectoryError::Io { path, source }) => {
-            let path = path.display();
-            tracing::warn!(%path, error = %source, "the log cannot be kept there: what it holds dies with the process");
-            Ok(None)
-        }
-    }
+/// Locks the directory for this process; `None` (and a warning) where nothing can be written, or another has it: that
+/// is no reason not to serve.
+pub(super) fn take(path: &Path) -> Option<Directory> {
+    let opened = Directory::open(path).inspect_err(|error| {
+        let reason = match error {
+            DirectoryError::InUse { .. } => "another process has it".to_owned(),
+            DirectoryError::Io { source, .. } => source.to_string(),
+        };
+        let path = path.display();
+        tracing::warn!(%path, reason, "the log cannot be kept there: what it holds dies with the process");
+    });
+    opened.ok()
 }
 
 /// Reads what dead processes have left; says so, and removes what says nothing more.

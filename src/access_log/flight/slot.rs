@@ -169,9 +169,12 @@ fn put_text(words: &[AtomicU64], text: &[u8]) -> u8 {
         word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
     }
     if let (Some(word), false) = (words.get(whole.len()), rest.is_empty()) {
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        word.store(u64::from_ne_bytes(last), Ordering::Relaxed);
+        // Without a call for a copy of so little.
+        let last = match text.last_chunk::<8>() {
+            Some(last) => u64::from_le_bytes(*last) >> (8 * (8 - rest.len())),
+            None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        word.store(last.to_le(), Ordering::Relaxed);
     }
     // No place has more than 80 bytes.
     text.len() as u8

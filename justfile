@@ -55,5 +55,9 @@ fuzz target seconds="300":
     RUSTC_WRAPPER=$PWD/tests/fuzz/instrument cargo build --manifest-path tests/fuzz/Cargo.toml --target-dir tests/fuzz/target
     tests/fuzz/target/debug/{{target}} -max_total_time={{seconds}} -artifact_prefix=tests/fuzz/artifacts/ tests/fuzz/corpus/{{target}} tests/fuzz/seeds/{{target}}
 
+# The log's ring between its two threads, in every order that the memory model allows.
+loom:
+    cargo test --release --manifest-path tests/loom/Cargo.toml
+
 ci *steps:
     .ci/run {{steps}}

@@ -9,10 +9,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::core_log::Source;
+use super::flight::Flights;
 use super::handle::{Entry, Handle, Reopen, Wake, now_us};
 use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::output::{GapWriter, Origin, Output};
 use super::queue::Queue;
+use super::ring::{Directory, Recovered};
 use super::sink::{Delivery, Sink, Stop};
 use super::{Error, Settings};
 use crate::process::memory;
@@ -43,6 +45,9 @@ pub struct Collector {
     output: Output,
     deliveries: Vec<Delivery>,
     handle: Handle,
+    /// What dead processes have left, and the lock on the place of the rings.
+    recovered: Vec<Recovered>,
+    directory: Option<Directory>,
 }
 
 /// A collector at work.
@@ -82,14 +87,29 @@ impl Collector {
         }
         let metrics = Arc::new(Metrics { sinks, ..Metrics::default() });
         let (sender, entries) = mpsc::channel(settings.line_queue.max(1));
-        let handle = Handle { entries: sender, metrics, wake, reopen };
-        Ok(Self { sources: Vec::new(), entries, lines_lost: 0, output, deliveries, handle })
+        let flights = Flights::default();
+        let handle = Handle { entries: sender, metrics, wake, reopen, flights };
+        let (sources, recovered) = (Vec::new(), Vec::new());
+        Ok(Self { sources, entries, lines_lost: 0, output, deliveries, handle, recovered, directory: None })
     }
 
     pub(super) fn with_sources(mut self, sources: Vec<Source>) -> Self {
         self.output.set_control(u16::try_from(sources.len()).unwrap_or(u16::MAX));
+        let mapped = sources.iter().map(|source| Arc::clone(source.reader.mapped()));
+        self.handle.flights = Flights(mapped.collect());
         self.sources = sources;
         self
+    }
+
+    /// What goes through the sinks before anything else, and the directory that stays locked.
+    pub(super) fn with_past(mut self, directory: Option<Directory>, recovered: Vec<Recovered>) -> Self {
+        (self.directory, self.recovered) = (directory, recovered);
+        self
+    }
+
+    /// Name and start of this process.
+    pub(super) fn origin(&self) -> Origin {
+        self.output.origin().clone()
     }
 
     pub fn handle(&self) -> Handle {
@@ -133,6 +153,7 @@ impl Collector {
 
     fn serve(&mut self, stopping: &watch::Receiver<Option<Instant>>) {
         self.handle.wake.set_sleeper();
+        self.deliver_past();
         let (mut last, mut released) = (Instant::now(), Instant::now());
         // Also ends when the other side is gone.
         while stopping.has_changed().is_ok_and(|changed| !changed) {
@@ -174,6 +195,16 @@ impl Collector {
         let last_seqs: Vec<u64> = self.sources.iter().map(|source| source.expected - 1).collect();
         self.output.stop(&last_seqs);
         self.output.flush();
+        self.sources.iter_mut().for_each(|source| source.reader.finish());
+    }
+
+    /// Sends on what dead processes have left.
+    fn deliver_past(&mut self) {
+        for past in std::mem::take(&mut self.recovered) {
+            self.output.of_past(&past);
+            // As safe as anything is that has left its ring.
+            past.remove();
+        }
     }
 
     fn drain_all(&mut self) {
@@ -199,6 +230,7 @@ impl Collector {
         }
         self.tell_lost_lines();
         self.output.flush();
+        self.sources.iter_mut().for_each(Source::commit);
         (found, emptied)
     }
 
@@ -214,7 +246,7 @@ impl Collector {
 /// Takes a share out of one ring; declares every number that did not come. Tells whether the ring was emptied.
 fn drain(core: u16, source: &mut Source, output: &mut Output, metrics: &Metrics) -> bool {
     // Before the ring: then the ring shows everything that came before the refused record.
-    let refused = source.refused.load(Ordering::Acquire);
+    let refused = source.reader.refused();
     let expected = &mut source.expected;
     let mut records = 0;
     let emptied = source.reader.drain(TURN, |bytes| {

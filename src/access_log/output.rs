@@ -7,6 +7,8 @@ use anstream::adapter::strip_str;
 use super::handle::{Entry, Stream, What, now_us};
 use super::metrics::Reason;
 use super::queue::{Batch, Queue};
+use super::recovery::Past;
+use super::ring::Recovered;
 use super::settings::Form;
 use super::span::{Span, Spans};
 use crate::record::binary::{Cut, Decoded};
@@ -88,6 +90,24 @@ impl Output {
         }
     }
 
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The rest of a dead process's stream, under its own name and numbers. For the accounts of the sinks its records
+    /// have none: their numbers are another process's.
+    pub(super) fn of_past(&mut self, past: &Recovered) {
+        let control = self.control;
+        past.each(&mut self.ids, |line| {
+            for outlet in &mut self.outlets {
+                outlet.write_past(&line);
+                outlet.spans.add(Span { core: control, range: None, count: 1, lost: None });
+                outlet.close_if_full();
+            }
+        });
+        self.flush();
+    }
+
     pub(super) fn lines_lost(&mut self, missing: u64) {
         self.gap(self.control, None, missing, Reason::LinesFull);
     }
@@ -162,6 +182,15 @@ impl Outlet {
                 json(&mut self.renderer, &mut stored);
                 for_people(&stored, colours, &mut self.lines);
             }
+        }
+    }
+
+    fn write_past(&mut self, past: &Past<'_>) {
+        match (self.form, past) {
+            (Form::Combined, Past::Record(decoded, _)) => {
+                combined::write(&decoded.record, &mut self.lines);
+            }
+            _ => self.write(|renderer, lines| past.render(renderer, lines)),
         }
     }
 

@@ -11,14 +11,16 @@ pub struct Settings {
     pub sinks: Vec<SinkSettings>,
     /// Ring of each core, in bytes: what may wait for the collector before records are dropped.
     pub ring_bytes: usize,
+    /// Where the rings are kept so that they outlive the process; without it they are memory.
+    pub directory: Option<PathBuf>,
     /// How many process events and worker lines may wait for the collector.
     pub line_queue: usize,
 }
 
 impl Settings {
-    /// 4 MiB per core, 4096 lines.
+    /// 4 MiB per core, in memory, 4096 lines.
     pub fn new(proxy: impl Into<String>, sinks: Vec<SinkSettings>) -> Self {
-        Self { proxy: proxy.into(), sinks, ring_bytes: 4 << 20, line_queue: 4096 }
+        Self { proxy: proxy.into(), sinks, ring_bytes: 4 << 20, directory: None, line_queue: 4096 }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::log_child;
 use crate::access_log::{
-    self, FileSettings, Form, ServiceEndpoint, ServiceSettings, SinkSettings, StdoutSettings,
+    self, FileSettings, Form, ServiceEndpoint, ServiceSettings, SinkSettings, StdoutSettings, recovery,
 };
 use crate::config::Config;
 use crate::config::log::{LogService, StdoutForm};
@@ -47,7 +47,10 @@ pub(super) fn log_settings(config: &Config) -> access_log::Settings {
             ..ServiceSettings::new(endpoint)
         })
     }));
-    access_log::Settings::new(host_name(), sinks)
+    // Whoever only looks on keeps nothing, and needs no place for it.
+    let is_kept = !sinks.iter().all(|sink| matches!(sink, SinkSettings::Stdout(_)));
+    let directory = is_kept.then(|| recovery::directory(&data_dir(config)));
+    access_log::Settings { directory, ..access_log::Settings::new(host_name(), sinks) }
 }
 
 /// Colours are for terminals.

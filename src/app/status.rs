@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::admin::{Count, EndpointStatus, ListenerStatus, LogStatus, Status, UpstreamStatus};
+use super::admin::{Count, EndpointStatus, ListenerStatus, LogStatus, Open, Status, UpstreamStatus};
 use super::reload::Control;
-use crate::access_log::{Metrics, Reason};
+use crate::access_log::recovery::{MOST_LISTED, OpenEntry};
+use crate::access_log::{Flights, Metrics, Reason};
 use crate::listener::Address;
 use crate::listener::gate::Gate;
-use crate::process::clock::process_ms;
+use crate::process::clock::{process_ms, unix_us};
 use crate::proxy::core::Counts;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
@@ -56,6 +57,15 @@ impl View {
             workers: self.control.workers(&upstream.settings.name),
         }
     }
+}
+
+/// What is under way, the oldest first.
+pub fn open(flights: &Flights) -> Open {
+    let (now, mut open) = (unix_us(), flights.open());
+    let unlisted = open.len().saturating_sub(MOST_LISTED) as u64;
+    open.truncate(MOST_LISTED);
+    let open = open.iter().map(|(core, one)| OpenEntry::new(*core, one, now)).collect();
+    Open { open, beyond: flights.beyond() + unlisted, ..Open::default() }
 }
 
 fn listener((name, address): &(Arc<str>, Address)) -> ListenerStatus {

@@ -23,6 +23,7 @@ use super::queue::{enter, wait_for};
 use crate::exchange::failure::{Cause, Failure, Kind};
 use crate::exchange::{Exchange, Progress};
 use crate::process::deadline::{Deadline, Deadlines};
+use crate::record::EndAt;
 
 /// A limit in time, and the configuration key that set it.
 #[derive(Clone, Debug)]
@@ -106,6 +107,7 @@ impl Sending {
     pub async fn run(&mut self, exchange: &mut Exchange) -> Result<Answer, Failure> {
         exchange.upstream.name = Some(Arc::clone(&self.upstream.settings.name));
         exchange.upstream.progress.clone_from(&self.progress);
+        exchange.flight.reach(EndAt::Queue);
         let slot = match Slot::take(&self.upstream) {
             Some(slot) => slot,
             None => Box::pin(enter(&self.upstream, &self.timeouts.queue, &self.deadline)).await?,
@@ -199,6 +201,7 @@ impl Sending {
         endpoint: &Arc<Endpoint>,
         exchange: &mut Exchange,
     ) -> Result<Box<Connection>, Failure> {
+        exchange.flight.reach(EndAt::Connect);
         let timeout = &self.timeouts.connect;
         let mut ticket = wait(&self.local, endpoint, self.is_fresh_wanted, &self.deadline, timeout.after);
         match self.deadline.within(timeout.after, ticket.connection()).await {
@@ -251,4 +254,5 @@ fn watch(connection: &Connection, exchange: &mut Exchange) {
     let traffic = Rc::clone(&connection.traffic);
     let (rx, tx) = (traffic.rx.get(), traffic.tx.get());
     exchange.upstream.traffic = Some((traffic, rx, tx));
+    exchange.flight.reach(exchange.phase());
 }

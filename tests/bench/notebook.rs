@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Response, Uri, Version};
 use tollgate::access_log::follow::{Followed, Live, Writer};
-use tollgate::access_log::{CoreLog, FileSettings, Metrics, Running, Settings, SinkSettings, open};
+use tollgate::access_log::{Arriving, CoreLog, FileSettings, Metrics, Running, Settings, SinkSettings, open};
 use tollgate::downstream::wire::{Limits, Wire};
 use tollgate::exchange::connection::Connection;
+use tollgate::exchange::flight::Flight;
 use tollgate::exchange::{End, Exchange, Marks, Traffic, Upstream};
 use tollgate::http::Body;
 use tollgate::process::deadline::Deadlines;
@@ -66,7 +67,28 @@ impl Desk {
     }
 
     pub(crate) fn exchange(&self) -> Box<Exchange> {
-        exchange(&self.connection, self.connection.sender_ip(), &self.texts, &self.traffic)
+        let mut exchange =
+            exchange(&self.connection, self.connection.sender_ip(), &self.texts, &self.traffic);
+        exchange.flight = self.enter();
+        exchange
+    }
+
+    /// A place in the in-flight table for it.
+    pub(crate) fn enter(&self) -> Flight {
+        self.writer.enter(&Arriving {
+            id: [1; 16],
+            ts_us: 1_795_252_443_512_804,
+            conn: self.connection.serial,
+            conn_req: 12,
+            cfg: 0x9f31_c200_1234_5678,
+            client_ip: self.connection.sender_ip(),
+            client_port: Some(51_000),
+            is_tls: false,
+            is_h2: false,
+            method: b"GET",
+            host: b"localhost:8080",
+            path: b"/api/cart/items/118",
+        })
     }
 
     /// Its answer, without a body.
@@ -165,6 +187,7 @@ fn exchange(
         upstream: upstream(name, address, traffic),
         in_flight_before: 12,
         end: End::default(),
+        flight: Flight::default(),
     })
 }
 

@@ -12,6 +12,7 @@ mod bodies;
 mod compression;
 mod connection_header;
 mod cores;
+mod crash;
 mod drain;
 mod expect;
 mod files;

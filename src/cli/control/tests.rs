@@ -1,7 +1,7 @@
 use super::table::{ago, table};
 use super::*;
 use crate::app::admin::{
-    Actions, Admin, Count, EndpointStatus, ListenerStatus, LogStatus, Status, UpstreamStatus,
+    Actions, Admin, Count, EndpointStatus, ListenerStatus, LogStatus, Open, Status, UpstreamStatus,
 };
 use crate::worker::{State, WorkerStatus};
 
@@ -96,6 +96,7 @@ fn commands_reach_the_instance_and_report_its_answer() {
     let _inside = runtime.enter();
     let (stop_sender, stopped) = tokio::sync::watch::channel(false);
     let actions = Actions {
+        open: Box::new(Open::default),
         status: Box::new(example),
         reload: Box::new(|| Box::pin(async { Err("tollgate.toml:1: no".to_owned()) })),
         stop: Box::new(move || {

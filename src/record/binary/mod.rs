@@ -33,7 +33,7 @@ const TEXTS: usize = TEXT_NAMES.len();
 const TEXT_LENGTHS: usize = TEXTS * 2;
 /// Where the lengths of the texts stand.
 const TEXTS_AT: usize = 1 + FIXED + 8;
-/// Behind the four bytes that a ring puts in front of an entry, the texts stand aligned: checking them for UTF-8 takes
+/// Behind the twelve bytes that a ring puts in front of an entry, the texts stand aligned: checking them for UTF-8 takes
 /// whole words from the beginning. Hence the three bytes.
 const HEAD: usize = TEXTS_AT + TEXT_LENGTHS + 4 + 4 + 2 + 3;
 

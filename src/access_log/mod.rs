@@ -1,15 +1,16 @@
-//! From a record on a core to its sinks: the core encodes into its ring, the collector drains the rings, renders each
-//! record once and feeds every sink through a queue of its own.
+//! From a record on a core to its sinks: the core encodes into its ring, the collector drains the rings into frames and
+//! appends them to the spool, and every sink reads the spool at its own pace.
 //!
 //! ```text
-//! core k: CoreLog ─ frame → ring k ─┐                  ┌→ queue → stdout
-//!                                   ├─ collector ─ line ┼→ queue → file, rotated
-//! events, worker lines ─ Handle ────┘                  └→ queue → log service, acknowledged
+//! core k: CoreLog ─ record → ring k ─┐                              ┌→ cursor → lines → stdout
+//!                                    ├─ collector ─ frames → spool ─┼→ cursor → lines → file, rotated
+//! events, worker lines ─ Handle ─────┘                              └→ cursor → frames → log service, acknowledged
 //! ```
 //!
 //! Invariants: a core never waits, locks, allocates or calls the system for its log. Every record has a number,
-//! contiguous per core; a number that does not arrive is declared in a `gap` record with its reason. Everything that
-//! waits is bounded. A sink that is slow or dead delays no other.
+//! contiguous per core; a number that does not arrive is declared in a `gap` record with its reason. A ring gives its
+//! records up only when the spool has them, the spool only when every sink has. Everything that waits is bounded. A sink
+//! that is slow or dead delays no other.
 //!
 //! Not here: what a record says (`record`), and when an exchange ends (whoever writes it).
 
@@ -17,14 +18,17 @@ mod collector;
 mod compose;
 mod core_log;
 pub mod follow;
+mod framer;
 mod handle;
 mod metrics;
-mod output;
-mod queue;
+mod pressure;
+mod render;
 mod ring;
 mod settings;
+mod shed;
 mod sink;
 mod span;
+mod spool;
 #[cfg(test)]
 mod tests;
 
@@ -35,8 +39,10 @@ pub use self::collector::{Collector, Report, Running};
 pub use self::core_log::CoreLog;
 pub use self::handle::{Handle, Stream};
 pub use self::metrics::{Dropped, Metrics, Reason, SinkMetrics};
+pub use self::pressure::Step;
 pub use self::settings::{
-    FileSettings, Form, ServiceEndpoint, ServiceSettings, Settings, SinkSettings, StdoutSettings,
+    FileSettings, Form, Sample, ServiceEndpoint, ServiceSettings, Settings, SinkSettings, SpoolSettings,
+    StdoutSettings, Sync,
 };
 
 use crate::record::binary;
@@ -64,7 +70,7 @@ pub fn open(settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Collector
     let is_on = !settings.sinks.is_empty();
     let ring_bytes = if is_on { settings.ring_bytes.max(LEAST_RING) } else { 1 };
     let wake = Arc::default();
-    let collector = Collector::open(settings, Arc::clone(&wake))?;
+    let collector = Collector::open(settings, cores, Arc::clone(&wake))?;
     let metrics = collector.metrics();
     let (logs, sources) = (0..cores).map(|_| core_log::pair(ring_bytes, is_on, &metrics, &wake)).unzip();
     Ok((logs, collector.with_sources(sources)))

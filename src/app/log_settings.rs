@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use super::log_child;
 use crate::access_log::{
-    self, FileSettings, Form, ServiceEndpoint, ServiceSettings, SinkSettings, StdoutSettings,
+    self, FileSettings, Form, Sample, ServiceEndpoint, ServiceSettings, SinkSettings, SpoolSettings,
+    StdoutSettings, Sync,
 };
 use crate::config::Config;
-use crate::config::log::{LogService, StdoutForm};
+use crate::config::log::{LogSample, LogService, SpoolSync, StdoutForm};
 
 /// Where the embedded log service keeps its files.
 pub(super) fn data_dir(config: &Config) -> PathBuf {
@@ -20,10 +21,7 @@ pub(super) fn log_settings(config: &Config) -> access_log::Settings {
     let log = &config.log;
     let mut sinks = Vec::new();
     if let Some(form) = log.stdout.form() {
-        sinks.push(SinkSettings::Stdout(StdoutSettings {
-            form: line_form(form),
-            ..StdoutSettings::default()
-        }));
+        sinks.push(SinkSettings::Stdout(StdoutSettings { form: line_form(form) }));
     }
     if let Some(file) = &log.file {
         sinks.push(SinkSettings::File(FileSettings {
@@ -41,13 +39,30 @@ pub(super) fn log_settings(config: &Config) -> access_log::Settings {
             port: url.port_u16().unwrap_or(9600),
         }),
     };
-    sinks.extend(endpoint.map(|endpoint| {
-        SinkSettings::Service(ServiceSettings {
-            queue_bytes: log.buffer.to_usize(),
-            ..ServiceSettings::new(endpoint)
-        })
-    }));
-    access_log::Settings::new(host_name(), sinks)
+    sinks.extend(endpoint.map(|endpoint| SinkSettings::Service(ServiceSettings::new(endpoint))));
+    let (spool, sample) = (spool(config), log.sample.as_ref().map(|sample| sampling(sample)));
+    access_log::Settings { spool, sample, ..access_log::Settings::new(host_name(), sinks) }
+}
+
+/// Beside the data of the log service, if nobody says where.
+fn spool(config: &Config) -> SpoolSettings {
+    let (log, spool) = (&config.log, &config.log.spool);
+    let dir = spool.dir.as_ref().map_or_else(|| data_dir(config).join("spool"), |dir| PathBuf::from(&*dir.value));
+    SpoolSettings {
+        dir: Some(dir),
+        size: spool.size.as_bytes(),
+        segment: spool.segment.as_bytes(),
+        sync: match spool.sync.value {
+            SpoolSync::Always => Sync::Always,
+            SpoolSync::Every(interval) => Sync::Every(interval.to_std()),
+            SpoolSync::System => Sync::System,
+        },
+        memory: log.buffer.to_usize(),
+    }
+}
+
+fn sampling(sample: &LogSample) -> Sample {
+    Sample { one_in: 100 / u16::from(sample.rate.as_u8()).max(1), slow: sample.slow.to_std() }
 }
 
 /// Colours are for terminals.

@@ -9,11 +9,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::core_log::Source;
+use super::flight::Flights;
 use super::framer::Framer;
 use super::handle::{Entry, Handle, Reopen, Wake, now_us};
 use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::pressure::Step;
 use super::render::Lines;
+use super::ring::{Directory, Recovered};
 use super::shed::{Kept, Shedder};
 use super::sink::{Delivery, Sink, Stop};
 use super::span::Origin;
@@ -36,7 +38,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Most bytes from one ring in one turn, so that all cores and sinks get their share…
 const TURN: usize = 512 << 10;
 /// …and no more than this part of a spool in memory.
-const PART: usize = 8;
+const PART: usize = 32;
 /// How often a full spool is looked at.
 const FULL: Duration = Duration::from_millis(20);
 const ENTRIES_PER_TURN: usize = 1024;
@@ -57,6 +59,9 @@ pub struct Collector {
     turn_bytes: usize,
     deliveries: Vec<Delivery>,
     handle: Handle,
+    /// What dead processes have left, and the lock on the place of the rings.
+    recovered: Vec<Recovered>,
+    directory: Option<Directory>,
 }
 
 /// What becomes of a record that comes out of a ring.
@@ -121,14 +126,39 @@ impl Collector {
             why: Reason::RingFull,
         };
         let (sender, entries) = mpsc::channel(settings.line_queue.max(1));
-        let handle = Handle { entries: sender, metrics, wake, reopen };
-        let (sources, lines_lost, step) = (Vec::new(), 0, Step::Whole);
-        Ok(Self { sources, entries, lines_lost, intake, spool, compresses, step, turn_bytes, deliveries, handle })
+        let handle = Handle { entries: sender, metrics, wake, reopen, flights: Flights::default() };
+        Ok(Self {
+            sources: Vec::new(),
+            entries,
+            lines_lost: 0,
+            intake,
+            spool,
+            compresses,
+            step: Step::Whole,
+            turn_bytes,
+            deliveries,
+            handle,
+            recovered: Vec::new(),
+            directory: None,
+        })
     }
 
     pub(super) fn with_sources(mut self, sources: Vec<Source>) -> Self {
+        let mapped = sources.iter().map(|source| Arc::clone(source.reader.mapped()));
+        self.handle.flights = Flights(mapped.collect());
         self.sources = sources;
         self
+    }
+
+    /// What goes through the sinks before anything else, and the directory that stays locked.
+    pub(super) fn with_past(mut self, directory: Option<Directory>, recovered: Vec<Recovered>) -> Self {
+        (self.directory, self.recovered) = (directory, recovered);
+        self
+    }
+
+    /// Name and start of this process.
+    pub(super) fn origin(&self) -> Origin {
+        self.intake.framer.origin().clone()
     }
 
     pub fn handle(&self) -> Handle {
@@ -170,6 +200,7 @@ impl Collector {
 
     fn serve(&mut self, stopping: &watch::Receiver<Option<Instant>>) {
         self.handle.wake.set_sleeper();
+        self.deliver_past();
         let (mut last, mut released) = (Instant::now(), Instant::now());
         // Also ends when the other side is gone.
         while stopping.has_changed().is_ok_and(|changed| !changed) {
@@ -215,6 +246,20 @@ impl Collector {
         self.intake.framer.stop(&last_seqs);
         self.store();
         self.spool.close();
+        self.sources.iter_mut().for_each(|source| source.reader.finish());
+    }
+
+    /// Sends on what dead processes have left.
+    fn deliver_past(&mut self) {
+        for past in std::mem::take(&mut self.recovered) {
+            self.intake.framer.past(&past);
+            self.store();
+            self.spool.sync();
+            // If it is in memory only, the next start has it again: what comes twice does no harm.
+            if self.spool.failing().is_none() {
+                past.remove();
+            }
+        }
     }
 
     /// Takes what has come, up to a share, if the spool has room. Tells whether there was anything, and whether that was
@@ -261,7 +306,8 @@ impl Collector {
         self.intake.framer.set_codec(if far { Codec::Lz4 } else { Codec::Raw });
         self.spool.append(self.intake.framer.finish());
         self.intake.framer.clear();
-        // Here, and not before: `source.commit()` of a ring that outlives the process.
+        // Not before: now they are as safe as they can be.
+        self.sources.iter_mut().for_each(Source::commit);
     }
 
     /// Takes a step of the pressure ladder, and says so.
@@ -290,8 +336,8 @@ impl Intake {
     /// Takes a share out of one ring; declares every number that did not come. Tells whether the ring was emptied.
     fn drain(&mut self, core: u16, source: &mut Source, share: usize) -> bool {
         // Before the ring: then the ring shows everything that came before the refused record.
-        let refused = source.refused.load(Ordering::Acquire);
-        let Source { reader, expected, .. } = source;
+        let refused = source.reader.refused();
+        let Source { reader, expected } = source;
         let (mut records, mut sampled) = (0, 0);
         let emptied = reader.drain(share, |bytes| {
             records += 1;

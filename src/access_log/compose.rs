@@ -29,7 +29,10 @@ pub(super) fn write(
     answer(&mut record, exchange, wire);
     upstream(&mut record, exchange);
     times(&mut record, exchange, now);
-    log.write(&record);
+    match kind {
+        Kind::Open => log.write(&record),
+        _ => log.write_last(&record, exchange.flight.place()),
+    }
 }
 
 fn origin<'a>(record: &mut Record<'a>, exchange: &'a Exchange) {

@@ -2,11 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::handle::Wake;
+use super::flight::{Arriving, Table};
+use super::handle::{Wake, now_us};
 use super::metrics::{Metrics, Reason};
-use super::ring::{self, Reader, Writer};
+use super::ring::{Reader, Writer};
 use crate::record::{Record, binary};
 
 /// The log of one core. Move it to its core's thread; it is used behind `&` there.
@@ -15,7 +15,7 @@ pub struct CoreLog {
     ring: RefCell<Writer>,
     seq: Cell<u64>,
     is_on: bool,
-    refused: Arc<AtomicU64>,
+    flight: Table,
     metrics: Arc<Metrics>,
     wake: Arc<Wake>,
 }
@@ -26,42 +26,71 @@ pub(super) struct Source {
     pub(super) reader: Reader,
     /// The sequence number that should come next.
     pub(super) expected: u64,
-    /// The last number that found no room.
-    pub(super) refused: Arc<AtomicU64>,
 }
 
+impl Source {
+    /// Everything that was drained is safe elsewhere, and every number before `expected` is delivered or declared: the
+    /// ring may use the room again. Call it after each turn, also after one that found nothing.
+    pub(super) fn commit(&mut self) {
+        self.reader.commit(self.expected - 1, now_us());
+    }
+}
+
+/// Both ends of a core's log over the ends of its ring.
 pub(super) fn pair(
-    ring_bytes: usize,
+    (writer, reader): (Writer, Reader),
     is_on: bool,
     metrics: &Arc<Metrics>,
     wake: &Arc<Wake>,
 ) -> (CoreLog, Source) {
-    let (writer, reader) = ring::ring(ring_bytes);
-    let refused = Arc::new(AtomicU64::new(0));
     let log = CoreLog {
+        flight: Table::new(writer.mapped()),
         ring: RefCell::new(writer),
         seq: Cell::new(0),
         is_on,
-        refused: Arc::clone(&refused),
         metrics: Arc::clone(metrics),
         wake: Arc::clone(wake),
     };
-    (log, Source { reader, expected: 1, refused })
+    (log, Source { reader, expected: 1 })
 }
 
 impl CoreLog {
     /// Gives the record the next sequence number and hands it to the collector. Never waits: when the ring is full the
     /// record is dropped and counted, and the collector declares the hole.
     pub fn write(&self, record: &Record<'_>) {
+        self.push(record, None);
+    }
+
+    /// The same for the last record of the exchange at `place` of the in-flight table, so that a death at any moment
+    /// leaves the record or the place, and never both.
+    pub(super) fn write_last(&self, record: &Record<'_>, place: Option<u32>) {
+        self.push(record, place);
+    }
+
+    #[inline(always)]
+    fn push(&self, record: &Record<'_>, place: Option<u32>) {
         if !self.is_on {
             return;
         }
         let seq = self.seq.get() + 1;
         self.seq.set(seq);
-        if self.ring.borrow_mut().push(|room| binary::encode_into(room, record, seq)).is_err() {
-            self.refuse(seq);
+        let mut ring = self.ring.borrow_mut();
+        if let Some(place) = place {
+            self.flight.close(place, ring.position());
+        }
+        if ring.push(|room| binary::encode_into(room, record, seq)).is_err() {
+            self.refuse(&ring, seq);
         }
         self.wake.if_idle();
+    }
+
+    /// Takes a place in the in-flight table, if there is a log.
+    pub(super) fn enter(&self, arriving: &Arriving<'_>) -> Option<u32> {
+        self.is_on.then(|| self.flight.enter(arriving))
+    }
+
+    pub(super) fn flight(&self) -> &Table {
+        &self.flight
     }
 
     /// Sequence number of the last record.
@@ -70,9 +99,8 @@ impl CoreLog {
     }
 
     #[cold]
-    fn refuse(&self, seq: u64) {
+    fn refuse(&self, ring: &Writer, seq: u64) {
         self.metrics.dropped.add(Reason::RingFull, 1);
-        // Release: whoever sees this number also sees all entries before it in the ring.
-        self.refused.store(seq, Ordering::Release);
+        ring.refuse(seq);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a [`Live`] exchange writes exactly one record, however it is dropped.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,9 +16,11 @@ use http_body::{Body as _, Frame, SizeHint};
 
 use super::CoreLog;
 use super::compose;
+use super::flight::Arriving;
 use crate::downstream::wire::{Duplex, Ending, Wire};
 use crate::exchange::Exchange;
 use crate::exchange::failure::{Failure, Kind};
+use crate::exchange::flight::{Board, Flight};
 use crate::filter::rate_limit::{Permit, Standing};
 use crate::http::{Body, BodyError};
 use crate::record::redact::Redactor;
@@ -28,6 +31,30 @@ pub struct Writer {
     pub log: CoreLog,
     /// Called once for each exchange that has ended.
     pub on_end: Box<dyn Fn()>,
+}
+
+impl Writer {
+    /// Shows an exchange that begins in the in-flight table of the core, to its end.
+    pub fn enter(self: &Rc<Self>, arriving: &Arriving<'_>) -> Flight {
+        match self.log.enter(arriving) {
+            Some(place) => Flight::new(Rc::<Self>::clone(self), place),
+            None => Flight::default(),
+        }
+    }
+}
+
+impl Board for Writer {
+    fn reach(&self, place: u32, at: EndAt) {
+        self.log.flight().reach(place, at);
+    }
+
+    fn client(&self, place: u32, ip: IpAddr) {
+        self.log.flight().put_ip(place, ip);
+    }
+
+    fn leave(&self, place: u32) {
+        self.log.flight().leave(place);
+    }
 }
 
 /// An exchange under way. Dropped before its answer was complete, it records why: the client went away, or the wire
@@ -90,6 +117,7 @@ impl Live {
         }
         let status = response.status();
         self.exchange.status = status.as_u16();
+        self.exchange.flight.reach(EndAt::Resp);
         self.exchange.response_type = response.headers().get(CONTENT_TYPE).cloned();
         let has_no_body = self.exchange.method == Method::HEAD
             || status == StatusCode::NO_CONTENT
@@ -101,6 +129,7 @@ impl Live {
     fn follow_tunnel(mut self, tunnel: Tunnel, response: Response<Body>) -> Response<Followed> {
         self.state = State::Tunnel;
         self.exchange.status = response.status().as_u16();
+        self.exchange.flight.reach(EndAt::Tunnel);
         self.write(RecordKind::Open, Instant::now());
         let wire = Rc::clone(&self.wire);
         let live = Box::new(self);

@@ -3,9 +3,10 @@
 use super::handle::{Entry, Stream, What, now_us};
 use super::metrics::Reason;
 use super::render::gap_object;
+use super::ring::{Item, Recovered};
 use super::span::{Origin, Span};
 use crate::record::Record;
-use crate::record::binary::Cut;
+use crate::record::binary::{self, Cut};
 use crate::record::frame::{Builder, Codec, Form};
 use crate::record::id::IdSource;
 use crate::record::json::{AppLine, Notice, Renderer, Stamp};
@@ -47,6 +48,10 @@ impl Framer {
             codec: Codec::Raw,
             frames: Vec::new(),
         }
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// How the next frames are stored.
@@ -107,6 +112,34 @@ impl Framer {
                 renderer.app_line(&AppLine { id, ts_us, worker, stream, line }, stamp, out);
             }
         });
+    }
+
+    /// The rest of a dead process's stream, under its own name and numbers.
+    pub(super) fn past(&mut self, past: &Recovered) {
+        let Self { ids, renderer, codec, frames, .. } = self;
+        let origin = Origin { proxy: past.proxy.as_str().into(), boot: past.boot };
+        let stream = origin.stream(past.core);
+        let mut builder = Builder::default();
+        let mut push = |form, seq, ts_us, bytes: &[u8]| {
+            if !builder.takes(seq, bytes.len()) || builder.len() >= FRAME {
+                builder.finish(&stream, *codec, frames);
+            }
+            builder.push(form, seq, ts_us, bytes);
+        };
+        for item in past.items() {
+            match item {
+                Item::Record { seq, bytes } => {
+                    let ts_us = binary::heading(&bytes).map_or(past.died_us, |(_, ts_us)| ts_us);
+                    push(Form::Record, Some(seq), ts_us, &bytes);
+                }
+                Item::Gap { first, last, reason } => {
+                    let (count, range) = (last - first + 1, Some((first, last)));
+                    let span = Span { origin: origin.clone(), core: past.core, range, count, reason };
+                    push(Form::Json, None, past.died_us, &gap_object(&span, ids, renderer));
+                }
+            }
+        }
+        builder.finish(&stream, *codec, frames);
     }
 
     /// The log tells about itself.

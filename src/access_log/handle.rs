@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
+use super::flight::Flights;
 use super::metrics::{Metrics, Reason};
 use crate::record::Kind;
 
@@ -20,6 +21,7 @@ pub struct Handle {
     pub(super) metrics: Arc<Metrics>,
     pub(super) wake: Arc<Wake>,
     pub(super) reopen: Reopen,
+    pub(super) flights: Flights,
 }
 
 /// Where a worker wrote a line.
@@ -62,6 +64,11 @@ impl Handle {
 
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.metrics)
+    }
+
+    /// What is under way.
+    pub fn flights(&self) -> Flights {
+        self.flights.clone()
     }
 
     fn send(&self, what: What) {

@@ -17,11 +17,13 @@
 mod collector;
 mod compose;
 mod core_log;
+mod flight;
 pub mod follow;
 mod framer;
 mod handle;
 mod metrics;
 mod pressure;
+pub mod recovery;
 mod render;
 mod ring;
 mod settings;
@@ -37,9 +39,11 @@ use std::sync::Arc;
 
 pub use self::collector::{Collector, Report, Running};
 pub use self::core_log::CoreLog;
+pub use self::flight::{Arriving, Flights, OpenExchange};
 pub use self::handle::{Handle, Stream};
 pub use self::metrics::{Dropped, Metrics, Reason, SinkMetrics};
 pub use self::pressure::Step;
+pub use self::ring::{Directory, DirectoryError, Item, Recovered, recover};
 pub use self::settings::{
     FileSettings, Form, Sample, ServiceEndpoint, ServiceSettings, Settings, SinkSettings, SpoolSettings,
     StdoutSettings, Sync,
@@ -60,18 +64,44 @@ pub enum Error {
     Stdout { source: std::io::Error },
     #[error("cannot start a thread for the log")]
     Thread { source: std::io::Error },
+    #[error("cannot take memory for the log")]
+    Memory { source: std::io::Error },
+    #[error(transparent)]
+    InUse(#[from] DirectoryError),
     #[error(transparent)]
     Seed(#[from] SeedError),
 }
 
 /// Opens the sinks and makes one log per core, with the collector that serves them. Nothing runs until
-/// [`Collector::spawn`].
-pub fn open(settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Collector), Error> {
+/// [`Collector::spawn`]. What a dead process left in the directory goes through the sinks first.
+///
+/// # Errors
+/// See [`Error`]. A directory that cannot be written is none: then the rings are memory, and die with the process.
+pub fn open(mut settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Collector), Error> {
     let is_on = !settings.sinks.is_empty();
     let ring_bytes = if is_on { settings.ring_bytes.max(LEAST_RING) } else { 1 };
+    let directory = settings.spool.dir.as_deref().filter(|_| is_on);
+    let directory = directory.map(recovery::take).transpose()?.flatten();
+    if directory.is_none() {
+        settings.spool.dir = None;
+    }
     let wake = Arc::default();
     let collector = Collector::open(settings, cores, Arc::clone(&wake))?;
     let metrics = collector.metrics();
-    let (logs, sources) = (0..cores).map(|_| core_log::pair(ring_bytes, is_on, &metrics, &wake)).unzip();
-    Ok((logs, collector.with_sources(sources)))
+    let recovered = directory.as_ref().map(recovery::recover_all).unwrap_or_default();
+    let origin = collector.origin();
+    let pair = |core| {
+        let identity = ring::Identity {
+            proxy: origin.proxy.to_string(),
+            boot: origin.boot,
+            core,
+            pid: std::process::id(),
+        };
+        let ends = ring::ring(directory.as_ref(), &identity, ring_bytes);
+        let ends = ends.map_err(|source| Error::Memory { source })?;
+        Ok(core_log::pair(ends, is_on, &metrics, &wake))
+    };
+    let cores = 0..u16::try_from(cores).unwrap_or(u16::MAX);
+    let (logs, sources) = cores.map(pair).collect::<Result<Vec<_>, Error>>()?.into_iter().unzip();
+    Ok((logs, collector.with_sources(sources).with_past(directory, recovered)))
 }

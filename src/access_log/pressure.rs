@@ -61,14 +61,14 @@ mod tests {
 
     #[test]
     fn climbs_at_once_and_comes_down_with_some_slack() {
+        use Step::{Detail, Full, Mini, Sample, Whole};
         let steps: Vec<Step> = [0, 699, 700, 690, 681, 679, 960, 1000, 990, 940, 840, 100]
             .iter()
-            .scan(Step::Whole, |step, fill| {
+            .scan(Whole, |step, fill| {
                 *step = step.next(*fill);
                 Some(*step)
             })
             .collect();
-        use Step::{Detail, Full, Mini, Sample, Whole};
         let expected = [Whole, Whole, Detail, Detail, Detail, Whole, Mini, Full, Full, Mini, Sample, Whole];
         assert_eq!(steps, expected);
     }

@@ -29,7 +29,7 @@ impl Settings {
 /// What waits between the cores and the sinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpoolSettings {
-    /// Where segments are kept, so that they outlive the process; without it they are memory.
+    /// Where segments and rings are kept, so that they outlive the process; without it they are memory.
     pub dir: Option<PathBuf>,
     /// Most bytes on disk.
     pub size: u64,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::log_child;
 use crate::access_log::{
     self, FileSettings, Form, Sample, ServiceEndpoint, ServiceSettings, SinkSettings, SpoolSettings,
-    StdoutSettings, Sync,
+    StdoutSettings, Sync, recovery,
 };
 use crate::config::Config;
 use crate::config::log::{LogSample, LogService, SpoolSync, StdoutForm};
@@ -40,16 +40,18 @@ pub(super) fn log_settings(config: &Config) -> access_log::Settings {
         }),
     };
     sinks.extend(endpoint.map(|endpoint| SinkSettings::Service(ServiceSettings::new(endpoint))));
-    let (spool, sample) = (spool(config), log.sample.as_ref().map(|sample| sampling(sample)));
+    // Whoever only looks on keeps nothing, and needs no place for it.
+    let is_kept = !sinks.iter().all(|sink| matches!(sink, SinkSettings::Stdout(_)));
+    let (spool, sample) = (spool(config, is_kept), log.sample.as_ref().map(|sample| sampling(sample)));
     access_log::Settings { spool, sample, ..access_log::Settings::new(host_name(), sinks) }
 }
 
 /// Beside the data of the log service, if nobody says where.
-fn spool(config: &Config) -> SpoolSettings {
+fn spool(config: &Config, is_kept: bool) -> SpoolSettings {
     let (log, spool) = (&config.log, &config.log.spool);
-    let dir = spool.dir.as_ref().map_or_else(|| data_dir(config).join("spool"), |dir| PathBuf::from(&*dir.value));
+    let dir = spool.dir.as_ref().map(|dir| PathBuf::from(&*dir.value));
     SpoolSettings {
-        dir: Some(dir),
+        dir: dir.or_else(|| is_kept.then(|| recovery::directory(&data_dir(config)))),
         size: spool.size.as_bytes(),
         segment: spool.segment.as_bytes(),
         sync: match spool.sync.value {

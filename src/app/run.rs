@@ -290,8 +290,10 @@ fn actions(
     log: access_log::Handle,
 ) -> admin::Actions {
     let (control, stage) = (Arc::clone(control), stage.clone());
+    let flights = log.flights();
     admin::Actions {
         status: Box::new(move || view.status()),
+        open: Box::new(move || status::open(&flights)),
         reload: Box::new(move || {
             let control = Arc::clone(&control);
             Box::pin(async move { control.reload().await })

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::admin::{Count, EndpointStatus, ListenerStatus, LogStatus, Status, UpstreamStatus};
+use super::admin::{Count, EndpointStatus, ListenerStatus, LogStatus, Open, Status, UpstreamStatus};
 use super::reload::Control;
-use crate::access_log::{Metrics, Reason};
+use crate::access_log::recovery::{MOST_LISTED, OpenEntry};
+use crate::access_log::{Flights, Metrics, Reason};
 use crate::listener::Address;
 use crate::listener::gate::Gate;
-use crate::process::clock::process_ms;
+use crate::process::clock::{process_ms, unix_us};
 use crate::proxy::core::Counts;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
@@ -58,6 +59,15 @@ impl View {
     }
 }
 
+/// What is under way, the oldest first.
+pub fn open(flights: &Flights) -> Open {
+    let (now, mut open) = (unix_us(), flights.open());
+    let unlisted = open.len().saturating_sub(MOST_LISTED) as u64;
+    open.truncate(MOST_LISTED);
+    let open = open.iter().map(|(core, one)| OpenEntry::new(*core, one, now)).collect();
+    Open { open, beyond: flights.beyond() + unlisted, ..Open::default() }
+}
+
 fn listener((name, address): &(Arc<str>, Address)) -> ListenerStatus {
     ListenerStatus { name: name.to_string(), address: address.to_string() }
 }
@@ -88,6 +98,10 @@ fn log(metrics: &Metrics) -> LogStatus {
     LogStatus {
         records: metrics.records.load(Ordering::Relaxed),
         delivered: metrics.sinks.iter().map(|sink| sink.written.load(Ordering::Relaxed)).max().unwrap_or(0),
+        sampled: metrics.sampled.load(Ordering::Relaxed),
+        waiting_bytes: metrics.sinks.iter().map(|sink| sink.lag_bytes.load(Ordering::Relaxed)).max().unwrap_or(0),
+        spool_fill: metrics.spool_fill.load(Ordering::Relaxed),
+        pressure: metrics.step().word().to_owned(),
         dropped,
     }
 }

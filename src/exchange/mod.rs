@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod failure;
+pub mod flight;
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -18,6 +19,7 @@ use http::{HeaderValue, Method, Uri, Version};
 use crate::record::{EndAt, EndBy, Id, LimitVerdict};
 use connection::Connection;
 use failure::{Cause, Failure};
+use flight::Flight;
 
 /// How the exchange ended, as far as it was not an ordinary answer.
 #[derive(Clone, Debug, Default)]
@@ -147,6 +149,8 @@ pub struct Exchange {
     pub upstream: Upstream,
     pub in_flight_before: u32,
     pub end: End,
+    /// Where others see it while it is open.
+    pub flight: Flight,
 }
 
 impl Exchange {

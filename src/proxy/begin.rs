@@ -4,18 +4,20 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::Request;
-use http::header::{CONTENT_TYPE, REFERER, USER_AGENT};
+use http::header::{CONTENT_TYPE, HOST, REFERER, USER_AGENT};
 use hyper::body::{Body as _, Incoming};
 
 use super::core::{Core, Counts};
+use crate::access_log::Arriving;
 use crate::downstream::wire::Causes;
 use crate::downstream::{Arrival, Refusal, Why};
 use crate::exchange::connection::Connection;
 use crate::exchange::failure::Cause;
+use crate::exchange::flight::Flight;
 use crate::exchange::{End, Exchange, Marks, Upstream};
 use crate::http::headers::request_line;
 use crate::plan::Plan;
-use crate::record::{self, EndAt, EndBy, Record};
+use crate::record::{self, EndAt, EndBy, Id, Record};
 
 /// The exchange of a request that has just arrived.
 pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: &Arrival) -> Box<Exchange> {
@@ -27,8 +29,10 @@ pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: 
     let in_flight = core.counts.in_flight.load(std::sync::atomic::Ordering::Relaxed);
     Counts::step32(&core.counts.in_flight, 1);
     Counts::step64(&core.counts.requests);
+    let id = core.ids.next(ts_us);
+    let flight = flight(core, plan, request, connection, id, ts_us);
     Box::new(Exchange {
-        id: core.ids.next(ts_us),
+        id,
         connection: Rc::clone(connection),
         number: connection.requests.get(),
         ts_us,
@@ -74,6 +78,36 @@ pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: 
         upstream: Upstream::default(),
         in_flight_before: in_flight,
         end: End::default(),
+        flight,
+    })
+}
+
+/// Its place among what is under way: what can be said before anything is decided.
+#[inline]
+fn flight(
+    core: &Core,
+    plan: &Plan,
+    request: &Request<Incoming>,
+    connection: &Connection,
+    id: Id,
+    ts_us: i64,
+) -> Flight {
+    let uri = request.uri();
+    let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+    let host = authority.or_else(|| request.headers().get(HOST).map(|host| host.as_bytes()));
+    core.log.enter(&Arriving {
+        id,
+        ts_us,
+        conn: connection.serial,
+        conn_req: connection.requests.get(),
+        cfg: plan.configuration,
+        client_ip: connection.sender_ip(),
+        client_port: Some(connection.sender.port()),
+        is_tls: connection.tls.is_some(),
+        is_h2: connection.is_h2,
+        method: request.method().as_str().as_bytes(),
+        host: host.unwrap_or_default(),
+        path: uri.path().as_bytes(),
     })
 }
 

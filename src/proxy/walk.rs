@@ -153,6 +153,7 @@ fn arrive(
     live.exchange.client_ip = client.ip;
     if client.ip != connection.sender_ip() {
         live.exchange.client_port = client.port;
+        live.exchange.flight.client(client.ip);
     }
     match &connection.tls {
         Some(tls) if !(tls.covers)(canonical.host.name()) => {

@@ -14,6 +14,7 @@ use super::endpoint::Endpoint;
 use super::send::{Answered, Sending};
 use crate::exchange::failure::{Failure, Kind, Side};
 use crate::exchange::{Attempt, Exchange};
+use crate::record::EndAt;
 
 /// A connection that was idle for longer may have been closed just now: its request is kept for a second try.
 const DOUBTFUL_MS: u64 = 250;
@@ -153,6 +154,7 @@ impl Sending {
             return Err(failure);
         }
         exchange.marks.again();
+        exchange.flight.reach(EndAt::Queue);
         Ok(())
     }
 

@@ -22,6 +22,7 @@ use super::queue::{enter, wait_for};
 use crate::exchange::failure::{Cause, Failure, Kind};
 use crate::exchange::{Exchange, Progress};
 use crate::process::deadline::{Deadline, Deadlines};
+use crate::record::EndAt;
 
 /// A limit in time, and the configuration key that set it.
 #[derive(Clone, Debug)]
@@ -105,6 +106,7 @@ impl Sending {
     pub async fn run(&mut self, exchange: &mut Exchange) -> Result<Answer, Failure> {
         exchange.upstream.name = Some(Arc::clone(&self.upstream.settings.name));
         exchange.upstream.progress.clone_from(&self.progress);
+        exchange.flight.reach(EndAt::Queue);
         let slot = match Slot::take(&self.upstream) {
             Some(slot) => slot,
             None => Box::pin(enter(&self.upstream, &self.timeouts.queue, &self.deadline)).await?,
@@ -116,7 +118,7 @@ impl Sending {
             };
             let mut connection = match self.borrow(&lease.endpoint, exchange) {
                 Some(connection) => connection,
-                None => match Box::pin(self.open(&lease.endpoint)).await {
+                None => match Box::pin(self.open(&lease.endpoint, exchange)).await {
                     Ok(connection) => connection,
                     Err(failure) => {
                         self.not_connected(&lease.endpoint, failure, exchange)?;
@@ -190,7 +192,8 @@ impl Sending {
         pooled
     }
 
-    async fn open(&self, endpoint: &Arc<Endpoint>) -> Result<Box<Connection>, Failure> {
+    async fn open(&self, endpoint: &Arc<Endpoint>, exchange: &Exchange) -> Result<Box<Connection>, Failure> {
+        exchange.flight.reach(EndAt::Connect);
         let timeout = &self.timeouts.connect;
         match self.deadline.within(timeout.after, Connection::open(endpoint, self.deadline.now_ms())).await {
             Some(Ok(connection)) => Ok(connection),
@@ -241,4 +244,5 @@ fn watch(connection: &Connection, exchange: &mut Exchange) {
     let traffic = Rc::clone(&connection.traffic);
     let (rx, tx) = (traffic.rx.get(), traffic.tx.get());
     exchange.upstream.traffic = Some((traffic, rx, tx));
+    exchange.flight.reach(exchange.phase());
 }

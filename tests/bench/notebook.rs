@@ -13,6 +13,7 @@ use tollgate::access_log::follow::{Followed, Live, Writer};
 use tollgate::access_log::{CoreLog, FileSettings, Metrics, Running, Settings, SinkSettings, open};
 use tollgate::downstream::wire::{Limits, Wire};
 use tollgate::exchange::connection::Connection;
+use tollgate::exchange::flight::Flight;
 use tollgate::exchange::{End, Exchange, Marks, Traffic, Upstream};
 use tollgate::http::Body;
 use tollgate::process::deadline::Deadlines;
@@ -165,6 +166,7 @@ fn exchange(
         upstream: upstream(name, address, traffic),
         in_flight_before: 12,
         end: End::default(),
+        flight: Flight::default(),
     })
 }
 

@@ -27,9 +27,9 @@ mod tests;
 mod writer;
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -44,9 +44,6 @@ use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::settings::SpoolSettings;
 use super::span::{Carried, Origins, Spans};
 
-/// Held by the living process.
-const LOCK: &str = "spool.lock";
-
 /// Where a sink stands: everything before is delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
@@ -58,8 +55,6 @@ pub(super) struct Position {
 #[derive(Debug)]
 pub(super) struct Spool {
     settings: SpoolSettings,
-    /// Absent when everything is memory.
-    dir: Option<Dir>,
     state: Mutex<State>,
     /// One per sink.
     changed: Vec<Notify>,
@@ -68,12 +63,6 @@ pub(super) struct Spool {
     current: Mutex<Option<Arc<File>>>,
     is_dirty: AtomicBool,
     has_failed_sync: AtomicBool,
-}
-
-#[derive(Debug)]
-struct Dir {
-    path: PathBuf,
-    _lock: File,
 }
 
 #[derive(Debug, Default)]
@@ -99,16 +88,17 @@ struct Seat {
     why: Reason,
 }
 
-/// Opens the spool for these sinks: its end to write, and an end to read for each of them, in order.
+/// Opens the spool for these sinks: its end to write, and an end to read for each of them, in order. The directory is
+/// there, and ours alone.
 pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Writer, Vec<Reader>) {
-    let dir = settings.dir.as_deref().filter(|_| !sinks.is_empty()).and_then(Dir::open);
+    let dir = settings.dir.as_deref().filter(|_| !sinks.is_empty());
     let mut state = State { next: 1, ..State::default() };
-    if let Some(dir) = &dir {
-        state.segments = segment::recover(&dir.path);
+    if let Some(dir) = dir {
+        state.segments = segment::recover(dir);
         state.next = state.segments.back().map_or(1, |last| last.number + 1);
     }
     let cursors: Vec<Option<(Cursor, Option<Position>)>> =
-        sinks.iter().map(|sink| Cursor::open(&dir.as_ref()?.path, &sink.name)).collect();
+        sinks.iter().map(|sink| Cursor::open(dir?, &sink.name)).collect();
     for known in cursors.iter().flatten().filter_map(|(_, known)| *known) {
         state.next = state.next.max(known.segment.saturating_add(1)).min(u64::MAX / 2);
     }
@@ -116,7 +106,6 @@ pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Wr
     state.seats = known.map(|known| Seat::new(state.start(known))).collect();
     let spool = Arc::new(Spool {
         settings,
-        dir,
         state: Mutex::new(state),
         changed: sinks.iter().map(|_| Notify::new()).collect(),
         sinks,
@@ -131,27 +120,6 @@ pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Wr
     (Writer::new(spool), readers)
 }
 
-impl Dir {
-    /// Makes the directory if it is not there, and locks it; `None` (and a warning) where that cannot be done.
-    fn open(path: &Path) -> Option<Self> {
-        match Self::lock(path) {
-            Ok(lock) => Some(Self { path: path.to_owned(), _lock: lock }),
-            Err(error) => {
-                let path = path.display();
-                tracing::warn!(%path, %error, "the log has no spool there: what waits for its sinks is kept in memory");
-                None
-            }
-        }
-    }
-
-    fn lock(path: &Path) -> io::Result<File> {
-        fs::create_dir_all(path)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK))?;
-        lock.try_lock().map_err(io::Error::from)?;
-        Ok(lock)
-    }
-}
-
 impl Spool {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing is left half done where a holder could panic.
@@ -159,7 +127,7 @@ impl Spool {
     }
 
     fn path(&self, number: u64) -> Option<PathBuf> {
-        self.dir.as_ref().map(|dir| segment::path(&dir.path, number))
+        self.settings.dir.as_ref().map(|dir| segment::path(dir, number))
     }
 
     /// How far it is filled, in thousandths of the disk or memory that it may take, whichever is fuller.

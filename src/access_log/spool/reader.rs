@@ -18,7 +18,7 @@ use crate::record::frame::Frame;
 
 #[derive(Debug)]
 pub(in crate::access_log) struct Reader {
-    spool: Arc<Spool>,
+    pub(super) spool: Arc<Spool>,
     seat: usize,
     cursor: Option<Cursor>,
     /// The file that was read last.
@@ -214,6 +214,10 @@ impl Reader {
 
     fn skip(&mut self, number: u64, error: &io::Error) {
         self.opened = None;
+        // Given up meanwhile, or taken away by somebody: consumed.
+        if error.kind() == io::ErrorKind::NotFound {
+            return;
+        }
         self.streams.damages += 1;
         tracing::warn!(segment = number, %error, "a segment of the log's spool cannot be read");
     }

@@ -11,7 +11,7 @@ use crate::access_log::settings::Sync;
 /// Nothing runs unless the spool is on disk and has an interval.
 pub(super) fn start(spool: &Arc<Spool>) {
     let Sync::Every(interval) = spool.settings.sync else { return };
-    if spool.dir.is_none() {
+    if spool.settings.dir.is_none() {
         return;
     }
     let weak = Arc::downgrade(spool);

@@ -76,6 +76,11 @@ impl Writer {
         state.seats.iter().any(|seat| state.lag(seat.at) > self.spool.settings.segment)
     }
 
+    /// What was appended is on the disk, if the disk takes it.
+    pub(in crate::access_log) fn sync(&self) {
+        self.spool.sync();
+    }
+
     /// Nothing more will come.
     pub(in crate::access_log) fn close(&mut self) {
         if self.spool.settings.sync != Sync::System {
@@ -86,7 +91,7 @@ impl Writer {
     }
 
     fn append_to_disk(&mut self, frames: &[u8]) -> bool {
-        if self.spool.dir.is_none() || self.failed.as_ref().is_some_and(|failed| failed.at.elapsed() < AGAIN) {
+        if self.spool.settings.dir.is_none() || self.failed.as_ref().is_some_and(|failed| failed.at.elapsed() < AGAIN) {
             return false;
         }
         match self.write(frames) {
@@ -158,8 +163,8 @@ impl Writer {
         // The number is spent, whatever comes of it.
         self.spool.lock().next = number + 1;
         let file = Arc::new(file?);
-        if let (Some(dir), true) = (&self.spool.dir, self.spool.settings.sync != Sync::System) {
-            File::open(&dir.path)?.sync_all()?;
+        if let (Some(dir), true) = (&self.spool.settings.dir, self.spool.settings.sync != Sync::System) {
+            File::open(dir)?.sync_all()?;
         }
         let segment = Segment { number, len: 0, is_sealed: false, place: Place::Disk };
         self.spool.lock().segments.push_back(segment);

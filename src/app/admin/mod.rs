@@ -1,6 +1,6 @@
 //! The admin socket: HTTP/1.1 with JSON over a Unix socket of our own.
 //!
-//! `GET /status` · `POST /reload` · `POST /stop` · `POST /logs/reopen`. State changes need
+//! `GET /status` · `GET /open` · `POST /reload` · `POST /stop` · `POST /logs/reopen`. State changes need
 //! `content-type: application/json`, and each one is logged with the user who asked.
 //!
 //! Invariants: who may connect is decided by the file's permissions alone (0660). One instance per socket path,
@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use crate::access_log::recovery::OpenEntry;
 use crate::worker::WorkerStatus;
 
 const MODE: u32 = 0o660;
@@ -45,6 +46,8 @@ pub type Outcome = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
 /// What the socket can do. The owner fills it in; nothing here blocks.
 pub struct Actions {
     pub status: Box<dyn Fn() -> Status + Send + Sync>,
+    /// What is under way.
+    pub open: Box<dyn Fn() -> Open + Send + Sync>,
     /// Loads the configuration again. The error says why the old one stays.
     pub reload: Box<dyn Fn() -> Outcome + Send + Sync>,
     /// Begins to drain and stop; returns at once.
@@ -72,6 +75,18 @@ pub struct Status {
     pub requests: Count,
     pub upstreams: Vec<UpstreamStatus>,
     pub log: LogStatus,
+}
+
+/// Answer of `GET /open`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Open {
+    /// Set by the socket: the version of [`Status`].
+    pub v: u8,
+    /// The oldest exchanges that are under way.
+    pub open: Vec<OpenEntry>,
+    /// How many more there are.
+    pub beyond: u64,
 }
 
 /// An address that is listened on.
@@ -121,6 +136,14 @@ pub struct LogStatus {
     pub delivered: u64,
     /// Lost, by reason.
     pub dropped: BTreeMap<String, u64>,
+    /// Left out by sampling; those that were kept carry a weight.
+    pub sampled: u64,
+    /// Bytes that wait in the spool.
+    pub waiting_bytes: u64,
+    /// How far the spool is filled, in thousandths.
+    pub spool_fill: u64,
+    /// What records leave out because the spool fills: `none`, `detail`, `sample`, `mini`, `full`.
+    pub pressure: String,
 }
 
 /// Why the admin socket cannot be opened.
@@ -248,11 +271,12 @@ async fn answer<B>(request: &Request<B>, user: Option<u32>, actions: &Actions) -
         (&Method::GET, "/status") => {
             json(StatusCode::OK, &Status { v: STATUS_VERSION, ..(actions.status)() })
         }
+        (&Method::GET, "/open") => json(StatusCode::OK, &Open { v: STATUS_VERSION, ..(actions.open)() }),
         (&Method::POST, "/reload" | "/stop" | "/logs/reopen") if !is_json(request) => {
             say(StatusCode::UNSUPPORTED_MEDIA_TYPE, Err("content-type must be application/json".to_owned()))
         }
         (&Method::POST, path) => change(path, user, actions).await,
-        (_, "/status" | "/reload" | "/stop" | "/logs/reopen") => {
+        (_, "/status" | "/open" | "/reload" | "/stop" | "/logs/reopen") => {
             say(StatusCode::METHOD_NOT_ALLOWED, Err("wrong method".to_owned()))
         }
         _ => unknown(),

@@ -14,6 +14,7 @@ fn actions(calls: &Calls) -> Actions {
     let (reload, reopen) = (note("reload"), note("reopen"));
     Actions {
         status: Box::new(|| Status { version: "9.9".to_owned(), ..Status::default() }),
+        open: Box::new(|| Open { beyond: 7, ..Open::default() }),
         reload: Box::new(move || {
             reload();
             Box::pin(async { Err("tollgate.toml:3: nonsense".to_owned()) })
@@ -50,6 +51,8 @@ async fn answers_status_and_changes_state_only_for_json_posts() {
     let (line, status) = ask(&path, "GET /status HTTP/1.1\r\nhost: a\r\n\r\n").await;
     assert_eq!((&*line, &status["version"]), ("HTTP/1.1 200 OK", &"9.9".into()));
     assert_eq!(status["v"], STATUS_VERSION);
+    let (line, open) = ask(&path, "GET /open HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!((&*line, &open["beyond"]), ("HTTP/1.1 200 OK", &7.into()));
     let (line, _) = ask(&path, &post("/stop", "text/plain")).await;
     assert_eq!(line, "HTTP/1.1 415 Unsupported Media Type");
     let (line, _) = ask(&path, "GET /stop HTTP/1.1\r\nhost: a\r\n\r\n").await;

@@ -1,6 +1,6 @@
 //! `tollgate status`, `reload` and `stop`: the other end of the admin socket.
 
-mod table;
+pub(super) mod table;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +26,29 @@ const STOP_CHECK: Duration = Duration::from_millis(50);
 pub(super) fn status(socket: &Path, json: bool) -> Exit {
     run(socket, async |socket| {
         let answer = ask(socket, Method::GET, "/status").await?;
-        if json { pretty(&answer.body) } else { Ok(table::table(&serde_json::from_slice(&answer.body)?)) }
+        if json {
+            Ok(pretty(&answer.body)?)
+        } else {
+            Ok(table::table(&serde_json::from_slice(&answer.body)?))
+        }
+    })
+}
+
+/// Prints what `render` makes of the answer of the running instance to a question at `path`.
+pub(super) fn show(
+    socket: &Path,
+    path: &str,
+    render: impl FnOnce(&[u8]) -> Result<String, serde_json::Error>,
+) -> Exit {
+    run(socket, async |socket| {
+        let answer = ask(socket, Method::GET, path).await?;
+        match answer.status.is_success() {
+            true => Ok(render(&answer.body)?),
+            false => Err(ControlError::Refused(
+                "it does not know this; is it an older version?".to_owned(),
+                Exit::Failed,
+            )),
+        }
     })
 }
 
@@ -172,7 +194,7 @@ fn tell(answer: &Answer, json: bool, refused: Exit) -> Result<String, ControlErr
     }
 }
 
-fn pretty(body: &[u8]) -> Result<String, ControlError> {
+pub(super) fn pretty(body: &[u8]) -> Result<String, serde_json::Error> {
     let value: serde_json::Value = serde_json::from_slice(body)?;
     Ok(format!("{value:#}\n"))
 }

@@ -6,7 +6,7 @@ use crate::app::admin::{ListenerStatus, Status, UpstreamStatus};
 use crate::worker::WorkerStatus;
 
 /// One line per fact, then a table of the endpoints of each upstream.
-pub(super) fn table(status: &Status) -> String {
+pub(in crate::cli) fn table(status: &Status) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<12} {}", clean(&value));
@@ -28,6 +28,14 @@ fn log_line(status: &Status) -> String {
     let mut line = format!("{} records, {} delivered", status.log.records, status.log.delivered);
     for (reason, count) in &status.log.dropped {
         let _ = write!(line, ", {count} dropped ({reason})");
+    }
+    if status.log.sampled > 0 {
+        let _ = write!(line, ", {} left out by sampling", status.log.sampled);
+    }
+    // What waits for less than a moment is not worth a word.
+    if status.log.spool_fill >= 10 || !matches!(status.log.pressure.as_str(), "" | "none") {
+        let (waits, percent) = (mebibytes(status.log.waiting_bytes), status.log.spool_fill / 10);
+        let _ = write!(line, ", {waits} waiting (spool {percent} % full, pressure: {})", status.log.pressure);
     }
     line
 }
@@ -64,7 +72,7 @@ fn upstream_table(upstream: &UpstreamStatus) -> String {
     align(&rows)
 }
 
-fn align<const N: usize>(rows: &[[String; N]]) -> String {
+pub(in crate::cli) fn align<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();
@@ -82,7 +90,7 @@ fn mebibytes(bytes: u64) -> String {
 }
 
 /// `3d 4h`, `4h 5m`, `5m 6s`, `6s`.
-pub(super) fn ago(seconds: u64) -> String {
+pub(in crate::cli) fn ago(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),
@@ -93,7 +101,7 @@ pub(super) fn ago(seconds: u64) -> String {
 }
 
 /// Nothing that a terminal would obey.
-fn clean(text: &str) -> String {
+pub(in crate::cli) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -30,6 +30,10 @@ pub(super) enum Command {
     Top(TopArgs),
     /// Rate, errors by reason, and percentiles of the duration.
     Stats(StatsArgs),
+    /// What is under way now, or was when the proxy died.
+    Open(OpenArgs),
+    /// Print what a proxy that died has left of its log, as JSON lines.
+    Recover(RecoverArgs),
 }
 
 const FILTER_HELP: &str = "\
@@ -100,6 +104,43 @@ pub(super) struct ServeArgs {
     /// Delete hours older than so many days.
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     pub(super) keep_days: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum OpenForm {
+    /// A table.
+    #[default]
+    Table,
+    /// One JSON object.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OpenArgs {
+    /// At the last death, not now: which request was it?
+    #[arg(long)]
+    pub(super) crash: bool,
+    /// The data directory of the log, for --crash. [default: run/logs]
+    #[arg(long, value_name = "DIR", requires = "crash")]
+    pub(super) data: Option<PathBuf>,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub(super) output: OpenForm,
+}
+
+impl OpenArgs {
+    pub(super) fn json(&self) -> bool {
+        self.output == OpenForm::Json
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RecoverArgs {
+    /// The data directory of the log.
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    /// Remove what was printed.
+    #[arg(long)]
+    pub(super) remove: bool,
 }
 
 #[derive(Debug, Args)]

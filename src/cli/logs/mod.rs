@@ -10,7 +10,9 @@
 
 mod args;
 mod line;
+mod open;
 mod output;
+mod recover;
 mod search;
 mod serve;
 mod show;
@@ -25,8 +27,10 @@ mod top;
 pub(super) use args::LogsArgs;
 
 use std::io;
+use std::path::PathBuf;
 
 use super::Exit;
+use crate::access_log::{self, DirectoryError};
 use crate::log_service::client::ClientError;
 use crate::log_service::query::QueryError;
 use crate::record::line::{safe as escape, words};
@@ -40,6 +44,10 @@ enum CommandError {
     #[error("{0}")]
     Usage(String),
     #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Log(#[from] access_log::Error),
+    #[error(transparent)]
     Service(#[from] ClientError),
     /// Reading failed.
     #[error("{0}")]
@@ -49,10 +57,13 @@ enum CommandError {
     Write(#[from] io::Error),
 }
 
-/// Runs one `logs` command; a `quiet` service does not tell where it listens.
-pub(super) fn run(args: LogsArgs, quiet: bool) -> Exit {
+/// Runs one `logs` command; a `quiet` service does not tell where it listens. `socket`: of the running instance.
+pub(super) fn run(args: LogsArgs, quiet: bool, socket: impl FnOnce() -> PathBuf) -> Exit {
     let found = match args.command {
         Command::Serve(args) => return serve::run(args, quiet),
+        Command::Open(args) if !args.crash => return open::now(&args, &socket()),
+        Command::Open(args) => open::at_the_last_death(&args),
+        Command::Recover(args) => recover::run(&args),
         Command::Tail(args) => tail::run(&args),
         Command::Search(args) => search::run(&args),
         Command::Show(args) => show::run(&args),

@@ -17,7 +17,7 @@ struct Line {
 
 fn call(words: &[&str]) -> Exit {
     let line = Line::try_parse_from(std::iter::once(&"logs").chain(words));
-    run(line.unwrap_or_else(|error| panic!("{error}")).logs, false)
+    run(line.unwrap_or_else(|error| panic!("{error}")).logs, false, PathBuf::new)
 }
 
 const ID: &str = "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4";

@@ -56,6 +56,7 @@ pub struct Collector {
     /// A sink is far away: bytes on the way to it cost more than compressing them.
     compresses: bool,
     step: Step,
+    fails_closed: bool,
     turn_bytes: usize,
     deliveries: Vec<Delivery>,
     handle: Handle,
@@ -97,6 +98,7 @@ impl Collector {
         let named = |sink| Arc::new(SinkMetrics { name: Sink::name(sink), ..SinkMetrics::default() });
         let sinks: Vec<Arc<SinkMetrics>> = settings.sinks.iter().map(named).collect();
         let compresses = settings.sinks.iter().any(Sink::is_remote);
+        let fails_closed = settings.spool.fails_closed;
         let turn_bytes = TURN.min(settings.spool.memory / PART / cores.max(1));
         // A sink that cannot be opened must fail before the spool is touched.
         let reopen = Reopen::default();
@@ -135,6 +137,7 @@ impl Collector {
             spool,
             compresses,
             step: Step::Whole,
+            fails_closed,
             turn_bytes,
             deliveries,
             handle,
@@ -312,6 +315,7 @@ impl Collector {
 
     /// Takes a step of the pressure ladder, and says so.
     fn climb(&mut self, next: Step) {
+        let next = if self.fails_closed && next != Step::Full { Step::Whole } else { next };
         if next == self.step {
             return;
         }

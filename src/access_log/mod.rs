@@ -38,7 +38,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::collector::{Collector, Report, Running};
-pub use self::core_log::CoreLog;
+pub use self::core_log::{CoreLog, UNRECORDED};
 pub use self::flight::{Arriving, Flights, OpenExchange};
 pub use self::handle::{Handle, Stream};
 pub use self::metrics::{Dropped, Metrics, Reason, SinkMetrics};
@@ -86,6 +86,7 @@ pub fn open(mut settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Colle
         settings.spool.dir = None;
     }
     let wake = Arc::default();
+    let fails_closed = settings.spool.fails_closed;
     let collector = Collector::open(settings, cores, Arc::clone(&wake))?;
     let metrics = collector.metrics();
     let recovered = directory.as_ref().map(recovery::recover_all).unwrap_or_default();
@@ -99,7 +100,7 @@ pub fn open(mut settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Colle
         };
         let ends = ring::ring(directory.as_ref(), &identity, ring_bytes);
         let ends = ends.map_err(|source| Error::Memory { source })?;
-        Ok(core_log::pair(ends, is_on, &metrics, &wake))
+        Ok(core_log::pair(ends, (is_on, fails_closed), &metrics, &wake))
     };
     let cores = 0..u16::try_from(cores).unwrap_or(u16::MAX);
     let (logs, sources) = cores.map(pair).collect::<Result<Vec<_>, Error>>()?.into_iter().unzip();

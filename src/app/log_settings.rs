@@ -9,7 +9,7 @@ use crate::access_log::{
     StdoutSettings, Sync, recovery,
 };
 use crate::config::Config;
-use crate::config::log::{LogSample, LogService, SpoolSync, StdoutForm};
+use crate::config::log::{LogSample, LogService, OnFull, SpoolSync, StdoutForm};
 
 /// Where the embedded log service keeps its files.
 pub(super) fn data_dir(config: &Config) -> PathBuf {
@@ -60,6 +60,7 @@ fn spool(config: &Config, is_kept: bool) -> SpoolSettings {
             SpoolSync::System => Sync::System,
         },
         memory: log.buffer.to_usize(),
+        fails_closed: spool.on_full.value == OnFull::FailClosed,
     }
 }
 

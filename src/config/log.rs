@@ -42,6 +42,8 @@ table! {
         size: default Size = "4GiB";
         /// When what is written is put on the disk: `always` (before anyone sees it), at an interval such as `200ms`, or `os` (when the system likes). It survives the death of tollgate in any case, and that of the machine from then on.
         sync: default SpoolSync = "200ms";
+        /// What happens as it fills: `degrade` (see `size`), or `fail_closed`: every request is recorded whole, and answered 503 while there is no room for its record.
+        on_full: default OnFull = "degrade";
         /// Size at which a new file is begun.
         segment: default Size = "64MiB";
     }
@@ -54,6 +56,14 @@ table! {
         rate: required Percent;
         /// From this duration on a request is slow.
         slow: default Duration = "1s";
+    }
+}
+
+choice! {
+    /// What happens when the spool fills.
+    pub enum OnFull ("answer to a full spool") {
+        Degrade = "degrade",
+        FailClosed = "fail_closed",
     }
 }
 

@@ -31,7 +31,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
 
 use tokio::sync::Notify;
 
@@ -62,6 +63,7 @@ pub(super) struct Spool {
     /// The file that is being written, for whoever syncs it.
     current: Mutex<Option<Arc<File>>>,
     is_dirty: AtomicBool,
+    syncer: OnceLock<Thread>,
     has_failed_sync: AtomicBool,
 }
 
@@ -111,6 +113,7 @@ pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Wr
         sinks,
         current: Mutex::default(),
         is_dirty: AtomicBool::new(false),
+        syncer: OnceLock::new(),
         has_failed_sync: AtomicBool::new(false),
     });
     spool.prune();
@@ -160,16 +163,16 @@ impl Spool {
         let State { seats, .. } = &mut *state;
         for (seat, sink) in seats.iter_mut().zip(&self.sinks) {
             let after = Position { segment: front.number, offset: front.len };
+            // What is on its way is in the hands of the sink.
             let from = seat.at.max(seat.taken);
-            if from.segment > front.number || from == after {
-                continue;
+            if from < after {
+                let offset = if from.segment == front.number { from.offset } else { 0 };
+                for carried in front.frames_from(self.path(front.number), offset, &mut origins) {
+                    sink.dropped.add(seat.why, seat.lost.lose(&carried, seat.why));
+                }
+                seat.taken = after;
             }
-            let offset = if from.segment == front.number { from.offset } else { 0 };
-            let lost = front.frames_from(self.path(front.number), offset, &mut origins);
-            for carried in lost {
-                sink.dropped.add(seat.why, seat.lost.lose(&carried, seat.why));
-            }
-            (seat.at, seat.taken) = (seat.at.max(after), after);
+            seat.at = seat.at.max(after);
         }
         drop(state);
         self.prune();

@@ -8,6 +8,9 @@ use std::time::Duration;
 use super::Spool;
 use crate::access_log::settings::Sync;
 
+/// How often it looks whether the spool is still there when nobody calls.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// Nothing runs unless the spool is on disk and has an interval.
 pub(super) fn start(spool: &Arc<Spool>) {
     let Sync::Every(interval) = spool.settings.sync else { return };
@@ -16,14 +19,19 @@ pub(super) fn start(spool: &Arc<Spool>) {
     }
     let weak = Arc::downgrade(spool);
     let thread = thread::Builder::new().name("log-sync".into()).spawn(move || keep(&weak, interval));
-    if let Err(error) = thread {
-        tracing::warn!(%error, "the log's spool has no thread that syncs it: the system does it when it likes");
+    match thread {
+        Ok(thread) => drop(spool.syncer.set(thread.thread().clone())),
+        Err(error) => {
+            tracing::warn!(%error, "the log's spool has no thread that syncs it: the system does it when it likes");
+        }
     }
 }
 
-/// Until the spool is gone.
+/// Sleeps until something is written, waits for more, syncs. Until the spool is gone.
 fn keep(spool: &Weak<Spool>, interval: Duration) {
     loop {
+        thread::park_timeout(LOOK);
+        // Nobody calls a second time before it has synced.
         thread::park_timeout(interval);
         let Some(spool) = spool.upgrade() else { return };
         if spool.is_dirty.swap(false, Ordering::AcqRel) {
@@ -33,6 +41,13 @@ fn keep(spool: &Weak<Spool>, interval: Duration) {
 }
 
 impl Spool {
+    /// Something was written.
+    pub(super) fn soil(&self) {
+        if !self.is_dirty.swap(true, Ordering::AcqRel) {
+            self.syncer.get().into_iter().for_each(thread::Thread::unpark);
+        }
+    }
+
     /// After a failure nobody knows what the disk has: the segment is left as it is, and a new one begun.
     pub(super) fn sync(&self) {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -148,6 +148,25 @@ fn a_cursor_that_is_damaged_or_ahead_begins_at_the_oldest_segment() {
 }
 
 #[test]
+fn what_is_on_its_way_is_not_given_up() {
+    let settings = SpoolSettings { memory: 8000, ..SpoolSettings::default() };
+    let (mut writer, mut readers) = open_with(settings, &["quick", "slow"]);
+    let metrics = Metrics::default();
+    append_all(&mut writer, 1, 6);
+    let held = readers[1].read(10_000, |_| ());
+    for first in (7..=150).step_by(3) {
+        writer.append(&frame(first, 100));
+        read_all(&mut readers[0]);
+        writer.fill(&metrics);
+    }
+    readers[1].settle(&held);
+    let (found, gaps) = read_all(&mut readers[1]);
+    let carried: Vec<_> = held.frames.iter().filter_map(|(carried, _)| carried.numbers).collect();
+    assert_eq!(gaps, [(carried.last().unwrap().1 + 1, found[0].0 - 1)]);
+    assert_eq!(found, frames(found[0].0, 150));
+}
+
+#[test]
 fn a_segment_that_is_not_there_counts_as_consumed() {
     let dir = tempfile::tempdir().unwrap();
     {

@@ -86,6 +86,9 @@ impl Writer {
         if self.spool.settings.sync != Sync::System {
             self.spool.sync();
         }
+        // So that it is deleted when every sink has it.
+        self.seal();
+        self.current = None;
         self.spool.lock().is_closed = true;
         self.spool.changed.iter().for_each(tokio::sync::Notify::notify_one);
     }
@@ -142,7 +145,7 @@ impl Writer {
         if let Some(last) = self.spool.lock().segments.back_mut() {
             last.len = len;
         }
-        self.spool.is_dirty.store(true, Ordering::Release);
+        self.spool.soil();
         Ok(())
     }
 

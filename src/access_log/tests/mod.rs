@@ -206,6 +206,38 @@ async fn declares_what_a_full_ring_refused_even_if_nothing_follows() {
 }
 
 #[tokio::test]
+async fn a_log_that_fails_closed_refuses_while_it_is_full_and_records_all_others_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.sock");
+    let spool = SpoolSettings { memory: 100_000, fails_closed: true, ..SpoolSettings::default() };
+    let settings = Settings { spool, ..settings(vec![SinkSettings::Service(to_service(&path))]) };
+    let (logs, collector) = open(settings, 1).unwrap();
+    let running = collector.spawn().unwrap();
+    let metrics = running.metrics();
+    let deadline = Instant::now() + GRACE;
+    while !logs[0].is_closed() {
+        assert!(Instant::now() < deadline, "it is never full");
+        write(&logs[0], 10);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let let_in = logs[0].last_seq();
+    let row = crate::exchange::failure::Kind::Unrecorded.row();
+    assert_eq!((row.status.as_u16(), row.reason), (503, UNRECORDED));
+    for _ in 0..10 {
+        logs[0].write(&Record { reason: Some(UNRECORDED), ..Record::default() });
+    }
+    assert_eq!(metrics.dropped.get(Reason::RingFull), 10, "the room is for those that were let in");
+    let service = FakeService::listen(&path, []);
+    until("there is room again", || !logs[0].is_closed()).await;
+    running.stop(GRACE).await;
+
+    let lines = service.lines();
+    assert_complete(&lines, 0, let_in + 10);
+    let requests = of_kind(&lines, "request");
+    assert!(requests.len() as u64 == let_in && requests.iter().all(|line| line.get("detail").is_none()));
+}
+
+#[tokio::test]
 async fn a_dead_service_delays_no_file_and_no_core() {
     let dir = tempfile::tempdir().unwrap();
     let (path, file) = (dir.path().join("logs.sock"), dir.path().join("access.log"));

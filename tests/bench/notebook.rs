@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Response, Uri, Version};
 use tollgate::access_log::follow::{Followed, Live, Writer};
-use tollgate::access_log::{CoreLog, FileSettings, Metrics, Running, Settings, SinkSettings, open};
+use tollgate::access_log::{Arriving, CoreLog, FileSettings, Metrics, Running, Settings, SinkSettings, open};
 use tollgate::downstream::wire::{Limits, Wire};
 use tollgate::exchange::connection::Connection;
 use tollgate::exchange::flight::Flight;
@@ -67,7 +67,28 @@ impl Desk {
     }
 
     pub(crate) fn exchange(&self) -> Box<Exchange> {
-        exchange(&self.connection, self.connection.sender_ip(), &self.texts, &self.traffic)
+        let mut exchange =
+            exchange(&self.connection, self.connection.sender_ip(), &self.texts, &self.traffic);
+        exchange.flight = self.enter();
+        exchange
+    }
+
+    /// A place in the in-flight table for it.
+    pub(crate) fn enter(&self) -> Flight {
+        self.writer.enter(&Arriving {
+            id: [1; 16],
+            ts_us: 1_795_252_443_512_804,
+            conn: self.connection.serial,
+            conn_req: 12,
+            cfg: 0x9f31_c200_1234_5678,
+            client_ip: self.connection.sender_ip(),
+            client_port: Some(51_000),
+            is_tls: false,
+            is_h2: false,
+            method: b"GET",
+            host: b"localhost:8080",
+            path: b"/api/cart/items/118",
+        })
     }
 
     /// Its answer, without a body.

@@ -1,13 +1,11 @@
 //! Reading the rings of dead processes. A second reader of the layout: it maps nothing and trusts nothing.
 
 use std::fs;
-use std::path::PathBuf;
-
-use crc_fast::crc32_iscsi;
+use std::path::{Path, PathBuf};
 
 use super::layout::{self, Identity, Lane, Layout, NotARing, Word, number};
 use super::tiers::{ALIGN, PREFIX};
-use super::{Directory, LONGEST, tag};
+use super::{Directory, LONGEST, checksum, tag};
 use crate::access_log::flight::{self, OpenExchange};
 use crate::access_log::metrics::Reason;
 use crate::record::binary::{self, Decoded, Tries};
@@ -50,23 +48,23 @@ pub enum Item {
 /// Reads all rings in `directory` that dead processes have left: call it before making new ones. Each stays, put aside
 /// under another name, until [`Recovered::remove`].
 pub fn recover(directory: &Directory) -> Vec<Recovered> {
-    let mut found: Vec<Recovered> = directory.rings().into_iter().filter_map(read).collect();
+    let mut found: Vec<Recovered> = directory.rings().iter().filter_map(|path| read(path)).collect();
     found.sort_by_key(|one| (one.boot, one.core));
     found
 }
 
-fn read(path: PathBuf) -> Option<Recovered> {
-    let image = fs::read(&path).inspect_err(|error| {
+fn read(path: &Path) -> Option<Recovered> {
+    let image = fs::read(path).inspect_err(|error| {
         tracing::error!(%error, file = %path.display(), "cannot read what a dead process left of its log");
     });
     let image = image.ok()?;
-    match Recovered::of(&image, path.clone()) {
+    match Recovered::of(&image, path.to_owned()) {
         Ok(recovered) => recovered.put_aside(),
         Err(error) => {
             tracing::error!(%error, file = %path.display(), "this is no ring of a log; put aside");
-            let mut aside = path.clone().into_os_string();
+            let mut aside = path.as_os_str().to_owned();
             aside.push(".damaged");
-            let _ = fs::rename(&path, aside);
+            let _ = fs::rename(path, aside);
             None
         }
     }
@@ -246,9 +244,12 @@ impl LaneImage<'_> {
         if length > LONGEST || end > write || number::<4>(&prefix, 8) as u32 != tag(at) {
             return None;
         }
-        let mut sealed = self.copy(at + 4, PREFIX - 4 + length);
-        let is_whole = crc32_iscsi(&sealed) == number::<4>(&prefix, 0) as u32;
-        is_whole.then(|| (sealed.split_off(PREFIX - 4), end.next_multiple_of(ALIGN as u64)))
+        let next = end.next_multiple_of(ALIGN as u64);
+        let mut sealed = self.copy(at, (next - at) as usize);
+        sealed[..4].fill(0);
+        let is_whole = next <= write && checksum(&sealed) == number::<4>(&prefix, 0) as u32;
+        sealed.truncate(PREFIX + length);
+        is_whole.then(|| (sealed.split_off(PREFIX), next))
     }
 
     /// `count` bytes from `position` on, around the end of the lane.

@@ -1,8 +1,10 @@
 //! From a notebook to its record in the ring of the log.
 
 use std::error::Error;
+use std::hint::black_box;
 
 use tollgate::exchange::Exchange;
+use tollgate::record::EndAt;
 
 use super::meter::Meter;
 use super::notebook::{Desk, open_log};
@@ -18,9 +20,19 @@ pub(crate) fn rows(meter: &Meter) -> Result<(), Box<dyn Error>> {
         Some(desk.exchange())
     };
     meter.row_on("record, to the ring of the log", 250, make, |exchange| record(&desk, exchange.take()));
+    meter.row("in-flight table, in, five phases, out", 50, || flight(&desk));
     desk.wait(0);
     assert_eq!(desk.metrics.dropped_total(), 0, "the ring takes what may wait");
     Ok(())
+}
+
+/// As a proxied exchange does it.
+#[inline(never)]
+fn flight(desk: &Desk) {
+    let flight = desk.enter();
+    for at in [EndAt::Queue, EndAt::Connect, EndAt::Body, EndAt::Wait, EndAt::Resp] {
+        flight.reach(black_box(at));
+    }
 }
 
 #[inline(never)]

@@ -121,17 +121,23 @@ impl Setup {
     pub(crate) fn start(self) -> Tollgate {
         let config = self.dir().join(CONFIG);
         std::fs::write(&config, self.text()).unwrap();
-        let stderr = self.dir().join("stderr");
-        let child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        let child = self.spawn();
+        let mut tollgate = Tollgate { child, config, setup: self, http: nowhere, https: None, ended: None };
+        tollgate.get_ready();
+        tollgate
+    }
+
+    fn spawn(&self) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_tollgate"))
             .args(["run", "-c", CONFIG])
             .env_remove("RUST_LOG")
             .current_dir(self.dir())
             .stdin(Stdio::null())
             .stdout(File::create(self.dir().join("stdout")).unwrap())
-            .stderr(File::create(&stderr).unwrap())
+            .stderr(File::create(self.dir().join("stderr")).unwrap())
             .spawn()
-            .unwrap();
-        Tollgate::ready(child, config, self)
+            .unwrap()
     }
 }
 
@@ -152,9 +158,8 @@ pub(crate) struct Tollgate {
 
 impl Tollgate {
     #[track_caller]
-    fn ready(child: Child, config: PathBuf, setup: Setup) -> Self {
-        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        let mut tollgate = Self { child, config, setup, http: nowhere, https: None, ended: None };
+    fn get_ready(&mut self) {
+        let tollgate = self;
         let listeners = eventually("tollgate serves", || {
             if let Some(status) = tollgate.child.try_wait().unwrap() {
                 tollgate.ended = Some(status);
@@ -173,7 +178,21 @@ impl Tollgate {
                 _ => {}
             }
         }
-        tollgate
+    }
+
+    /// Ends it by SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        // What it was asked to do.
+        self.ended = Some(ExitStatus::default());
+    }
+
+    /// Starts it again where it was killed.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self) {
+        (self.child, self.ended) = (self.setup.spawn(), None);
+        self.get_ready();
     }
 
     #[track_caller]

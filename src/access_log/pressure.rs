@@ -39,7 +39,8 @@ impl Step {
 
     /// The step to take at this fill (thousandths) after `self`.
     pub(super) fn next(self, fill: u64) -> Self {
-        let reached = |fill: u64| FROM.iter().find(|(_, from)| fill >= *from).map_or(Self::Whole, |(step, _)| *step);
+        let reached =
+            |fill: u64| FROM.iter().find(|(_, from)| fill >= *from).map_or(Self::Whole, |(step, _)| *step);
         let up = reached(fill);
         if up >= self { up } else { reached(fill + SLACK).min(self) }
     }
@@ -48,7 +49,9 @@ impl Step {
         match self {
             Self::Whole => "the spool has room again: records are whole",
             Self::Detail => "the spool is filling: records leave out what clients say about themselves",
-            Self::Sample => "the spool is filling: one in ten of the quick successes is kept, with its weight",
+            Self::Sample => {
+                "the spool is filling: one in ten of the quick successes is kept, with its weight"
+            }
             Self::Mini => "the spool is nearly full: records say only who, what, when and how it ended",
             Self::Full => "the spool is full: what no longer fits into the rings is dropped and counted",
         }

@@ -206,7 +206,10 @@ mod tests {
                 Kept::As(bytes) => {
                     let mut tries = Tries::default();
                     let decoded = binary::decode(bytes, &mut tries).unwrap();
-                    assert_eq!((decoded.seq, decoded.record.status, decoded.record.route), (7, 502, Some("/*")));
+                    assert_eq!(
+                        (decoded.seq, decoded.record.status, decoded.record.route),
+                        (7, 502, Some("/*"))
+                    );
                     bytes.len()
                 }
                 Kept::Out => panic!("a failure is kept"),

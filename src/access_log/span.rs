@@ -132,7 +132,13 @@ mod tests {
 
     fn span(core: u16, first: u64, last: u64) -> Span {
         let origin = Origin { proxy: "edge-1".into(), boot: 1 };
-        Span { origin, core, range: Some((first, last)), count: last - first + 1, reason: Reason::ServiceDown }
+        Span {
+            origin,
+            core,
+            range: Some((first, last)),
+            count: last - first + 1,
+            reason: Reason::ServiceDown,
+        }
     }
 
     #[test]

@@ -257,8 +257,7 @@ fn records_are_shipped_and_kept_until_they_are_taken() {
     }
     assert!(start.elapsed() < Duration::from_secs(5), "a refusing service slowed requests");
     let shipped = || {
-        let taken =
-            service.requests().into_iter().filter(|got| got.connection > 0 && got.target == "/logs");
+        let taken = service.requests().into_iter().filter(|got| got.connection > 0 && got.target == "/logs");
         taken.map(|got| String::from_utf8_lossy(&got.body).into_owned()).collect::<String>()
     };
     eventually("all records are shipped", || {

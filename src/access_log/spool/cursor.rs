@@ -49,7 +49,8 @@ impl Cursor {
             // Takes the room now.
             file.write_all_at(&[0; SLOTS_AT[1] as usize + SLOT], 0)?;
         }
-        let known = SLOTS_AT.iter().filter_map(|at| read_slot(&file, *at)).max_by_key(|(generation, _)| *generation);
+        let known =
+            SLOTS_AT.iter().filter_map(|at| read_slot(&file, *at)).max_by_key(|(generation, _)| *generation);
         let (generation, position) = known.map_or((0, None), |(generation, at)| (generation, Some(at)));
         Ok((Self { file, generation }, position))
     }

@@ -155,7 +155,9 @@ impl Spool {
     /// Gives up the oldest segment for the sinks that still need it, if there is one that keeps up. Tells whether it did.
     fn give_up_oldest(&self) -> bool {
         let mut state = self.lock();
-        let Some(front) = state.segments.front().filter(|front| front.is_sealed).cloned() else { return false };
+        let Some(front) = state.segments.front().filter(|front| front.is_sealed).cloned() else {
+            return false;
+        };
         if !self.has_one_near(&state) {
             return false;
         }

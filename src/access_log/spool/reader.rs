@@ -106,14 +106,16 @@ impl Reader {
         let (place, has_passed) = {
             let state = self.spool.lock();
             let segment = state.segments.iter().find(|segment| segment.number == chunk.end.segment);
-            let has_passed = segment.is_none_or(|segment| segment.is_sealed && chunk.end.offset >= segment.len);
+            let has_passed =
+                segment.is_none_or(|segment| segment.is_sealed && chunk.end.offset >= segment.len);
             (segment.map(|segment| matches!(segment.place, Place::Disk)), has_passed)
         };
         // Memory is of no use to the next process.
         if place == Some(true)
             && let Some(cursor) = &mut self.cursor
         {
-            let stored = cursor.store(chunk.end).and_then(|()| if has_passed { cursor.sync() } else { Ok(()) });
+            let stored =
+                cursor.store(chunk.end).and_then(|()| if has_passed { cursor.sync() } else { Ok(()) });
             if let Err(error) = stored {
                 tracing::debug!(%error, "cannot write down how far a log sink has come");
             }
@@ -150,7 +152,10 @@ impl Reader {
     pub(in crate::access_log) fn abandon(&mut self) {
         let (mut state, mut lost) = (self.spool.lock(), 0);
         let at = state.seats[self.seat].at;
-        let rest = state.segments.iter().filter(|one| one.number >= at.segment && matches!(one.place, Place::Memory(_)));
+        let rest = state
+            .segments
+            .iter()
+            .filter(|one| one.number >= at.segment && matches!(one.place, Place::Memory(_)));
         for segment in rest {
             let offset = if segment.number == at.segment { at.offset } else { 0 };
             let carried = segment.frames_from(None, offset, &mut self.origins);
@@ -158,7 +163,8 @@ impl Reader {
         }
         self.spool.sinks[self.seat].dropped.add(Reason::Stopped, lost);
         // The lag that is left is what waits on disk.
-        let last = state.segments.iter().rev().find(|one| matches!(one.place, Place::Disk)).map(|one| one.number);
+        let last =
+            state.segments.iter().rev().find(|one| matches!(one.place, Place::Disk)).map(|one| one.number);
         if last.is_none_or(|last| last < at.segment) {
             state.seats[self.seat].at = Position { segment: state.next, offset: 0 };
         }
@@ -193,7 +199,8 @@ impl Reader {
         // A segment that is not there counts as consumed.
         let next = state.segments.iter().find_map(|segment| {
             let from = if segment.number == at.segment { at.offset } else { 0 };
-            (segment.number >= at.segment && from < segment.len).then_some((segment.number, from..segment.len))
+            (segment.number >= at.segment && from < segment.len)
+                .then_some((segment.number, from..segment.len))
         });
         (gaps, next)
     }

@@ -58,7 +58,8 @@ pub(super) fn recover(dir: &Path) -> VecDeque<Segment> {
     let last = numbers.last().copied();
     let segments = numbers.into_iter().filter_map(|number| {
         let path = path(dir, number);
-        let len = if Some(number) == last { repair(&path) } else { fs::metadata(&path).map(|meta| meta.len()) };
+        let len =
+            if Some(number) == last { repair(&path) } else { fs::metadata(&path).map(|meta| meta.len()) };
         match len {
             Ok(0) => {
                 let _ = fs::remove_file(&path);

@@ -94,7 +94,9 @@ impl Writer {
     }
 
     fn append_to_disk(&mut self, frames: &[u8]) -> bool {
-        if self.spool.settings.dir.is_none() || self.failed.as_ref().is_some_and(|failed| failed.at.elapsed() < AGAIN) {
+        if self.spool.settings.dir.is_none()
+            || self.failed.as_ref().is_some_and(|failed| failed.at.elapsed() < AGAIN)
+        {
             return false;
         }
         match self.write(frames) {
@@ -127,7 +129,9 @@ impl Writer {
         let is_full = |current: &Current| {
             current.len > 0 && current.len + frames.len() as u64 > self.spool.settings.segment
         };
-        if self.spool.has_failed_sync.swap(false, Ordering::AcqRel) || self.current.as_ref().is_some_and(is_full) {
+        if self.spool.has_failed_sync.swap(false, Ordering::AcqRel)
+            || self.current.as_ref().is_some_and(is_full)
+        {
             self.roll();
         }
         let current = match self.current.take() {
@@ -184,7 +188,8 @@ impl Writer {
     fn append_to_memory(&self, frames: &[u8]) {
         let part = (self.spool.settings.memory as u64 / PARTS).max(1);
         let mut state = self.spool.lock();
-        let takes = |last: &Segment| !last.is_sealed && matches!(last.place, Place::Memory(_)) && last.len < part;
+        let takes =
+            |last: &Segment| !last.is_sealed && matches!(last.place, Place::Memory(_)) && last.len < part;
         if !state.segments.back().is_some_and(takes) {
             if let Some(last) = state.segments.back_mut() {
                 last.is_sealed = true;

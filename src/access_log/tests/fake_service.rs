@@ -114,7 +114,8 @@ fn read_head(reader: &mut BufReader<UnixStream>) -> Option<(bool, usize)> {
         match line.trim_end().to_ascii_lowercase().split_once(": ") {
             Some(("content-length", value)) => length = value.parse().ok(),
             Some(("content-type", value)) => {
-                let expected = if has_frames { "application/vnd.tollgate.frames" } else { "application/x-ndjson" };
+                let expected =
+                    if has_frames { "application/vnd.tollgate.frames" } else { "application/x-ndjson" };
                 assert_eq!(value, expected);
             }
             None if line == "\r\n" => return Some((has_frames, length.expect("a body of known length"))),

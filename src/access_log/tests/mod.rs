@@ -243,8 +243,7 @@ async fn a_dead_service_delays_no_file_and_no_core() {
     let (path, file) = (dir.path().join("logs.sock"), dir.path().join("access.log"));
     let (release, hold) = mpsc::channel();
     let service = FakeService::listen(&path, [Answer::Hold(hold)]);
-    let sinks =
-        vec![SinkSettings::Service(to_service(&path)), SinkSettings::File(FileSettings::new(&file))];
+    let sinks = vec![SinkSettings::Service(to_service(&path)), SinkSettings::File(FileSettings::new(&file))];
     let (logs, collector) = open(Settings { ring_bytes: 4 << 20, ..tight(sinks, 200_000) }, 1).unwrap();
     let running = collector.spawn().unwrap();
     write(&logs[0], 3000);

@@ -1,6 +1,8 @@
 //! What can be read from the binary form, or changed in it, without decoding it.
 
-use super::{END_BY, HEAD, KINDS, LimitVerdict, ORIGIN, OUTCOME, SHEDDING_AT, SIZES, TEXT_LENGTHS, TEXTS_AT, TIMERS};
+use super::{
+    END_BY, HEAD, KINDS, LimitVerdict, ORIGIN, OUTCOME, SHEDDING_AT, SIZES, TEXT_LENGTHS, TEXTS_AT, TIMERS,
+};
 use crate::record::{EndBy, Kind, VERSION};
 
 /// Behind the version and the sequence number.

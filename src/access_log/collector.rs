@@ -1,4 +1,4 @@
-//! [`Collector`]: drains the rings and feeds the sinks, on threads of its own.
+//! [`Collector`]: drains the rings into frames and appends them to the spool; the sinks read it on threads of their own.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,15 +10,20 @@ use tokio::time::{Instant, timeout_at};
 
 use super::core_log::Source;
 use super::flight::Flights;
+use super::framer::Framer;
 use super::handle::{Entry, Handle, Reopen, Wake, now_us};
 use super::metrics::{Metrics, Reason, SinkMetrics};
-use super::output::{GapWriter, Origin, Output};
-use super::queue::Queue;
+use super::pressure::Step;
+use super::render::Lines;
 use super::ring::{Directory, Recovered};
+use super::shed::{Kept, Shedder};
 use super::sink::{Delivery, Sink, Stop};
+use super::span::Origin;
+use super::spool::{self, Writer};
 use super::{Error, Settings};
 use crate::process::memory;
-use crate::record::binary::{self, Decoded, Tries};
+use crate::record::binary;
+use crate::record::frame::Codec;
 use crate::record::id::{IdSource, Random};
 
 /// How often rings are looked at while records come. Not with a timer of the runtime: setting one that is the next to
@@ -30,8 +35,12 @@ const IDLE_AFTER: Duration = Duration::from_millis(50);
 const SETTLE: Duration = Duration::from_millis(20);
 /// …and the longest after that.
 const IDLE: Duration = Duration::from_secs(1);
-/// Most bytes from one ring in one turn, so that all cores and sinks get their share.
+/// Most bytes from one ring in one turn, so that all cores and sinks get their share…
 const TURN: usize = 512 << 10;
+/// …and no more than this part of a spool in memory.
+const PART: usize = 32;
+/// How often a full spool is looked at.
+const FULL: Duration = Duration::from_millis(20);
 const ENTRIES_PER_TURN: usize = 1024;
 /// Time to stop when nobody says how much there is.
 const SHORT_GRACE: Duration = Duration::from_secs(2);
@@ -42,12 +51,28 @@ pub struct Collector {
     sources: Vec<Source>,
     entries: mpsc::Receiver<Entry>,
     lines_lost: u64,
-    output: Output,
+    intake: Intake,
+    spool: Writer,
+    /// A sink is far away: bytes on the way to it cost more than compressing them.
+    compresses: bool,
+    step: Step,
+    fails_closed: bool,
+    turn_bytes: usize,
     deliveries: Vec<Delivery>,
     handle: Handle,
     /// What dead processes have left, and the lock on the place of the rings.
     recovered: Vec<Recovered>,
     directory: Option<Directory>,
+}
+
+/// What becomes of a record that comes out of a ring.
+#[derive(Debug)]
+struct Intake {
+    framer: Framer,
+    shedder: Shedder,
+    metrics: Arc<Metrics>,
+    /// Why records may be missing in the rings.
+    why: Reason,
 }
 
 /// A collector at work.
@@ -61,40 +86,67 @@ pub struct Running {
 /// What became of the log at its end.
 #[derive(Debug)]
 pub struct Report {
-    /// Sinks that did not get everything in the time there was, with the number of entries each.
+    /// Sinks that did not get everything in the time there was, with the number of entries that are lost for each.
     pub undelivered: Vec<(String, u64)>,
+    /// Sinks for which something waits on disk for the next start, with its bytes.
+    pub waiting: Vec<(String, u64)>,
 }
 
 impl Collector {
-    pub(super) fn open(settings: Settings, wake: Arc<Wake>) -> Result<Self, Error> {
+    pub(super) fn open(settings: Settings, cores: usize, wake: Arc<Wake>) -> Result<Self, Error> {
         let origin = Origin { proxy: settings.proxy.into(), boot: (now_us() / 1000).unsigned_abs() };
-        let mut output = Output::new(origin.clone(), 0, IdSource::new(u16::MAX)?);
+        let named = |sink| Arc::new(SinkMetrics { name: Sink::name(sink), ..SinkMetrics::default() });
+        let sinks: Vec<Arc<SinkMetrics>> = settings.sinks.iter().map(named).collect();
+        let compresses = settings.sinks.iter().any(Sink::is_remote);
+        let fails_closed = settings.spool.fails_closed;
+        let turn_bytes = TURN.min(settings.spool.memory / PART / cores.max(1));
+        // A sink that cannot be opened must fail before the spool is touched.
         let reopen = Reopen::default();
-        let (mut deliveries, mut sinks) = (Vec::new(), Vec::new());
-        for settings in settings.sinks {
-            let metrics = Arc::new(SinkMetrics { name: Sink::name(&settings), ..SinkMetrics::default() });
-            let (form, queue_bytes) = Sink::intake(&settings);
-            let queue = Arc::new(Queue::new(queue_bytes, Arc::clone(&metrics)));
-            output.add_queue(form, Arc::clone(&queue));
+        let forms: Vec<_> = settings.sinks.iter().map(Sink::form).collect();
+        let opened = settings.sinks.into_iter().map(|sink| Sink::open(sink, &reopen));
+        let opened = opened.collect::<Result<Vec<_>, Error>>()?;
+
+        let (spool, readers) = spool::open(settings.spool, sinks.clone());
+        let control = u16::try_from(cores).unwrap_or(u16::MAX);
+        let mut deliveries = Vec::new();
+        for (((sink, form), reader), metrics) in opened.into_iter().zip(forms).zip(readers).zip(&sinks) {
             deliveries.push(Delivery {
-                sink: Sink::open(settings, &reopen)?,
-                queue,
-                metrics: Arc::clone(&metrics),
-                gaps: GapWriter::new(origin.clone(), form, IdSource::new(u16::MAX)?),
+                sink,
+                reader,
+                metrics: Arc::clone(metrics),
+                lines: Lines::new(form, IdSource::new(u16::MAX)?),
                 random: Random::from_os(0)?,
+                origin: origin.clone(),
+                control,
             });
-            sinks.push(metrics);
         }
         let metrics = Arc::new(Metrics { sinks, ..Metrics::default() });
+        let intake = Intake {
+            framer: Framer::new(origin, cores, IdSource::new(u16::MAX)?),
+            shedder: Shedder::new(settings.sample, Random::from_os(1)?),
+            metrics: Arc::clone(&metrics),
+            why: Reason::RingFull,
+        };
         let (sender, entries) = mpsc::channel(settings.line_queue.max(1));
-        let flights = Flights::default();
-        let handle = Handle { entries: sender, metrics, wake, reopen, flights };
-        let (sources, recovered) = (Vec::new(), Vec::new());
-        Ok(Self { sources, entries, lines_lost: 0, output, deliveries, handle, recovered, directory: None })
+        let handle = Handle { entries: sender, metrics, wake, reopen, flights: Flights::default() };
+        Ok(Self {
+            sources: Vec::new(),
+            entries,
+            lines_lost: 0,
+            intake,
+            spool,
+            compresses,
+            step: Step::Whole,
+            fails_closed,
+            turn_bytes,
+            deliveries,
+            handle,
+            recovered: Vec::new(),
+            directory: None,
+        })
     }
 
     pub(super) fn with_sources(mut self, sources: Vec<Source>) -> Self {
-        self.output.set_control(u16::try_from(sources.len()).unwrap_or(u16::MAX));
         let mapped = sources.iter().map(|source| Arc::clone(source.reader.mapped()));
         self.handle.flights = Flights(mapped.collect());
         self.sources = sources;
@@ -109,7 +161,7 @@ impl Collector {
 
     /// Name and start of this process.
     pub(super) fn origin(&self) -> Origin {
-        self.output.origin().clone()
+        self.intake.framer.origin().clone()
     }
 
     pub fn handle(&self) -> Handle {
@@ -135,7 +187,6 @@ impl Collector {
     async fn run(mut self, stopping: watch::Receiver<Option<Instant>>) {
         let (tell_sinks, stop) = watch::channel(None);
         let deliveries = std::mem::take(&mut self.deliveries);
-        let queues: Vec<Arc<Queue>> = deliveries.iter().map(|one| Arc::clone(&one.queue)).collect();
         let ends: Vec<_> = deliveries.into_iter().map(|one| start(one, Stop::new(stop.clone()))).collect();
 
         // It may block: there is nothing beside it on this thread.
@@ -143,7 +194,6 @@ impl Collector {
         // Nobody says when if the other end has just been dropped.
         let deadline = stopping.borrow().unwrap_or_else(|| Instant::now() + SHORT_GRACE);
         self.close();
-        queues.iter().for_each(|queue| queue.close());
         tell_sinks.send_replace(Some(deadline));
         for end in ends {
             // A little longer than the sinks have themselves; one that hangs in a system call is left behind.
@@ -175,8 +225,10 @@ impl Collector {
     /// Waits until it is worth looking again, the longer the longer nothing has come.
     fn rest(&self, quiet: Duration) {
         let is_idle = quiet >= IDLE_AFTER;
-        self.handle.wake.set_idle(is_idle);
+        self.handle.wake.set_idle(is_idle && self.step != Step::Full);
         match () {
+            // The cores know no better than we when there is room again.
+            () if self.step == Step::Full => thread::park_timeout(FULL),
             () if !is_idle => thread::park_timeout(POLL),
             // It came while we said so.
             () if !self.is_empty() => {}
@@ -191,107 +243,167 @@ impl Collector {
 
     /// Takes the last records and closes their streams.
     fn close(&mut self) {
-        self.drain_all();
+        // Whether there is room or not: what would be left in the rings is not much more.
+        while !self.take() {}
         let last_seqs: Vec<u64> = self.sources.iter().map(|source| source.expected - 1).collect();
-        self.output.stop(&last_seqs);
-        self.output.flush();
+        self.intake.framer.stop(&last_seqs);
+        self.store();
+        self.spool.close();
         self.sources.iter_mut().for_each(|source| source.reader.finish());
     }
 
     /// Sends on what dead processes have left.
     fn deliver_past(&mut self) {
         for past in std::mem::take(&mut self.recovered) {
-            self.output.of_past(&past);
-            // As safe as anything is that has left its ring.
-            past.remove();
-        }
-    }
-
-    fn drain_all(&mut self) {
-        while !self.turn().1 {}
-    }
-
-    /// Takes what has come, up to a share. Tells whether there was anything, and whether that was all.
-    fn turn(&mut self) -> (bool, bool) {
-        let (mut found, mut emptied) = (false, true);
-        for (core, source) in (0..).zip(&mut self.sources) {
-            found |= !source.reader.is_empty();
-            emptied &= drain(core, source, &mut self.output, &self.handle.metrics);
-        }
-        for count in 0.. {
-            let Ok(entry) = self.entries.try_recv() else { break };
-            self.output.entry(&entry);
-            self.handle.metrics.lines.fetch_add(1, Ordering::Relaxed);
-            found = true;
-            if count == ENTRIES_PER_TURN {
-                emptied = false;
-                break;
+            self.intake.framer.past(&past);
+            self.store();
+            self.spool.sync();
+            // If it is in memory only, the next start has it again: what comes twice does no harm.
+            if self.spool.failing().is_none() {
+                past.remove();
             }
         }
+    }
+
+    /// Takes what has come, up to a share, if the spool has room. Tells whether there was anything, and whether that was
+    /// all.
+    fn turn(&mut self) -> (bool, bool) {
+        let fill = self.spool.fill(&self.handle.metrics);
+        self.climb(self.step.next(fill));
+        if self.step == Step::Full {
+            self.intake.why = self.spool.failing().unwrap_or(Reason::SpoolFull);
+            self.store();
+            return (false, true);
+        }
+        let found = !self.is_empty();
+        (found, self.take())
+    }
+
+    /// Takes a share of everything, and stores it; tells whether that was all.
+    fn take(&mut self) -> bool {
+        let mut emptied = true;
+        for (core, source) in (0..).zip(&mut self.sources) {
+            emptied &= self.intake.drain(core, source, self.turn_bytes);
+        }
+        if emptied {
+            self.intake.why = Reason::RingFull;
+        }
+        emptied &= self.take_entries();
         self.tell_lost_lines();
-        self.output.flush();
+        self.store();
+        emptied
+    }
+
+    fn take_entries(&mut self) -> bool {
+        for _ in 0..ENTRIES_PER_TURN {
+            let Ok(entry) = self.entries.try_recv() else { return true };
+            self.intake.framer.entry(&entry);
+            self.handle.metrics.lines.fetch_add(1, Ordering::Relaxed);
+        }
+        false
+    }
+
+    /// One write for all that a turn has found; after it the rings may give up what they have handed out.
+    fn store(&mut self) {
+        let far = self.compresses || self.spool.has_laggard();
+        self.intake.framer.set_codec(if far { Codec::Lz4 } else { Codec::Raw });
+        self.spool.append(self.intake.framer.finish());
+        self.intake.framer.clear();
+        // Not before: now they are as safe as they can be.
         self.sources.iter_mut().for_each(Source::commit);
-        (found, emptied)
+    }
+
+    /// Takes a step of the pressure ladder, and says so.
+    fn climb(&mut self, next: Step) {
+        let next = if self.fails_closed && next != Step::Full { Step::Whole } else { next };
+        if next == self.step {
+            return;
+        }
+        let (level, says) = (if next > self.step { "warn" } else { "info" }, next.says());
+        tracing::warn!(step = next.word(), "{says}");
+        self.intake.framer.notice(level, next.word(), says);
+        self.intake.shedder.set_step(next);
+        self.handle.metrics.step.store(next as u8, Ordering::Relaxed);
+        self.step = next;
     }
 
     fn tell_lost_lines(&mut self) {
         let lost = self.handle.metrics.dropped.get(Reason::LinesFull);
         if lost > self.lines_lost {
-            self.output.lines_lost(lost - self.lines_lost);
+            self.intake.framer.lines_lost(lost - self.lines_lost);
             self.lines_lost = lost;
         }
     }
 }
 
-/// Takes a share out of one ring; declares every number that did not come. Tells whether the ring was emptied.
-fn drain(core: u16, source: &mut Source, output: &mut Output, metrics: &Metrics) -> bool {
-    // Before the ring: then the ring shows everything that came before the refused record.
-    let refused = source.reader.refused();
-    let expected = &mut source.expected;
-    let mut records = 0;
-    let emptied = source.reader.drain(TURN, |bytes| {
-        records += 1;
-        let (mut tries, mut decoded) = (Tries::default(), Decoded::default());
-        match binary::decode_into(&mut decoded, bytes, &mut tries) {
-            Ok(()) => {
-                tell_missing(core, expected, decoded.seq.saturating_sub(1), output);
-                output.record(core, &decoded);
-                *expected = decoded.seq.saturating_add(1);
+impl Intake {
+    /// Takes a share out of one ring; declares every number that did not come. Tells whether the ring was emptied.
+    fn drain(&mut self, core: u16, source: &mut Source, share: usize) -> bool {
+        // Before the ring: then the ring shows everything that came before the refused record.
+        let refused = source.reader.refused();
+        let Source { reader, expected } = source;
+        let (mut records, mut sampled) = (0, 0);
+        let emptied = reader.drain(share, |bytes| {
+            records += 1;
+            sampled += u64::from(!self.record(core, expected, bytes));
+        });
+        self.metrics.records.fetch_add(records, Ordering::Relaxed);
+        if sampled > 0 {
+            self.metrics.sampled.fetch_add(sampled, Ordering::Relaxed);
+        }
+        if emptied {
+            self.tell_missing(core, expected, refused);
+        }
+        emptied
+    }
+
+    /// Tells whether the record was kept; one that is none is declared.
+    #[inline]
+    fn record(&mut self, core: u16, expected: &mut u64, bytes: &[u8]) -> bool {
+        let Some((seq, ts_us)) = binary::heading(bytes).filter(|(seq, _)| seq >= expected) else {
+            self.bad(core, expected);
+            return true;
+        };
+        self.tell_missing(core, expected, seq - 1);
+        *expected = seq.saturating_add(1);
+        match self.shedder.keep(bytes, seq) {
+            Kept::As(bytes) => {
+                self.framer.record(core, (seq, ts_us), bytes);
+                true
             }
-            Err(_) => {
-                metrics.dropped.add(Reason::BadFrame, 1);
-                output.gap(core, Some((*expected, *expected)), 1, Reason::BadFrame);
-                *expected += 1;
+            Kept::Out => {
+                self.framer.left_out(core, seq);
+                false
             }
         }
-    });
-    metrics.records.fetch_add(records, Ordering::Relaxed);
-    if emptied {
-        tell_missing(core, expected, refused, output);
     }
-    emptied
-}
 
-/// Declares the numbers from `expected` to `last`, if there are any.
-fn tell_missing(core: u16, expected: &mut u64, last: u64, output: &mut Output) {
-    if last >= *expected {
-        output.gap(core, Some((*expected, last)), last - *expected + 1, Reason::RingFull);
-        *expected = last + 1;
+    #[cold]
+    fn bad(&mut self, core: u16, expected: &mut u64) {
+        self.metrics.dropped.add(Reason::BadFrame, 1);
+        self.framer.gap(core, Some((*expected, *expected)), 1, Reason::BadFrame);
+        *expected += 1;
+    }
+
+    /// Declares the numbers from `expected` to `last`, if there are any.
+    #[inline]
+    fn tell_missing(&mut self, core: u16, expected: &mut u64, last: u64) {
+        if last >= *expected {
+            self.framer.gap(core, Some((*expected, last)), last - *expected + 1, self.why);
+            *expected = last + 1;
+        }
     }
 }
 
 /// Starts a sink on a thread of its own: it may block.
 fn start(delivery: Delivery, stop: Stop) -> oneshot::Receiver<()> {
     let (finished, end) = oneshot::channel();
-    let queue = Arc::clone(&delivery.queue);
     let work = move || async move {
         delivery.run(stop).await;
         let _ = finished.send(());
     };
     if let Err(error) = on_thread("log-sink", work) {
-        tracing::error!(%error, "a log sink has no thread; its records are dropped and counted");
-        queue.close();
-        queue.abandon();
+        tracing::error!(%error, "a log sink has no thread; its records wait until the next start");
     }
     end
 }
@@ -329,6 +441,10 @@ impl Running {
             let count = sink.dropped.get(Reason::Stopped);
             (count > 0).then(|| (sink.name.clone(), count))
         });
-        Report { undelivered: undelivered.collect() }
+        let waiting = sinks.iter().filter_map(|sink| {
+            let bytes = sink.lag_bytes.load(Ordering::Relaxed);
+            (bytes > 0).then(|| (sink.name.clone(), bytes))
+        });
+        Report { undelivered: undelivered.collect(), waiting: waiting.collect() }
     }
 }

@@ -6,8 +6,12 @@ use std::sync::Arc;
 use super::flight::{Arriving, Table};
 use super::handle::{Wake, now_us};
 use super::metrics::{Metrics, Reason};
+use super::pressure::Step;
 use super::ring::{Reader, Writer};
 use crate::record::{Record, binary};
+
+/// The reason in the record of a request that was refused because it could not be recorded.
+pub const UNRECORDED: &str = "log_full";
 
 /// The log of one core. Move it to its core's thread; it is used behind `&` there.
 #[derive(Debug)]
@@ -15,6 +19,8 @@ pub struct CoreLog {
     ring: RefCell<Writer>,
     seq: Cell<u64>,
     is_on: bool,
+    /// Requests are refused while their records have no room.
+    fails_closed: bool,
     flight: Table,
     metrics: Arc<Metrics>,
     wake: Arc<Wake>,
@@ -39,7 +45,7 @@ impl Source {
 /// Both ends of a core's log over the ends of its ring.
 pub(super) fn pair(
     (writer, reader): (Writer, Reader),
-    is_on: bool,
+    (is_on, fails_closed): (bool, bool),
     metrics: &Arc<Metrics>,
     wake: &Arc<Wake>,
 ) -> (CoreLog, Source) {
@@ -48,6 +54,7 @@ pub(super) fn pair(
         ring: RefCell::new(writer),
         seq: Cell::new(0),
         is_on,
+        fails_closed,
         metrics: Arc::clone(metrics),
         wake: Arc::clone(wake),
     };
@@ -78,10 +85,18 @@ impl CoreLog {
         if let Some(place) = place {
             self.flight.close(place, ring.position());
         }
-        if ring.push(|room| binary::encode_into(room, record, seq)).is_err() {
+        // What the ring has left is for requests that were let in.
+        let is_refusal = self.fails_closed && record.reason == Some(UNRECORDED);
+        if is_refusal || ring.push(|room| binary::encode_into(room, record, seq)).is_err() {
             self.refuse(&ring, seq);
         }
         self.wake.if_idle();
+    }
+
+    /// Whether requests are to be refused because they could not be recorded (`on_full = "fail_closed"`).
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        self.fails_closed && self.metrics.step() == Step::Full
     }
 
     /// Takes a place in the in-flight table, if there is a log.

@@ -1,7 +1,9 @@
 //! What the log counts about itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use super::pressure::Step;
 
 /// Why a record did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +24,14 @@ pub enum Reason {
     Rejected,
     /// The process ended before the record was delivered.
     Stopped,
+    /// The spool had no room left, so that nothing was taken out of the rings.
+    SpoolFull,
+    /// Left out on purpose; the records that were kept carry a weight.
+    Sampled,
 }
 
 impl Reason {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::RingFull,
         Self::LinesFull,
         Self::BadFrame,
@@ -35,7 +41,17 @@ impl Reason {
         Self::IoError,
         Self::Rejected,
         Self::Stopped,
+        Self::SpoolFull,
+        Self::Sampled,
     ];
+
+    pub(super) fn of(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match error.kind() {
+            StorageFull | QuotaExceeded => Self::DiskFull,
+            _ => Self::IoError,
+        }
+    }
 
     /// The word in `gap` records and in `status`.
     pub fn word(self) -> &'static str {
@@ -49,6 +65,8 @@ impl Reason {
             Self::IoError => "io_error",
             Self::Rejected => "rejected",
             Self::Stopped => "stopped",
+            Self::SpoolFull => "spool_full",
+            Self::Sampled => "sampled",
         }
     }
 }
@@ -80,10 +98,23 @@ pub struct Metrics {
     pub lines: AtomicU64,
     /// Lost before any sink saw them.
     pub dropped: Dropped,
+    /// Records that sampling left out.
+    pub sampled: AtomicU64,
+    /// Bytes in the spool that some sink has still to deliver.
+    pub spool_bytes: AtomicU64,
+    /// How far the spool is filled, in thousandths.
+    pub spool_fill: AtomicU64,
+    /// The step of the pressure ladder, see [`Step`].
+    pub step: AtomicU8,
     pub sinks: Vec<Arc<SinkMetrics>>,
 }
 
 impl Metrics {
+    /// What the log leaves out at the moment.
+    pub fn step(&self) -> Step {
+        Step::ALL.get(usize::from(self.step.load(Ordering::Relaxed))).copied().unwrap_or(Step::Whole)
+    }
+
     /// Everything that was lost anywhere; what two sinks lost counts twice.
     pub fn dropped_total(&self) -> u64 {
         self.dropped.total() + self.sinks.iter().map(|sink| sink.dropped.total()).sum::<u64>()
@@ -102,7 +133,7 @@ pub struct SinkMetrics {
     pub batches: AtomicU64,
     /// Deliveries that failed and were tried again.
     pub retries: AtomicU64,
-    /// Memory held by what waits, the batch on its way included.
-    pub queue_bytes: AtomicU64,
+    /// Bytes of the spool that it has still to deliver.
+    pub lag_bytes: AtomicU64,
     pub dropped: Dropped,
 }

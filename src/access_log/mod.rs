@@ -1,15 +1,16 @@
-//! From a record on a core to its sinks: the core encodes into its ring, the collector drains the rings, renders each
-//! record once and feeds every sink through a queue of its own.
+//! From a record on a core to its sinks: the core encodes into its ring, the collector drains the rings into frames and
+//! appends them to the spool, and every sink reads the spool at its own pace.
 //!
 //! ```text
-//! core k: CoreLog ─ frame → ring k ─┐                  ┌→ queue → stdout
-//!                                   ├─ collector ─ line ┼→ queue → file, rotated
-//! events, worker lines ─ Handle ────┘                  └→ queue → log service, acknowledged
+//! core k: CoreLog ─ record → ring k ─┐                              ┌→ cursor → lines → stdout
+//!                                    ├─ collector ─ frames → spool ─┼→ cursor → lines → file, rotated
+//! events, worker lines ─ Handle ─────┘                              └→ cursor → frames → log service, acknowledged
 //! ```
 //!
 //! Invariants: a core never waits, locks, allocates or calls the system for its log. Every record has a number,
-//! contiguous per core; a number that does not arrive is declared in a `gap` record with its reason. Everything that
-//! waits is bounded. A sink that is slow or dead delays no other.
+//! contiguous per core; a number that does not arrive is declared in a `gap` record with its reason. A ring gives its
+//! records up only when the spool has them, the spool only when every sink has. Everything that waits is bounded. A sink
+//! that is slow or dead delays no other.
 //!
 //! A ring outlives its process ([`ring`]), and beside it stands what is under way ([`flight`]): the next start goes on with
 //! both ([`recovery`]).
@@ -21,15 +22,18 @@ mod compose;
 mod core_log;
 mod flight;
 pub mod follow;
+mod framer;
 mod handle;
 mod metrics;
-mod output;
-mod queue;
+mod pressure;
 pub mod recovery;
+mod render;
 mod ring;
 mod settings;
+mod shed;
 mod sink;
 mod span;
+mod spool;
 #[cfg(test)]
 mod tests;
 
@@ -37,13 +41,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::collector::{Collector, Report, Running};
-pub use self::core_log::CoreLog;
+pub use self::core_log::{CoreLog, UNRECORDED};
 pub use self::flight::{Arriving, Flights, OpenExchange};
 pub use self::handle::{Handle, Stream};
 pub use self::metrics::{Dropped, Metrics, Reason, SinkMetrics};
+pub use self::pressure::Step;
 pub use self::ring::{Directory, DirectoryError, Item, Recovered, recover};
 pub use self::settings::{
-    FileSettings, Form, ServiceEndpoint, ServiceSettings, Settings, SinkSettings, StdoutSettings,
+    FileSettings, Form, Sample, ServiceEndpoint, ServiceSettings, Settings, SinkSettings, SpoolSettings,
+    StdoutSettings, Sync,
 };
 
 use crate::record::binary;
@@ -72,13 +78,17 @@ pub enum Error {
 ///
 /// # Errors
 /// See [`Error`]. A directory that cannot be written, or that another process has, is none: then the rings are memory, and die with the process.
-pub fn open(settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Collector), Error> {
+pub fn open(mut settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Collector), Error> {
     let is_on = !settings.sinks.is_empty();
     let ring_bytes = if is_on { settings.ring_bytes.max(LEAST_RING) } else { 1 };
-    let directory = settings.directory.as_deref().filter(|_| is_on);
+    let directory = settings.spool.dir.as_deref().filter(|_| is_on);
     let directory = directory.and_then(recovery::take);
+    if directory.is_none() {
+        settings.spool.dir = None;
+    }
     let wake = Arc::default();
-    let collector = Collector::open(settings, Arc::clone(&wake))?;
+    let fails_closed = settings.spool.fails_closed;
+    let collector = Collector::open(settings, cores, Arc::clone(&wake))?;
     let metrics = collector.metrics();
     let recovered = directory.as_ref().map(recovery::recover_all).unwrap_or_default();
     let origin = collector.origin();
@@ -91,7 +101,7 @@ pub fn open(settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Collector
         };
         let ends = ring::ring(directory.as_ref(), &identity, ring_bytes);
         let ends = ends.map_err(|source| Error::Memory { source })?;
-        Ok(core_log::pair(ends, is_on, &metrics, &wake))
+        Ok(core_log::pair(ends, (is_on, fails_closed), &metrics, &wake))
     };
     let cores = 0..u16::try_from(cores).unwrap_or(u16::MAX);
     let (logs, sources) = cores.map(pair).collect::<Result<Vec<_>, Error>>()?.into_iter().unzip();

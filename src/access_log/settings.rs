@@ -9,19 +9,64 @@ pub struct Settings {
     /// Name of this instance, written as `proxy`.
     pub proxy: String,
     pub sinks: Vec<SinkSettings>,
+    pub spool: SpoolSettings,
+    /// Sampling of quick successes; all records are kept without it.
+    pub sample: Option<Sample>,
     /// Ring of each core, in bytes: what may wait for the collector before records are dropped.
     pub ring_bytes: usize,
-    /// Where the rings are kept so that they outlive the process; without it they are memory.
-    pub directory: Option<PathBuf>,
     /// How many process events and worker lines may wait for the collector.
     pub line_queue: usize,
 }
 
 impl Settings {
-    /// 4 MiB per core, in memory, 4096 lines.
+    /// 4 MiB per core, 4096 lines, a spool in memory, no sampling.
     pub fn new(proxy: impl Into<String>, sinks: Vec<SinkSettings>) -> Self {
-        Self { proxy: proxy.into(), sinks, ring_bytes: 4 << 20, directory: None, line_queue: 4096 }
+        let spool = SpoolSettings::default();
+        Self { proxy: proxy.into(), sinks, spool, sample: None, ring_bytes: 4 << 20, line_queue: 4096 }
     }
+}
+
+/// What waits between the cores and the sinks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolSettings {
+    /// Where segments and rings are kept, so that they outlive the process; without it they are memory.
+    pub dir: Option<PathBuf>,
+    /// Most bytes on disk.
+    pub size: u64,
+    /// Bytes from which a new segment is begun.
+    pub segment: u64,
+    pub sync: Sync,
+    /// Most bytes in memory, where nothing can be written.
+    pub memory: usize,
+    /// Refuse requests while it is full, and record all others whole, instead of recording less and less.
+    pub fails_closed: bool,
+}
+
+impl Default for SpoolSettings {
+    /// In memory, 64 MiB; on disk 4 GiB in segments of 64 MiB, synced every 200 ms.
+    fn default() -> Self {
+        let sync = Sync::Every(Duration::from_millis(200));
+        Self { dir: None, size: 4 << 30, segment: 64 << 20, sync, memory: 64 << 20, fails_closed: false }
+    }
+}
+
+/// When what is written is put on the disk, so that it outlives the machine. It outlives the process in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// Before any sink sees it.
+    Always,
+    Every(Duration),
+    /// When the operating system likes.
+    System,
+}
+
+/// Sampling by outcome: whatever failed, was slow, retried or limited is kept; of the rest one in so many, which
+/// carries the weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    pub one_in: u16,
+    /// From this duration on a request is slow.
+    pub slow: Duration,
 }
 
 /// Where records go.
@@ -47,13 +92,11 @@ pub enum Form {
 #[derive(Clone, Debug)]
 pub struct StdoutSettings {
     pub form: Form,
-    /// Memory for records that wait for the reader of our output.
-    pub queue_bytes: usize,
 }
 
 impl Default for StdoutSettings {
     fn default() -> Self {
-        Self { form: Form::Json, queue_bytes: 8 << 20 }
+        Self { form: Form::Json }
     }
 }
 
@@ -65,18 +108,17 @@ pub struct FileSettings {
     pub rotate_bytes: u64,
     /// How many old files stay, as `path.1`, `path.2`, …; the rest is deleted.
     pub keep: u32,
-    /// Memory for records that wait for the disk.
-    pub queue_bytes: usize,
 }
 
 impl FileSettings {
-    /// 256 MiB per file, 7 old ones, 64 MiB of memory.
+    /// 256 MiB per file, 7 old ones.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), form: Form::Json, rotate_bytes: 256 << 20, keep: 7, queue_bytes: 64 << 20 }
+        Self { path: path.into(), form: Form::Json, rotate_bytes: 256 << 20, keep: 7 }
     }
 }
 
-/// Shipping to a log service: `POST /logs` with JSON lines, one batch at a time, each until it is acknowledged.
+/// Shipping to a log service: `POST /frames` with frames as they are in the spool, or `POST /logs` with JSON lines to one
+/// that does not know frames; one batch at a time, each until it is acknowledged.
 #[derive(Clone, Debug)]
 pub struct ServiceSettings {
     pub endpoint: ServiceEndpoint,
@@ -84,8 +126,6 @@ pub struct ServiceSettings {
     pub batch_bytes: usize,
     /// …or when its oldest record has waited this long.
     pub linger: Duration,
-    /// Memory for records that wait for the service; when it is full the oldest are dropped and declared.
-    pub queue_bytes: usize,
     /// Time for connecting, sending and the answer, together.
     pub timeout: Duration,
     /// First pause after a failure; doubles up to `backoff_max`.
@@ -94,13 +134,12 @@ pub struct ServiceSettings {
 }
 
 impl ServiceSettings {
-    /// 1 MiB or 50 ms, 64 MiB of memory, 10 s per batch, pauses from 100 ms to 5 s.
+    /// 1 MiB or 50 ms, 10 s per batch, pauses from 100 ms to 5 s.
     pub fn new(endpoint: ServiceEndpoint) -> Self {
         Self {
             endpoint,
             batch_bytes: 1 << 20,
             linger: Duration::from_millis(50),
-            queue_bytes: 64 << 20,
             timeout: Duration::from_secs(10),
             backoff: Duration::from_millis(100),
             backoff_max: Duration::from_secs(5),
@@ -116,4 +155,17 @@ pub enum ServiceEndpoint {
         host: String,
         port: u16,
     },
+}
+
+impl ServiceEndpoint {
+    /// Whether bytes on the way cost more than compressing them.
+    pub(super) fn is_remote(&self) -> bool {
+        match self {
+            Self::Unix(_) => false,
+            Self::Http { host, .. } => {
+                let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+                !ip.map_or_else(|_| host == "localhost", |ip| ip.is_loopback())
+            }
+        }
+    }
 }

@@ -1,16 +1,74 @@
-//! [`Spans`]: which records of which core a batch carries, or which are missing and why.
+//! [`Spans`]: which records of which stream are missing, and why.
+
+use std::sync::Arc;
 
 use super::metrics::Reason;
+use crate::record::frame::{Frame, Stream};
 
-/// Records of one core.
+/// Name and start of a process, as every record of it carries them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) proxy: Arc<str>,
+    pub(super) boot: u64,
+}
+
+impl Origin {
+    pub(super) fn stream(&self, core: u16) -> Stream<'_> {
+        Stream { proxy: &self.proxy, boot: self.boot, core }
+    }
+}
+
+/// The processes whose frames were read: of thousands of frames nearly all come from one.
+#[derive(Debug, Default)]
+pub(super) struct Origins(Vec<Origin>);
+
+impl Origins {
+    /// Most that are remembered; beyond that one is made anew each time.
+    const LIMIT: usize = 16;
+
+    pub(super) fn of(&mut self, stream: &Stream<'_>) -> Origin {
+        let known = self.0.iter().find(|one| one.boot == stream.boot && *one.proxy == *stream.proxy);
+        if let Some(known) = known {
+            return known.clone();
+        }
+        let origin = Origin { proxy: stream.proxy.into(), boot: stream.boot };
+        if self.0.len() < Self::LIMIT {
+            self.0.push(origin.clone());
+        }
+        origin
+    }
+}
+
+/// What one frame carries.
+#[derive(Clone, Debug)]
+pub(super) struct Carried {
+    pub(super) origin: Origin,
+    pub(super) core: u16,
+    pub(super) numbers: Option<(u64, u64)>,
+    pub(super) count: u64,
+}
+
+impl Carried {
+    pub(super) fn of(frame: &Frame<'_>, origins: &mut Origins) -> Self {
+        let count = frame.count.into();
+        Self { origin: origins.of(&frame.stream), core: frame.stream.core, numbers: frame.numbers, count }
+    }
+
+    /// How many records are missing when the frame is.
+    pub(super) fn records(&self) -> u64 {
+        self.numbers.map_or(self.count, |(first, last)| last - first + 1)
+    }
+}
+
+/// Missing records of one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Span {
+    pub(super) origin: Origin,
     pub(super) core: u16,
     /// First and last sequence number; absent for entries that never got one.
     pub(super) range: Option<(u64, u64)>,
     pub(super) count: u64,
-    /// `None`: carried. `Some`: missing.
-    pub(super) lost: Option<Reason>,
+    pub(super) reason: Reason,
 }
 
 /// Spans in which neighbours are merged. Bounded: beyond [`LIMIT`] a span is widened over what lies between, so that
@@ -21,26 +79,13 @@ pub(super) struct Spans(Vec<Span>);
 const LIMIT: usize = 256;
 
 impl Spans {
-    /// Adds one record that is carried. Most follow the one before.
-    #[inline]
-    pub(super) fn carry(&mut self, core: u16, seq: u64) {
-        match self.0.last_mut() {
-            Some(Span { core: same, range: Some((_, last)), count, lost: None })
-                if *same == core && last.checked_add(1) == Some(seq) =>
-            {
-                *last = seq;
-                *count += 1;
-            }
-            _ => self.add(Span { core, range: Some((seq, seq)), count: 1, lost: None }),
-        }
-    }
-
     pub(super) fn add(&mut self, span: Span) {
         let is_full = self.0.len() >= LIMIT;
         let like = |other: &&mut Span| {
             other.core == span.core
-                && other.lost == span.lost
+                && other.reason == span.reason
                 && other.range.is_some() == span.range.is_some()
+                && other.origin == span.origin
                 && (is_full || touches(other.range, span.range))
         };
         match self.0.iter_mut().rev().find(like) {
@@ -52,17 +97,15 @@ impl Spans {
         }
     }
 
-    /// Takes in all of `others` as lost for `reason`; what was lost before keeps its own. Returns how many are new.
-    pub(super) fn lose(&mut self, others: &Spans, reason: Reason) -> u64 {
-        let mut newly = 0;
-        for span in &others.0 {
-            newly += if span.lost.is_none() { span.count } else { 0 };
-            self.add(Span { lost: span.lost.or(Some(reason)), ..span.clone() });
-        }
-        newly
+    /// The frame is lost. Returns how many records that are.
+    pub(super) fn lose(&mut self, carried: &Carried, reason: Reason) -> u64 {
+        let count = carried.records();
+        let (origin, core, range) = (carried.origin.clone(), carried.core, carried.numbers);
+        self.add(Span { origin, core, range, count, reason });
+        count
     }
 
-    pub(super) fn extend(&mut self, others: &Spans) {
+    pub(super) fn extend(&mut self, others: &Self) {
         others.0.iter().for_each(|span| self.add(span.clone()));
     }
 
@@ -72,11 +115,6 @@ impl Spans {
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    /// How many entries are carried.
-    pub(super) fn carried(&self) -> u64 {
-        self.0.iter().filter(|span| span.lost.is_none()).map(|span| span.count).sum()
     }
 }
 
@@ -93,7 +131,14 @@ mod tests {
     use super::*;
 
     fn span(core: u16, first: u64, last: u64) -> Span {
-        Span { core, range: Some((first, last)), count: last - first + 1, lost: None }
+        let origin = Origin { proxy: "edge-1".into(), boot: 1 };
+        Span {
+            origin,
+            core,
+            range: Some((first, last)),
+            count: last - first + 1,
+            reason: Reason::ServiceDown,
+        }
     }
 
     #[test]
@@ -106,22 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_first_reason_of_a_loss() {
-        let mut batch = Spans::default();
-        batch.add(span(0, 1, 4));
-        batch.add(Span { lost: Some(Reason::RingFull), ..span(0, 5, 6) });
-        batch.add(span(0, 7, 7));
-        let mut gaps = Spans::default();
-        assert_eq!(gaps.lose(&batch, Reason::ServiceDown), 5);
-        let reasons: Vec<_> = gaps.iter().map(|gap| (gap.range, gap.lost)).collect();
-        assert_eq!(
-            reasons,
-            [
-                (Some((1, 4)), Some(Reason::ServiceDown)),
-                (Some((5, 6)), Some(Reason::RingFull)),
-                (Some((7, 7)), Some(Reason::ServiceDown)),
-            ]
-        );
+    fn keeps_reasons_and_processes_apart() {
+        let mut spans = Spans::default();
+        spans.add(span(0, 1, 4));
+        spans.add(Span { reason: Reason::RingFull, ..span(0, 5, 6) });
+        spans.add(Span { origin: Origin { proxy: "edge-1".into(), boot: 2 }, ..span(0, 5, 6) });
+        assert_eq!(spans.0.len(), 3);
     }
 
     #[test]
@@ -131,6 +166,6 @@ mod tests {
             spans.add(span(0, at * 2, at * 2));
         }
         assert!(spans.0.len() <= LIMIT);
-        assert_eq!(spans.carried(), 10_000);
+        assert_eq!(spans.iter().map(|span| span.count).sum::<u64>(), 10_000);
     }
 }

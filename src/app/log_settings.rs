@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use super::log_child;
 use crate::access_log::{
-    self, FileSettings, Form, ServiceEndpoint, ServiceSettings, SinkSettings, StdoutSettings, recovery,
+    self, FileSettings, Form, Sample, ServiceEndpoint, ServiceSettings, SinkSettings, SpoolSettings,
+    StdoutSettings, Sync, recovery,
 };
 use crate::config::Config;
-use crate::config::log::{LogService, StdoutForm};
+use crate::config::log::{LogSample, LogService, OnFull, SpoolSync, StdoutForm};
 
 /// Where the embedded log service keeps its files.
 pub(super) fn data_dir(config: &Config) -> PathBuf {
@@ -20,10 +21,7 @@ pub(super) fn log_settings(config: &Config) -> access_log::Settings {
     let log = &config.log;
     let mut sinks = Vec::new();
     if let Some(form) = log.stdout.form() {
-        sinks.push(SinkSettings::Stdout(StdoutSettings {
-            form: line_form(form),
-            ..StdoutSettings::default()
-        }));
+        sinks.push(SinkSettings::Stdout(StdoutSettings { form: line_form(form) }));
     }
     if let Some(file) = &log.file {
         sinks.push(SinkSettings::File(FileSettings {
@@ -41,16 +39,33 @@ pub(super) fn log_settings(config: &Config) -> access_log::Settings {
             port: url.port_u16().unwrap_or(9600),
         }),
     };
-    sinks.extend(endpoint.map(|endpoint| {
-        SinkSettings::Service(ServiceSettings {
-            queue_bytes: log.buffer.to_usize(),
-            ..ServiceSettings::new(endpoint)
-        })
-    }));
+    sinks.extend(endpoint.map(|endpoint| SinkSettings::Service(ServiceSettings::new(endpoint))));
     // Whoever only looks on keeps nothing, and needs no place for it.
     let is_kept = !sinks.iter().all(|sink| matches!(sink, SinkSettings::Stdout(_)));
-    let directory = is_kept.then(|| recovery::directory(&data_dir(config)));
-    access_log::Settings { directory, ..access_log::Settings::new(host_name(), sinks) }
+    let (spool, sample) = (spool(config, is_kept), log.sample.as_ref().map(|sample| sampling(sample)));
+    access_log::Settings { spool, sample, ..access_log::Settings::new(host_name(), sinks) }
+}
+
+/// Beside the data of the log service, if nobody says where.
+fn spool(config: &Config, is_kept: bool) -> SpoolSettings {
+    let (log, spool) = (&config.log, &config.log.spool);
+    let dir = spool.dir.as_ref().map(|dir| PathBuf::from(&*dir.value));
+    SpoolSettings {
+        dir: dir.or_else(|| is_kept.then(|| recovery::directory(&data_dir(config)))),
+        size: spool.size.as_bytes(),
+        segment: spool.segment.as_bytes(),
+        sync: match spool.sync.value {
+            SpoolSync::Always => Sync::Always,
+            SpoolSync::Every(interval) => Sync::Every(interval.to_std()),
+            SpoolSync::System => Sync::System,
+        },
+        memory: log.buffer.to_usize(),
+        fails_closed: spool.on_full.value == OnFull::FailClosed,
+    }
+}
+
+fn sampling(sample: &LogSample) -> Sample {
+    Sample { one_in: 100 / u16::from(sample.rate.as_u8()).max(1), slow: sample.slow.to_std() }
 }
 
 /// Colours are for terminals.

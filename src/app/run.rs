@@ -151,8 +151,12 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
 
 /// Ends the log after everything that writes to it, and says what it could not deliver.
 async fn deliver(log: access_log::Running) {
-    for (sink, records) in log.stop(LOG_GRACE).await.undelivered {
+    let report = log.stop(LOG_GRACE).await;
+    for (sink, records) in report.undelivered {
         tracing::error!(%sink, records, "records could not be delivered before the end");
+    }
+    for (sink, bytes) in report.waiting {
+        tracing::warn!(%sink, bytes, "records wait on disk for the next start: they could not be delivered before the end");
     }
 }
 

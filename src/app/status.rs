@@ -98,6 +98,15 @@ fn log(metrics: &Metrics) -> LogStatus {
     LogStatus {
         records: metrics.records.load(Ordering::Relaxed),
         delivered: metrics.sinks.iter().map(|sink| sink.written.load(Ordering::Relaxed)).max().unwrap_or(0),
+        sampled: metrics.sampled.load(Ordering::Relaxed),
+        waiting_bytes: metrics
+            .sinks
+            .iter()
+            .map(|sink| sink.lag_bytes.load(Ordering::Relaxed))
+            .max()
+            .unwrap_or(0),
+        spool_fill: metrics.spool_fill.load(Ordering::Relaxed),
+        pressure: metrics.step().word().to_owned(),
         dropped,
     }
 }

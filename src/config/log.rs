@@ -7,7 +7,7 @@ use http::Uri;
 use super::place::At;
 use super::shape::{choice, either, table};
 use super::words::Text;
-use crate::units::{Count, Size};
+use crate::units::{Count, Duration, Percent, Size};
 
 table! {
     /// Where the access records go. Several places at once are fine.
@@ -24,9 +24,55 @@ table! {
         stdout: default Stdout = false;
         /// What is never kept, beyond the credentials that never are: `query.NAME`.
         redact: default Vec<At<Redact>> = &[] as &[&str];
-        /// What may wait in memory for a log service that is away; more is dropped, counted, and reported as a gap.
+        /// What waits on disk for a place that is away or slow.
+        spool: default Spool = ();
+        /// What may wait in memory where the spool cannot be written; more is dropped, counted, and reported as a gap.
         buffer: default Size = "64MiB";
+        /// Keeps only a part of the quick successes; all records are kept when it is left out.
+        sample: optional LogSample;
     }
+}
+
+table! {
+    /// Records between the cores and the places that take them: files that survive a crash. Deleted when all have them.
+    pub struct Spool {
+        /// Its directory; `spool` in that of `data` when left out.
+        dir: optional Text;
+        /// Most that may wait. As it fills, records leave out more and more: from 70% what clients say about themselves, from 85% nine of ten quick successes, from 95% nearly everything; when it is full, new ones are dropped, counted, and reported as a gap.
+        size: default Size = "4GiB";
+        /// When what is written is put on the disk: `always` (before anyone sees it), at an interval such as `200ms`, or `os` (when the system likes). It survives the death of tollgate in any case, and that of the machine from then on.
+        sync: default SpoolSync = "200ms";
+        /// What happens as it fills: `degrade` (see `size`), or `fail_closed`: every request is recorded whole, and answered 503 while there is no room for its record.
+        on_full: default OnFull = "degrade";
+        /// Size at which a new file is begun.
+        segment: default Size = "64MiB";
+    }
+}
+
+table! {
+    /// Sampling by outcome. Whatever failed (status 400 and above too), was slow, retried or limited is always kept; each record that is kept of the rest says in `sw` how many it stands for.
+    pub struct LogSample {
+        /// The share of the rest that is kept; rounded to one in a whole number.
+        rate: required Percent;
+        /// From this duration on a request is slow.
+        slow: default Duration = "1s";
+    }
+}
+
+choice! {
+    /// What happens when the spool fills.
+    pub enum OnFull ("answer to a full spool") {
+        Degrade = "degrade",
+        FailClosed = "fail_closed",
+    }
+}
+
+/// When the spool is put on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpoolSync {
+    Always,
+    Every(Duration),
+    System,
 }
 
 /// Which log service takes the records.

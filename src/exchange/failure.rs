@@ -50,6 +50,8 @@ pub enum Kind {
     ResponseInvalid,
     UpgradeFailed,
     Draining,
+    /// The access log has no room for its record, and the configuration says that then nothing is served.
+    Unrecorded,
     Internal,
 }
 
@@ -108,6 +110,7 @@ impl Kind {
             Self::ResponseInvalid => (502, "http_protocol_error", By::Upstream, At::Wait),
             Self::UpgradeFailed => (502, "http_upgrade_failed", By::Upstream, At::Wait),
             Self::Draining => (503, "drained", By::Admin, At::Policy),
+            Self::Unrecorded => (503, "log_full", By::Proxy, At::Policy),
             Self::Internal => (500, "proxy_internal_error", By::Proxy, At::Wait),
         };
         // Every code above is between 100 and 999.

@@ -99,7 +99,7 @@ fn failed(
                 headers.insert(ALLOW, value);
             }
         }
-        Kind::NoEndpoint | Kind::QueueFull | Kind::Draining => {
+        Kind::NoEndpoint | Kind::QueueFull | Kind::Draining | Kind::Unrecorded => {
             headers.insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         _ => {}

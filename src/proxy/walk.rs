@@ -67,6 +67,9 @@ pub fn walk(
     if let Some(Raw::Refused(refusal)) = raw {
         return Err((*refusal).into());
     }
+    if core.log.log.is_closed() {
+        return Err(Failure::new(Kind::Unrecorded).into());
+    }
     let (mut parts, incoming) = request.into_parts();
     headers::check_request(&parts.headers, parts.version, &plan.head.settings)?;
     if parts.version == Version::HTTP_2 {

@@ -196,4 +196,8 @@ pub struct Record<'a> {
     pub up_req: Option<u32>,
     /// `Gap`: how many records are missing.
     pub missing: Option<u64>,
+    /// How many records this one stands for when others were left out by sampling; 0 as 1.
+    pub sw: u16,
+    /// What was left out when the log was under pressure: 0 nothing, 1 texts of the client, 2 nearly all.
+    pub detail: u8,
 }

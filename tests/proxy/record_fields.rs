@@ -231,8 +231,12 @@ fn a_file_that_was_moved_away_is_opened_again() {
 #[test]
 fn records_are_shipped_and_kept_until_they_are_taken() {
     let origin = Origin::start();
-    // A log service that refuses the first batch and takes the second.
+    // A log service that does not know frames, refuses the first batch of lines and takes the second.
     let service = Origin::with(|talk| {
+        if talk.path() == "/frames" {
+            talk.read_body();
+            return talk.answer(404, &[], b"");
+        }
         let body = talk.read_body();
         let first = talk.request.connection == 0 && !body.is_empty();
         talk.answer(
@@ -253,7 +257,7 @@ fn records_are_shipped_and_kept_until_they_are_taken() {
     }
     assert!(start.elapsed() < Duration::from_secs(5), "a refusing service slowed requests");
     let shipped = || {
-        let taken = service.requests().into_iter().filter(|got| got.connection > 0);
+        let taken = service.requests().into_iter().filter(|got| got.connection > 0 && got.target == "/logs");
         taken.map(|got| String::from_utf8_lossy(&got.body).into_owned()).collect::<String>()
     };
     eventually("all records are shipped", || {
@@ -262,5 +266,6 @@ fn records_are_shipped_and_kept_until_they_are_taken() {
     for line in shipped().lines().filter(|line| !line.is_empty()) {
         assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
     }
-    assert!(service.requests().iter().all(|got| got.method == "POST" && got.target.starts_with("/logs")));
+    let is_known = |target: &str| matches!(target, "/logs" | "/frames");
+    assert!(service.requests().iter().all(|got| got.method == "POST" && is_known(&got.target)));
 }

@@ -1,6 +1,6 @@
-//! Where lines end: the three kinds of sinks, and [`Delivery`], the one loop that all of them share.
+//! Where records end: the three kinds of sinks, and [`Delivery`], the one loop that all of them share.
 //!
-//! A sink takes a parcel whole or not at all, and knows nothing of queues, retries and gaps; the loop knows nothing of
+//! A sink takes a parcel whole or not at all, and knows nothing of the spool, retries and gaps; the loop knows nothing of
 //! files and sockets.
 
 mod file;
@@ -20,89 +20,166 @@ use self::file::FileSink;
 use self::service::ServiceSink;
 use self::stdout::StdoutSink;
 use super::Error;
-use super::handle::Reopen;
+use super::handle::{Reopen, now_us};
 use super::metrics::{Reason, SinkMetrics};
-use super::output::GapWriter;
-use super::queue::{Queue, Taken};
+use super::render::Lines;
 use super::settings::{Form, ServiceEndpoint, SinkSettings};
-use super::span::Spans;
+use super::span::{Origin, Spans};
+use super::spool::{Chunk, Reader};
+use crate::record::frame::{self, Builder, Codec, Frame};
 use crate::record::id::Random;
 
-/// A sink with its queue and its counters.
+/// A sink with its end of the spool and its counters.
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) sink: Sink,
-    pub(super) queue: Arc<Queue>,
+    pub(super) reader: Reader,
     pub(super) metrics: Arc<SinkMetrics>,
-    pub(super) gaps: GapWriter,
+    pub(super) lines: Lines,
     pub(super) random: Random,
+    /// For the frames of what this sink has lost: this process and its control stream.
+    pub(super) origin: Origin,
+    pub(super) control: u16,
 }
 
 impl Delivery {
-    /// Delivers until the queue is closed and empty, or the time to stop has run out.
+    /// Delivers until the spool is closed and read to its end, or the time to stop has run out.
     pub(super) async fn run(mut self, mut stop: Stop) {
         let pace = self.sink.pace();
-        while let Some(taken) = self.queue.next(pace.batch_bytes, pace.linger).await {
-            let parcel = self.parcel(taken);
-            let outcome = self.deliver(&parcel, &pace, &mut stop).await;
-            self.queue.settle();
-            match outcome {
+        while self.reader.wait(pace.batch_bytes, pace.linger).await {
+            let mut parcel = self.parcel(pace.batch_bytes);
+            if parcel.chunk.is_empty() {
+                self.reader.settle(&parcel.chunk);
+                continue;
+            }
+            match self.deliver(&mut parcel, &pace, &mut stop).await {
                 Ok(()) => self.count(&parcel),
+                Err(Reason::Stopped) => {
+                    self.reader.return_gaps(&parcel.chunk.gaps);
+                    break;
+                }
                 Err(reason) => {
-                    self.queue.lose(&parcel.spans, reason);
-                    if !stop.pause(pace.backoff).await {
+                    if !self.give_up(&mut parcel, reason, &pace, &mut stop).await {
                         break;
                     }
+                    stop.pause(pace.backoff).await;
                 }
             }
+            self.reader.settle(&parcel.chunk);
         }
-        self.queue.abandon();
+        self.reader.abandon();
         self.sink.finish();
     }
 
     /// Tries until it succeeds, will never succeed, or there is no time left.
-    async fn deliver(&mut self, parcel: &Parcel, pace: &Pace, stop: &mut Stop) -> Result<(), Reason> {
+    async fn deliver(&mut self, parcel: &mut Parcel, pace: &Pace, stop: &mut Stop) -> Result<(), Reason> {
         let mut backoff = pace.backoff;
         while let Some(left) = stop.time_left() {
+            if self.sink.wants_lines() && !parcel.has_lines {
+                self.render(parcel);
+            }
             let answer = timeout(left.min(pace.timeout), self.sink.deliver(parcel)).await;
             let fault = match answer {
                 Ok(Ok(())) => {
-                    self.queue.blame(Reason::QueueFull);
+                    self.reader.blame(Reason::QueueFull);
                     return Ok(());
                 }
-                Ok(Err(fault)) => fault,
+                Ok(Err(Fault::Lines)) => continue,
+                Ok(Err(Fault::Is { reason, is_final: true, .. })) => return Err(reason),
+                Ok(Err(Fault::Is { reason, after, .. })) => (reason, after),
                 Err(_) => {
                     self.sink.interrupted();
-                    Fault::passing(Reason::ServiceDown)
+                    (Reason::ServiceDown, None)
                 }
             };
-            if fault.is_final {
-                return Err(fault.reason);
-            }
-            self.queue.blame(fault.reason);
+            let (reason, after) = fault;
+            self.reader.blame(reason);
             self.metrics.retries.fetch_add(1, Ordering::Relaxed);
-            let pause = fault.after.unwrap_or_else(|| self.jittered(backoff)).min(pace.backoff_max);
+            let pause = after.unwrap_or_else(|| self.jittered(backoff)).min(pace.backoff_max);
             stop.pause(pause).await;
             backoff = (backoff * 2).min(pace.backoff_max);
         }
         Err(Reason::Stopped)
     }
 
-    fn parcel(&mut self, taken: Taken) -> Parcel {
-        let gap_lines = self.gaps.lines(&taken.gaps);
-        let mut parcel = Parcel { chunks: Vec::with_capacity(taken.batches.len() + 1), spans: taken.gaps };
-        if !gap_lines.is_empty() {
-            parcel.chunks.push(gap_lines.into());
+    /// The parcel as a whole will never be taken. One bad frame must not cost the others: each is tried alone. Tells
+    /// whether there was time for all.
+    async fn give_up(&mut self, parcel: &mut Parcel, reason: Reason, pace: &Pace, stop: &mut Stop) -> bool {
+        self.reader.return_gaps(&std::mem::take(&mut parcel.chunk.gaps));
+        let is_alone = parcel.has_lines || parcel.chunk.frames.len() == 1;
+        for (carried, place) in &parcel.chunk.frames {
+            let reason = if is_alone {
+                Err(reason)
+            } else {
+                let bytes = parcel.chunk.bytes.slice(place.clone());
+                let mut alone = Parcel { chunks: vec![bytes], ..Parcel::default() };
+                self.deliver(&mut alone, pace, stop).await
+            };
+            match reason {
+                Ok(()) => drop(self.metrics.written.fetch_add(carried.count, Ordering::Relaxed)),
+                Err(Reason::Stopped) => return false,
+                Err(reason) => self.reader.lose(carried, reason),
+            }
         }
-        for batch in taken.batches {
-            parcel.chunks.push(batch.lines.clone());
-            parcel.spans.extend(&batch.spans);
+        true
+    }
+
+    /// Reads what comes next, as lines for a sink that wants them.
+    fn parcel(&mut self, most: usize) -> Parcel {
+        let has_lines = self.sink.wants_lines();
+        let (mut rendered, mut unread) = (Vec::new(), Vec::new());
+        let lines = &mut self.lines;
+        let chunk = self.reader.read(most, |frame| {
+            if has_lines {
+                rendered.reserve(frame.len * 2);
+                let bad = lines.frame(frame, &mut rendered);
+                if bad > 0 {
+                    unread.push(bad);
+                }
+            }
+        });
+        self.metrics.dropped.add(Reason::BadFrame, unread.iter().sum());
+        let mut parcel = Parcel { chunks: Vec::with_capacity(2), has_lines, chunk };
+        if has_lines {
+            parcel.chunks.extend(self.gap_lines(&parcel.chunk.gaps));
+            parcel.chunks.push(rendered.into());
+        } else {
+            parcel.chunks.extend(self.gap_frame(&parcel.chunk.gaps));
+            parcel.chunks.extend(parcel.chunk.runs());
         }
         parcel
     }
 
+    /// The same parcel as lines: the other side does not know frames.
+    fn render(&mut self, parcel: &mut Parcel) {
+        let mut rendered = Vec::new();
+        for bytes in &parcel.chunks {
+            let mut rest = &bytes[..];
+            while let Ok(frame) = Frame::parse(rest) {
+                self.lines.frame(&frame, &mut rendered);
+                rest = &rest[frame.len..];
+            }
+        }
+        (parcel.chunks, parcel.has_lines) = (vec![rendered.into()], true);
+    }
+
+    fn gap_lines(&mut self, gaps: &Spans) -> Option<Bytes> {
+        let mut lines = Vec::new();
+        self.lines.gaps(gaps, &mut lines);
+        (!lines.is_empty()).then(|| lines.into())
+    }
+
+    fn gap_frame(&mut self, gaps: &Spans) -> Option<Bytes> {
+        let (mut builder, mut frame) = (Builder::default(), Vec::new());
+        for object in self.lines.gap_objects(gaps) {
+            builder.push(frame::Form::Json, None, now_us(), &object);
+        }
+        builder.finish(&self.origin.stream(self.control), Codec::Raw, &mut frame);
+        (!frame.is_empty()).then(|| frame.into())
+    }
+
     fn count(&self, parcel: &Parcel) {
-        self.metrics.written.fetch_add(parcel.spans.carried(), Ordering::Relaxed);
+        self.metrics.written.fetch_add(parcel.chunk.entries(), Ordering::Relaxed);
         self.metrics.written_bytes.fetch_add(parcel.bytes() as u64, Ordering::Relaxed);
         self.metrics.batches.fetch_add(1, Ordering::Relaxed);
     }
@@ -114,11 +191,12 @@ impl Delivery {
     }
 }
 
-/// What goes out at once: whole lines, and which records they are.
-#[derive(Debug)]
+/// What goes out at once: whole lines or whole frames, and which records they are.
+#[derive(Debug, Default)]
 struct Parcel {
     chunks: Vec<Bytes>,
-    spans: Spans,
+    has_lines: bool,
+    chunk: Chunk,
 }
 
 impl Parcel {
@@ -139,29 +217,29 @@ struct Pace {
 
 /// Why a parcel was not taken.
 #[derive(Debug, PartialEq, Eq)]
-struct Fault {
-    reason: Reason,
-    /// Trying again is of no use.
-    is_final: bool,
-    /// How long to wait, if the other side said so.
-    after: Option<Duration>,
+enum Fault {
+    /// The other side does not know frames: the same again as lines.
+    Lines,
+    Is {
+        reason: Reason,
+        /// Trying again is of no use.
+        is_final: bool,
+        /// How long to wait, if the other side said so.
+        after: Option<Duration>,
+    },
 }
 
 impl Fault {
     fn passing(reason: Reason) -> Self {
-        Self { reason, is_final: false, after: None }
+        Self::Is { reason, is_final: false, after: None }
     }
 
     fn lasting(reason: Reason) -> Self {
-        Self { reason, is_final: true, after: None }
+        Self::Is { reason, is_final: true, after: None }
     }
 
     fn io(error: &std::io::Error) -> Self {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        match error.kind() {
-            StorageFull | QuotaExceeded => Self::passing(Reason::DiskFull),
-            _ => Self::passing(Reason::IoError),
-        }
+        Self::passing(Reason::of(error))
     }
 }
 
@@ -192,12 +270,24 @@ impl Sink {
         }
     }
 
-    /// The form of the lines and the memory for those that wait.
-    pub(super) fn intake(settings: &SinkSettings) -> (Form, usize) {
+    /// The form of the lines.
+    pub(super) fn form(settings: &SinkSettings) -> Form {
         match settings {
-            SinkSettings::Stdout(stdout) => (stdout.form, stdout.queue_bytes),
-            SinkSettings::File(file) => (file.form, file.queue_bytes),
-            SinkSettings::Service(service) => (Form::Json, service.queue_bytes),
+            SinkSettings::Stdout(stdout) => stdout.form,
+            SinkSettings::File(file) => file.form,
+            SinkSettings::Service(_) => Form::Json,
+        }
+    }
+
+    /// Whether frames should be compressed for it in any case.
+    pub(super) fn is_remote(settings: &SinkSettings) -> bool {
+        matches!(settings, SinkSettings::Service(service) if service.endpoint.is_remote())
+    }
+
+    fn wants_lines(&self) -> bool {
+        match self {
+            Self::Stdout(_) | Self::File(_) => true,
+            Self::Service(service) => !service.knows_frames(),
         }
     }
 
@@ -213,7 +303,7 @@ impl Sink {
         match self {
             Self::Stdout(stdout) => stdout.write(&parcel.chunks),
             Self::File(file) => file.write(&parcel.chunks),
-            Self::Service(service) => service.ship(&parcel.chunks).await,
+            Self::Service(service) => service.ship(&parcel.chunks, parcel.has_lines).await,
         }
     }
 

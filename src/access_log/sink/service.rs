@@ -1,4 +1,5 @@
-//! Shipping lines to a log service: one batch on its way, taken only when the service says that it has it.
+//! Shipping to a log service: one batch on its way, taken only when the service says that it has it. Frames go as they
+//! are; a service that does not know them gets lines.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,11 +23,17 @@ use crate::access_log::{ServiceEndpoint, ServiceSettings};
 /// The longest answer that is read; a longer one costs the connection.
 const ANSWER: usize = 64 << 10;
 
+/// Where and as what frames and lines are sent.
+const FRAMES: (&str, &str) = ("/frames", "application/vnd.tollgate.frames");
+const LINES: (&str, &str) = ("/logs", "application/x-ndjson");
+
 #[derive(Debug)]
 pub(in crate::access_log) struct ServiceSink {
     settings: ServiceSettings,
     host: String,
-    connection: Option<SendRequest<Lines>>,
+    connection: Option<SendRequest<Parts>>,
+    /// Until the service says otherwise; asked anew with each connection, as it may be another service by then.
+    knows_frames: bool,
 }
 
 impl ServiceSink {
@@ -36,7 +43,7 @@ impl ServiceSink {
             ServiceEndpoint::Http { host, port } if host.contains(':') => format!("[{host}]:{port}"),
             ServiceEndpoint::Http { host, port } => format!("{host}:{port}"),
         };
-        Self { settings, host, connection: None }
+        Self { settings, host, connection: None, knows_frames: true }
     }
 
     pub(super) fn pace(&self) -> Pace {
@@ -49,44 +56,57 @@ impl ServiceSink {
         }
     }
 
+    pub(super) fn knows_frames(&self) -> bool {
+        self.knows_frames
+    }
+
     pub(super) fn disconnect(&mut self) {
         self.connection = None;
     }
 
     /// Sends all of it and waits for the answer: 200 or 204 means that the service keeps it.
-    pub(super) async fn ship(&mut self, chunks: &[Bytes]) -> Result<(), Fault> {
+    pub(super) async fn ship(&mut self, chunks: &[Bytes], are_lines: bool) -> Result<(), Fault> {
         // Back in its place only when the exchange has ended well.
         let connection = self.connection.take().filter(|connection| !connection.is_closed());
         let mut connection = match connection {
             Some(connection) => connection,
-            None => self.connect().await.ok_or(Fault::passing(Reason::ServiceDown))?,
+            None => {
+                self.knows_frames = true;
+                self.connect().await.ok_or(Fault::passing(Reason::ServiceDown))?
+            }
         };
-        let (status, after) = self.exchange(&mut connection, chunks).await.map_err(|error| {
+        let (status, after) = self.exchange(&mut connection, chunks, are_lines).await.map_err(|error| {
             tracing::debug!(%error, "the log service did not answer");
             Fault::passing(Reason::ServiceDown)
         })?;
         self.connection = Some(connection);
+        if !are_lines && is_older(status) {
+            self.knows_frames = false;
+            return Err(Fault::Lines);
+        }
         judge(status, after)
     }
 
     async fn exchange(
         &self,
-        connection: &mut SendRequest<Lines>,
+        connection: &mut SendRequest<Parts>,
         chunks: &[Bytes],
+        are_lines: bool,
     ) -> Result<(StatusCode, Option<Duration>), Box<dyn std::error::Error + Send + Sync>> {
         connection.ready().await?;
-        let request = Request::post("/logs")
+        let (path, media_type) = if are_lines { LINES } else { FRAMES };
+        let request = Request::post(path)
             .header(HOST, &self.host)
             .header(USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
-            .header(CONTENT_TYPE, "application/x-ndjson")
-            .body(Lines::new(chunks))?;
+            .header(CONTENT_TYPE, media_type)
+            .body(Parts::new(chunks))?;
         let answer = connection.send_request(request).await?;
         let (status, after) = (answer.status(), retry_after(&answer));
         Limited::new(answer.into_body(), ANSWER).collect().await?;
         Ok((status, after))
     }
 
-    async fn connect(&self) -> Option<SendRequest<Lines>> {
+    async fn connect(&self) -> Option<SendRequest<Parts>> {
         let shaken = async {
             let wire = Wire::connect(&self.settings.endpoint).await?;
             http1::handshake(TokioIo::new(wire)).await.map_err(std::io::Error::other)
@@ -105,6 +125,14 @@ impl ServiceSink {
     }
 }
 
+/// The answer to frames of a service that does not know them.
+fn is_older(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::UNSUPPORTED_MEDIA_TYPE
+    )
+}
+
 fn judge(status: StatusCode, after: Option<Duration>) -> Result<(), Fault> {
     match status {
         StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
@@ -113,7 +141,7 @@ fn judge(status: StatusCode, after: Option<Duration>) -> Result<(), Fault> {
         | StatusCode::PAYLOAD_TOO_LARGE
         | StatusCode::UNSUPPORTED_MEDIA_TYPE
         | StatusCode::UNPROCESSABLE_ENTITY => Err(Fault::lasting(Reason::Rejected)),
-        _ => Err(Fault { after, ..Fault::passing(Reason::ServiceDown) }),
+        _ => Err(Fault::Is { reason: Reason::ServiceDown, is_final: false, after }),
     }
 }
 
@@ -125,19 +153,19 @@ fn retry_after(answer: &Response<Incoming>) -> Option<Duration> {
 
 /// A body of known length, made of the batches as they are.
 #[derive(Debug)]
-struct Lines {
+struct Parts {
     chunks: VecDeque<Bytes>,
     left: u64,
 }
 
-impl Lines {
+impl Parts {
     fn new(chunks: &[Bytes]) -> Self {
         let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         Self { chunks: chunks.iter().filter(|chunk| !chunk.is_empty()).cloned().collect(), left }
     }
 }
 
-impl Body for Lines {
+impl Body for Parts {
     type Data = Bytes;
     type Error = Infallible;
 

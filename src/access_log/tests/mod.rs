@@ -29,6 +29,33 @@ fn settings(sinks: Vec<SinkSettings>) -> Settings {
     Settings::new("edge-1", sinks)
 }
 
+/// A spool of `bytes` in memory, and as little as can be in front of it.
+fn tight(sinks: Vec<SinkSettings>, bytes: usize) -> Settings {
+    let spool = SpoolSettings { memory: bytes, ..SpoolSettings::default() };
+    Settings { ring_bytes: 0, spool, ..settings(sinks) }
+}
+
+/// A spool on disk.
+fn on_disk(sinks: Vec<SinkSettings>, dir: &Path) -> Settings {
+    let spool = SpoolSettings { dir: Some(dir.into()), ..SpoolSettings::default() };
+    Settings { spool, ..settings(sinks) }
+}
+
+fn lines_of(file: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Writes more than the log takes.
+async fn overfill(log: &CoreLog, metrics: &Metrics) {
+    let deadline = Instant::now() + GRACE;
+    while metrics.dropped.get(Reason::RingFull) == 0 {
+        assert!(Instant::now() < deadline, "it takes more and more");
+        write(log, 10);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 fn write(log: &CoreLog, count: usize) {
     for _ in 0..count {
         log.write(&Record { path: Some(b"/a"), ..Record::default() });
@@ -126,34 +153,32 @@ async fn sends_a_batch_again_until_it_is_acknowledged() {
     assert!(metrics.sinks[0].retries.load(Ordering::Relaxed) >= 4);
     assert_eq!(metrics.dropped_total(), 0);
     assert_eq!(metrics.sinks[0].written.load(Ordering::Relaxed), 101);
-    assert_eq!(metrics.sinks[0].queue_bytes.load(Ordering::Relaxed), 0);
+    assert_eq!(metrics.sinks[0].lag_bytes.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
-async fn drops_the_oldest_and_declares_them_when_the_service_is_away_too_long() {
+async fn a_full_spool_sheds_more_and_more_then_drops_the_newest_and_declares_them() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("logs.sock");
-    let tight = ServiceSettings { queue_bytes: 20_000, batch_bytes: 4000, ..to_service(&path) };
-    let (logs, collector) = open(settings(vec![SinkSettings::Service(tight)]), 1).unwrap();
+    let (logs, collector) = open(tight(vec![SinkSettings::Service(to_service(&path))], 100_000), 1).unwrap();
     let running = collector.spawn().unwrap();
     let metrics = running.metrics();
-    for count in 1..=50 {
-        write(&logs[0], 10);
-        drained(&metrics, count * 10).await;
-    }
-    until("something is dropped", || metrics.sinks[0].dropped.total() > 0).await;
-    assert!(metrics.sinks[0].queue_bytes.load(Ordering::Relaxed) <= 20_000);
+    overfill(&logs[0], &metrics).await;
+    assert_eq!(metrics.step(), Step::Full);
+    assert!(metrics.spool_bytes.load(Ordering::Relaxed) <= 150_000);
     let service = FakeService::listen(&path, []);
+    until("there is room again", || metrics.step() == Step::Whole).await;
+    write(&logs[0], 3);
+    let last = logs[0].last_seq();
     running.stop(GRACE).await;
 
     let lines = service.lines();
-    assert_complete(&lines, 0, 500);
-    let gaps = of_kind(&lines, "gap");
-    let missing: u64 = gaps.iter().map(|gap| gap["missing"].as_u64().unwrap()).sum();
-    assert_eq!(missing, metrics.sinks[0].dropped.total());
-    assert!(gaps.iter().any(|gap| gap["reason"] == "service_down"), "{gaps:?}");
-    let last: Vec<_> = accounts(&lines)[&0].iter().copied().filter(|range| range.1 == 500).collect();
-    assert_eq!(last, [(500, 500)], "the newest is kept");
+    assert_complete(&lines, 0, last);
+    let reasons: Vec<_> = of_kind(&lines, "gap").iter().map(|gap| gap["reason"].clone()).collect();
+    assert_eq!(reasons, ["spool_full"]);
+    let steps: Vec<_> = of_kind(&lines, "log").iter().map(|step| step["reason"].clone()).collect();
+    assert!(steps.contains(&"full".into()) && steps.last() == Some(&"none".into()), "{steps:?}");
+    assert!(lines.iter().any(|line| line["detail"] == 1) && lines.iter().any(|line| line["detail"] == 2));
 }
 
 #[tokio::test]
@@ -181,40 +206,142 @@ async fn declares_what_a_full_ring_refused_even_if_nothing_follows() {
 }
 
 #[tokio::test]
+async fn a_log_that_fails_closed_refuses_while_it_is_full_and_records_all_others_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.sock");
+    let spool = SpoolSettings { memory: 100_000, fails_closed: true, ..SpoolSettings::default() };
+    let settings = Settings { spool, ..settings(vec![SinkSettings::Service(to_service(&path))]) };
+    let (logs, collector) = open(settings, 1).unwrap();
+    let running = collector.spawn().unwrap();
+    let metrics = running.metrics();
+    let deadline = Instant::now() + GRACE;
+    while !logs[0].is_closed() {
+        assert!(Instant::now() < deadline, "it is never full");
+        write(&logs[0], 10);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let let_in = logs[0].last_seq();
+    let row = crate::exchange::failure::Kind::Unrecorded.row();
+    assert_eq!((row.status.as_u16(), row.reason), (503, UNRECORDED));
+    for _ in 0..10 {
+        logs[0].write(&Record { reason: Some(UNRECORDED), ..Record::default() });
+    }
+    assert_eq!(metrics.dropped.get(Reason::RingFull), 10, "the room is for those that were let in");
+    let service = FakeService::listen(&path, []);
+    until("there is room again", || !logs[0].is_closed()).await;
+    running.stop(GRACE).await;
+
+    let lines = service.lines();
+    assert_complete(&lines, 0, let_in + 10);
+    let requests = of_kind(&lines, "request");
+    assert!(requests.len() as u64 == let_in && requests.iter().all(|line| line.get("detail").is_none()));
+}
+
+#[tokio::test]
 async fn a_dead_service_delays_no_file_and_no_core() {
     let dir = tempfile::tempdir().unwrap();
     let (path, file) = (dir.path().join("logs.sock"), dir.path().join("access.log"));
     let (release, hold) = mpsc::channel();
     let service = FakeService::listen(&path, [Answer::Hold(hold)]);
-    let sinks = vec![
-        SinkSettings::Service(ServiceSettings { queue_bytes: 8000, ..to_service(&path) }),
-        SinkSettings::File(FileSettings::new(&file)),
-    ];
-    let (logs, collector) = open(settings(sinks), 1).unwrap();
+    let sinks = vec![SinkSettings::Service(to_service(&path)), SinkSettings::File(FileSettings::new(&file))];
+    let (logs, collector) = open(Settings { ring_bytes: 4 << 20, ..tight(sinks, 200_000) }, 1).unwrap();
     let running = collector.spawn().unwrap();
-    write(&logs[0], 1000);
-    let lines = || std::fs::read_to_string(&file).unwrap().lines().count();
-    until("the file has all records", || lines() == 1000).await;
+    write(&logs[0], 3000);
+    let whole = || lines_of(&file).iter().filter(|line| line["kind"] == "request").count();
+    until("the file has all records", || whole() == 3000).await;
+    assert!(running.metrics().sinks[0].dropped.total() > 0, "the spool is smaller than that");
     release.send(()).unwrap();
     running.stop(GRACE).await;
-    assert_complete(&service.lines(), 0, 1000);
-    assert_eq!(lines(), 1001);
+    assert_complete(&service.lines(), 0, 3000);
+    assert_complete(&lines_of(&file), 0, 3000);
 }
 
 #[tokio::test]
-async fn a_batch_that_is_never_taken_holds_up_no_other() {
+async fn a_frame_that_is_never_taken_holds_up_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("logs.sock");
-    let service = FakeService::listen(&path, [Answer::Status(400)]);
-    let (logs, collector) = open(settings(vec![SinkSettings::Service(to_service(&path))]), 1).unwrap();
+    // The frames of both cores together, then each alone.
+    let service = FakeService::listen(&path, [Answer::Status(400), Answer::Status(400)]);
+    let (logs, collector) = open(settings(vec![SinkSettings::Service(to_service(&path))]), 2).unwrap();
+    write(&logs[0], 3);
+    write(&logs[1], 2);
     let running = collector.spawn().unwrap();
     let metrics = running.metrics();
-    write(&logs[0], 3);
-    until("the batch is given up", || metrics.sinks[0].dropped.get(Reason::Rejected) == 3).await;
+    until("the frame is given up", || metrics.sinks[0].dropped.get(Reason::Rejected) == 3).await;
     write(&logs[0], 3);
     running.stop(GRACE).await;
     assert_complete(&service.lines(), 0, 6);
+    assert_complete(&service.lines(), 1, 2);
     assert_eq!(of_kind(&service.lines(), "gap")[0]["reason"], "rejected");
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_know_frames_gets_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("logs.sock");
+    let service = FakeService::old(&path);
+    let (logs, collector) = open(settings(vec![SinkSettings::Service(to_service(&path))]), 1).unwrap();
+    let running = collector.spawn().unwrap();
+    let metrics = running.metrics();
+    for count in 1..=3 {
+        write(&logs[0], 10);
+        drained(&metrics, count * 10).await;
+    }
+    running.stop(GRACE).await;
+    assert_complete(&service.lines(), 0, 30);
+    assert_eq!(metrics.dropped_total(), 0);
+}
+
+#[tokio::test]
+async fn what_was_not_delivered_waits_on_disk_for_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, spool) = (dir.path().join("logs.sock"), dir.path().join("spool"));
+    let sinks = || vec![SinkSettings::Service(to_service(&path))];
+    for count in [7, 5] {
+        let (logs, collector) = open(on_disk(sinks(), &spool), 1).unwrap();
+        let running = collector.spawn().unwrap();
+        write(&logs[0], count);
+        let report = running.stop(Duration::from_millis(50)).await;
+        assert_eq!((report.undelivered.len(), report.waiting.len()), (0, 1));
+    }
+    let service = FakeService::listen(&path, []);
+    let (logs, collector) = open(on_disk(sinks(), &spool), 1).unwrap();
+    let running = collector.spawn().unwrap();
+    write(&logs[0], 2);
+    assert!(running.stop(GRACE).await.waiting.is_empty());
+
+    let lines = service.lines();
+    let mut by_boot: BTreeMap<u64, Vec<Value>> = BTreeMap::new();
+    for line in lines {
+        by_boot.entry(line["boot"].as_u64().unwrap()).or_default().push(line);
+    }
+    let counts: Vec<u64> = by_boot.values().map(|lines| of_kind(lines, "request").len() as u64).collect();
+    assert_eq!(counts, [7, 5, 2]);
+    by_boot.values().zip(counts).for_each(|(lines, count)| assert_complete(lines, 0, count));
+}
+
+#[tokio::test]
+async fn sampling_keeps_failures_and_says_what_it_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("access.log");
+    let sample = Some(Sample { one_in: 10, slow: Duration::from_secs(1) });
+    let sinks = vec![SinkSettings::File(FileSettings::new(&file))];
+    let (logs, collector) = open(Settings { sample, ..settings(sinks) }, 1).unwrap();
+    for at in 0..1000 {
+        logs[0].write(&Record { status: if at % 100 == 0 { 502 } else { 200 }, ..Record::default() });
+    }
+    let running = collector.spawn().unwrap();
+    let metrics = running.metrics();
+    running.stop(GRACE).await;
+    let lines = lines_of(&file);
+    let (requests, gaps) = (of_kind(&lines, "request"), of_kind(&lines, "gap"));
+    assert_eq!(requests.iter().filter(|line| line["status"] == 502).count(), 10);
+    let missing: u64 = gaps.iter().map(|gap| gap["missing"].as_u64().unwrap()).sum();
+    assert_eq!((requests.len() as u64 + missing, missing), (1000, metrics.sampled.load(Ordering::Relaxed)));
+    assert!(gaps.iter().all(|gap| gap["reason"] == "sampled"));
+    let weights: u64 = requests.iter().map(|line| line["sw"].as_u64().unwrap_or(1)).sum();
+    assert!((500..1500).contains(&weights), "{weights}");
+    assert_eq!(metrics.dropped_total(), 0, "nothing is lost");
 }
 
 #[tokio::test]
@@ -245,8 +372,7 @@ async fn records_process_events_and_worker_lines_in_a_stream_of_their_own() {
     handle.line(&"app-0".into(), Stream::Stdout, b"one too many");
     collector.spawn().unwrap().stop(GRACE).await;
 
-    let text = std::fs::read_to_string(&file).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines = lines_of(&file);
     assert_eq!(accounts(&lines)[&1], [(1, 1), (2, 2), (3, 3), (4, 4)]);
     assert_eq!((&lines[0]["kind"], &lines[0]["err"]), (&"start".into(), &"version 1".into()));
     assert_eq!(lines[0]["cfg"], "0000000000000abc");
@@ -264,27 +390,20 @@ async fn waits_for_room_on_a_full_disk_and_declares_what_did_not_fit() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("access.log");
     std::os::unix::fs::symlink("/dev/full", &file).unwrap();
-    let tight = FileSettings { queue_bytes: 20_000, rotate_bytes: 0, ..FileSettings::new(&file) };
-    let (logs, collector) = open(settings(vec![SinkSettings::File(tight)]), 1).unwrap();
+    let full = FileSettings { rotate_bytes: 0, ..FileSettings::new(&file) };
+    let (logs, collector) = open(tight(vec![SinkSettings::File(full)], 20_000), 1).unwrap();
     let running = collector.spawn().unwrap();
     let metrics = running.metrics();
-    for count in 1.. {
-        write(&logs[0], 10);
-        drained(&metrics, count * 10).await;
-        if metrics.sinks[0].dropped.get(Reason::DiskFull) > 0 {
-            break;
-        }
-    }
+    overfill(&logs[0], &metrics).await;
     // Room again, at the same name.
     std::fs::remove_file(&file).unwrap();
     running.handle().reopen();
     let last = logs[0].last_seq();
     running.stop(GRACE).await;
 
-    let text = std::fs::read_to_string(&file).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines = lines_of(&file);
     assert_complete(&lines, 0, last);
-    assert!(of_kind(&lines, "gap").iter().any(|gap| gap["reason"] == "disk_full"));
+    assert!(of_kind(&lines, "gap").iter().any(|gap| gap["reason"] == "spool_full"));
 }
 
 #[tokio::test]

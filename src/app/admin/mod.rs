@@ -136,6 +136,14 @@ pub struct LogStatus {
     pub delivered: u64,
     /// Lost, by reason.
     pub dropped: BTreeMap<String, u64>,
+    /// Left out by sampling; those that were kept carry a weight.
+    pub sampled: u64,
+    /// Bytes that wait in the spool.
+    pub waiting_bytes: u64,
+    /// How far the spool is filled, in thousandths.
+    pub spool_fill: u64,
+    /// What records leave out because the spool fills: `none`, `detail`, `sample`, `mini`, `full`.
+    pub pressure: String,
 }
 
 /// Why the admin socket cannot be opened.

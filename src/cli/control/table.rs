@@ -29,6 +29,14 @@ fn log_line(status: &Status) -> String {
     for (reason, count) in &status.log.dropped {
         let _ = write!(line, ", {count} dropped ({reason})");
     }
+    if status.log.sampled > 0 {
+        let _ = write!(line, ", {} left out by sampling", status.log.sampled);
+    }
+    // What waits for less than a moment is not worth a word.
+    if status.log.spool_fill >= 10 || !matches!(status.log.pressure.as_str(), "" | "none") {
+        let (waits, percent) = (mebibytes(status.log.waiting_bytes), status.log.spool_fill / 10);
+        let _ = write!(line, ", {waits} waiting (spool {percent} % full, pressure: {})", status.log.pressure);
+    }
     line
 }
 

@@ -41,7 +41,15 @@ fn example() -> Status {
             endpoints: vec![endpoint(0, true), endpoint(1, false)],
             workers: vec![worker(0, State::Serving, 0), worker(1, State::Errored, 16)],
         }],
-        log: LogStatus { records: 20, delivered: 18, dropped: [("queue_full".to_owned(), 2)].into() },
+        log: LogStatus {
+            records: 20,
+            delivered: 18,
+            dropped: [("ring_full".to_owned(), 2)].into(),
+            waiting_bytes: 3_000_000_000,
+            spool_fill: 720,
+            pressure: "detail".to_owned(),
+            ..LogStatus::default()
+        },
     }
 }
 
@@ -53,7 +61,7 @@ config       tollgate.toml (loaded 2×)
 listening    http://127.0.0.1:8080
 connections  1 open, 10 in all
 requests     0 open, 20 in all
-log          20 records, 18 delivered, 2 dropped (queue_full)
+log          20 records, 18 delivered, 2 dropped (ring_full), 2862 MiB waiting (spool 72 % full, pressure: detail)
 
 UPSTREAM  ADDRESS          STATE    OPEN  REQUESTS  WORKER               RESTARTS  MEMORY
 app       127.0.0.1:20000  up       0     7         app-0 (100, 1m 1s)   0         3 MiB

@@ -179,9 +179,30 @@ fn log(config: &Config, sink: &mut Sink) {
     if log.data.is_written() && log.service.value != LogService::Embedded {
         sink.push(without_effect(&log.data.place, "`data` has no meaning without the embedded log service"));
     }
+    spool(config, sink);
     if log.service.value == LogService::None && log.file.is_none() && log.stdout.form().is_none() {
         let doubt = Diagnostic::warning(codes::LOG_NOWHERE, "the access records go nowhere")
             .at(&log.service.place, "");
         sink.push(doubt.help("add `file` or `stdout = true`, or use the embedded log service"));
+    }
+}
+
+fn spool(config: &Config, sink: &mut Sink) {
+    const LEAST: u64 = 1 << 20;
+    let (log, spool) = (&config.log, &config.log.spool);
+    if spool.segment.as_bytes() < LEAST {
+        let wrong = Diagnostic::error(codes::BAD_VALUE, "a segment of the spool has at least 1MiB");
+        sink.push(wrong.at(&spool.segment.place, ""));
+    } else if spool.size.as_bytes() < spool.segment.as_bytes().saturating_mul(4) {
+        let wrong = Diagnostic::error(codes::BAD_VALUE, "the spool is smaller than four of its segments");
+        sink.push(wrong.at(&spool.size.place, "").help("make it larger, or `segment` smaller"));
+    }
+    if log.buffer.as_bytes() < LEAST {
+        let wrong = Diagnostic::error(codes::BAD_VALUE, "the buffer has at least 1MiB");
+        sink.push(wrong.at(&log.buffer.place, ""));
+    }
+    if let Some(sample) = log.sample.as_ref().filter(|sample| sample.rate.as_u8() == 0) {
+        let wrong = Diagnostic::error(codes::BAD_VALUE, "a share of 0% keeps no record of a success at all");
+        sink.push(wrong.at(&sample.rate.place, "").help("write at least 1%"));
     }
 }

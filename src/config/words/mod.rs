@@ -18,7 +18,7 @@ pub use self::path::{PathPattern, Rewrite, Target, UrlPath};
 use super::compress::Level;
 use super::env;
 use super::limit::LimitKey;
-use super::log::{LogService, Redact};
+use super::log::{LogService, Redact, SpoolSync};
 use super::node::Node;
 use super::read::{Problem, Read, Sink, Word, integer};
 use super::shape::Kind;
@@ -238,6 +238,23 @@ impl Word for LogService {
         match url.scheme_str() {
             Some("http" | "https") if url.host().is_some_and(|host| !host.is_empty()) => Ok(Self::Url(url)),
             _ => Err(unknown()),
+        }
+    }
+}
+
+impl Word for SpoolSync {
+    const WHAT: &'static str = "moment";
+    const EXAMPLE: &'static str = "200ms";
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        match text {
+            "always" => Ok(Self::Always),
+            "os" => Ok(Self::System),
+            _ => match text.parse::<Duration>() {
+                Ok(interval) if interval.as_millis() > 0 => Ok(Self::Every(interval)),
+                _ => Err(Problem::new(format!("`{}` does not say when", text.escape_debug()))
+                    .help("write `always`, `os`, or an interval such as `200ms`")),
+            },
         }
     }
 }

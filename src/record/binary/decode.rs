@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Cut, END_AT, END_BY, HEAD, KINDS, MAX_TRIES, PROTOS, TEXT_LENGTHS, TEXTS, TEXTS_AT, VERDICTS};
+use super::{
+    Cut, END_AT, END_BY, HEAD, KINDS, MAX_TRIES, PROTOS, SHEDDING_AT, TEXT_LENGTHS, TEXTS, TEXTS_AT, VERDICTS,
+};
 use crate::record::escape::is_plain;
 use crate::record::{Record, Tls, Try, VERSION};
 
@@ -64,6 +66,8 @@ pub fn decode_into<'t, 'a: 't>(
     get_sizes(&mut fields, record);
     get_timers(&mut fields, record);
     let count = get_outcome(&mut fields, record)?;
+    record.detail = head[SHEDDING_AT];
+    record.sw = u16::from_le_bytes([head[SHEDDING_AT + 1], head[SHEDDING_AT + 2]]);
     let mut texts = Texts::of(head, rest)?;
     decoded.cut = Cut(texts.cut);
     decoded.is_plain = is_plain(rest);

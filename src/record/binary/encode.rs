@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{CUT_TRIES, HEAD, LONGEST_TRY_TEXT, MAX_LEN, MAX_TRIES, TEXT_LENGTHS, TEXT_NAMES, TEXTS_AT};
+use super::{
+    CUT_TRIES, HEAD, LONGEST_TRY_TEXT, MAX_LEN, MAX_TRIES, SHEDDING_AT, TEXT_LENGTHS, TEXT_NAMES, TEXTS_AT,
+};
 use crate::record::copy::copy_short;
 use crate::record::{Record, Tls, Try, VERSION};
 
@@ -33,6 +35,8 @@ pub fn encode_into(room: &mut [u8; MAX_LEN], record: &Record<'_>, seq: u64) -> u
     let (at, present, cut) = (texts.at, texts.present, texts.cut);
     // The limits of the texts together are less than 64 KiB.
     put_summary(bytes, present, cut, utf8_bytes as u16);
+    bytes[SHEDDING_AT] = record.detail;
+    bytes[SHEDDING_AT + 1..].copy_from_slice(&record.sw.to_le_bytes());
     HEAD + at
 }
 
@@ -47,8 +51,7 @@ fn put_summary(bytes: &mut [u8; HEAD], present: u32, cut: u32, utf8: u16) {
     const AT: usize = TEXTS_AT + TEXT_LENGTHS;
     bytes[AT..AT + 4].copy_from_slice(&present.to_le_bytes());
     bytes[AT + 4..AT + 8].copy_from_slice(&cut.to_le_bytes());
-    bytes[AT + 8..AT + 10].copy_from_slice(&utf8.to_le_bytes());
-    bytes[AT + 10..].fill(0);
+    bytes[AT + 8..SHEDDING_AT].copy_from_slice(&utf8.to_le_bytes());
 }
 
 #[inline(always)]

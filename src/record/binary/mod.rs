@@ -3,18 +3,20 @@
 //! ```text
 //! version u8 │ fixed-size fields, little endian, absent ones zero │ a bit per optional field u64
 //! │ length u16 of each text │ a bit per present text u32 │ a bit per cut text u32 │ length u16 of all UTF-8 texts
-//! │ three bytes 0 │ the UTF-8 texts │ the other texts │ the failed attempts
+//! │ detail u8 │ weight u16 │ the UTF-8 texts │ the other texts │ the failed attempts
 //! ```
 //!
 //! Everything before the texts has a constant place, so that encoding is a row of plain stores. The texts that are
 //! UTF-8 by their type stand together, so that they are checked at once. Texts longer than their limit are cut and
 //! marked in [`Cut`]: a record never exceeds [`MAX_LEN`]. Decoding trusts nothing.
 
+mod brief;
 mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
 
+pub use self::brief::{Outcome, heading, outcome, set_weight};
 pub use self::decode::{BinaryError, Decoded, Tries, decode, decode_into};
 pub use self::encode::{encode, encode_into};
 
@@ -28,14 +30,20 @@ pub const MAX_TRIES: usize = 8;
 
 const LONGEST_TRY_TEXT: usize = 128;
 /// Bytes of the fixed-size fields: the sequence number, and what `put_origin` to `put_outcome` write.
-const FIXED: usize = 8 + 119 + 52 + 72 + 27;
+const FIXED: usize = 8 + ORIGIN + SIZES + TIMERS + OUTCOME;
+const ORIGIN: usize = 119;
+const SIZES: usize = 52;
+const TIMERS: usize = 72;
+const OUTCOME: usize = 27;
 const TEXTS: usize = TEXT_NAMES.len();
 const TEXT_LENGTHS: usize = TEXTS * 2;
 /// Where the lengths of the texts stand.
 const TEXTS_AT: usize = 1 + FIXED + 8;
 /// Behind the twelve bytes that a ring puts in front of an entry, the texts stand aligned: checking them for UTF-8 takes
-/// whole words from the beginning. Hence the three bytes.
-const HEAD: usize = TEXTS_AT + TEXT_LENGTHS + 4 + 4 + 2 + 3;
+/// whole words from the beginning.
+const HEAD: usize = SHEDDING_AT + 3;
+/// Where stands what the spooler left out: the detail and the weight, both 0 in a record as its core wrote it.
+const SHEDDING_AT: usize = TEXTS_AT + TEXT_LENGTHS + 4 + 4 + 2;
 
 /// The texts in the order of the binary form, with the most bytes that are kept of each.
 const TEXT_NAMES: [(&str, usize); 28] = [

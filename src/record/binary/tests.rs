@@ -96,6 +96,8 @@ fn full() -> Record<'static> {
         n_req: Some(19),
         up_req: Some(20),
         missing: Some(21),
+        sw: 22,
+        detail: 1,
     }
 }
 
@@ -265,4 +267,35 @@ proptest! {
         prop_assert_eq!(decoded.seq, seq);
         prop_assert_eq!(shown(&decoded.record), shown(&record));
     }
+}
+
+#[test]
+fn tells_the_outcome_without_decoding() {
+    let bytes = encoded(&full(), 88_213);
+    assert_eq!(heading(&bytes), Some((88_213, -5)));
+    let told = outcome(&bytes).unwrap();
+    let expected = Outcome {
+        kind: Kind::Close,
+        status: 504,
+        dur_us: 7,
+        tries: 3,
+        end_by: EndBy::Upstream,
+        is_limited: false,
+        has_reason: true,
+    };
+    assert_eq!(told, expected);
+    let limited = Record { rl: Some(LimitVerdict::Limited), ..Record::default() };
+    let told = outcome(&encoded(&limited, 1)).unwrap();
+    assert_eq!((told.is_limited, told.has_reason, told.kind), (true, false, Kind::Request));
+    assert_eq!((heading(&bytes[..100]), outcome(b"")), (None, None));
+}
+
+#[test]
+fn a_weight_can_be_set_in_the_binary_form() {
+    let mut bytes = encoded(&Record { ua: Some(b"curl/8"), ..Record::default() }, 1);
+    set_weight(&mut bytes, 10);
+    let mut tries = Tries::default();
+    let decoded = decode(&bytes, &mut tries).unwrap();
+    assert_eq!((decoded.record.sw, decoded.record.ua), (10, Some(&b"curl/8"[..])));
+    set_weight(&mut [], 10);
 }

@@ -11,7 +11,7 @@
 //! 18     2  0
 //! 20     4  number of entries
 //! 24     8  first sequence number, 0 when no entry has one
-//! 32     8  last sequence number; all between are here
+//! 32     8  last sequence number; all between are here, or declared missing here
 //! 40     8  earliest time of an entry, microseconds since the Unix epoch
 //! 48     8  latest
 //! 56     4  length of the payload before compression
@@ -24,7 +24,8 @@
 //! JSON object (process events, lines of workers, gaps). The length counts the bytes only.
 //!
 //! One frame holds one stream, `(proxy, boot, core)`, and its numbered entries follow each other without a hole: so
-//! `[first, last]` says exactly which numbers it carries. Frames need nothing around them: a reader that lost its place
+//! `[first, last]` says exactly which numbers it carries. The one exception are records that were left out by sampling:
+//! a frame may go on behind them when it holds a gap that declares them. Frames need nothing around them: a reader that lost its place
 //! looks for the next magic with a right checksum ([`find`]). Reading trusts nothing.
 
 mod read;

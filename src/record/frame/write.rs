@@ -39,6 +39,12 @@ impl Builder {
         self.times = Some((earliest.min(ts_us), latest.max(ts_us)));
     }
 
+    /// The numbers up to `last` are not here, but declared missing in this frame: the caller pushes a gap that covers
+    /// them before it finishes the frame. So records left out by sampling do not cut a frame to pieces.
+    pub fn skip_to(&mut self, last: u64) {
+        self.numbers = Some((self.numbers.map_or(last, |(first, _)| first), last));
+    }
+
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }

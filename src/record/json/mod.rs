@@ -73,6 +73,18 @@ pub struct AppLine<'a> {
     pub line: &'a [u8],
 }
 
+/// Something that the log tells about itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Notice<'a> {
+    pub id: Id,
+    pub ts_us: i64,
+    /// `info` or `warn`.
+    pub level: &'a str,
+    /// A word of ours.
+    pub reason: &'a str,
+    pub text: &'a str,
+}
+
 /// Renders records one after the other; keeps what does not change from one to the next.
 #[derive(Debug, Default)]
 pub struct Renderer {
@@ -134,6 +146,15 @@ impl Renderer {
         line.text(text_key!("worker"), Some(app.worker));
         line.word(text_key!("stream"), app.stream);
         line.bytes(text_key!("line"), Some(app.line));
+        line.end();
+    }
+
+    /// Appends a `log` record: the log tells about itself.
+    pub fn notice(&mut self, notice: &Notice<'_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) {
+        let (mut line, _) = self.stamped("log", notice.ts_us, &notice.id, stamp, out);
+        line.word(text_key!("level"), notice.level);
+        line.word(text_key!("reason"), notice.reason);
+        line.text(text_key!("msg"), Some(notice.text));
         line.end();
     }
 
@@ -264,6 +285,8 @@ fn outcome(line: &mut Line<'_>, record: &Record<'_>) {
     line.number(key!("n_req"), record.n_req);
     line.number(key!("up_req"), record.up_req);
     line.number(key!("missing"), record.missing);
+    line.number(key!("sw"), Some(record.sw).filter(|weight| *weight != 0));
+    line.number(key!("detail"), Some(record.detail).filter(|detail| *detail != 0));
 }
 
 fn tls_of(line: &mut Line<'_>, tls: &Tls<'_>) {

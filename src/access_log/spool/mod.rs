@@ -1,0 +1,274 @@
+//! The spool: frames between the spooler, which appends them, and the sinks, each of which reads them at its own pace.
+//!
+//! ```text
+//! DIR/00000007.spool   segments: frames one after the other (record::frame), 64 MiB each
+//! DIR/00000008.spool
+//! DIR/NAME.cursor      how far a sink has come: (segment, offset), see cursor
+//! ```
+//!
+//! Segments describe themselves: there is no other list of what exists. A start begins a new segment; what a crash left
+//! half written at the end of the last one is cut off, and damage in the middle of one is skipped by looking for the
+//! next good frame. A segment that all cursors have passed is deleted, the cursors being durable before; a segment that is
+//! not there counts as consumed. A cursor that is missing, damaged or ahead of the data begins at the oldest segment: what
+//! comes twice does no harm, as every record has its number.
+//!
+//! Where nothing can be written (no directory, a full or broken disk) segments are memory, up to a bound of their own, and
+//! everything else is the same.
+//!
+//! A full spool takes nothing out of the rings ([`super::pressure`]). But a sink that is away does not harm one that keeps
+//! up: then the oldest segment is given up for the one that lags, and declared to it.
+
+mod cursor;
+mod reader;
+mod segment;
+mod sync;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+
+use tokio::sync::Notify;
+
+pub(super) use self::reader::{Chunk, Reader};
+pub(super) use self::writer::Writer;
+
+use self::cursor::Cursor;
+use self::segment::{Place, Segment};
+use super::metrics::{Metrics, Reason, SinkMetrics};
+use super::settings::SpoolSettings;
+use super::span::{Carried, Origins, Spans};
+
+/// Where a sink stands: everything before is delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Position {
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+}
+
+/// What the spooler and the sinks share.
+#[derive(Debug)]
+pub(super) struct Spool {
+    settings: SpoolSettings,
+    state: Mutex<State>,
+    /// One per sink.
+    changed: Vec<Notify>,
+    sinks: Vec<Arc<SinkMetrics>>,
+    /// The file that is being written, for whoever syncs it.
+    current: Mutex<Option<Arc<File>>>,
+    is_dirty: AtomicBool,
+    syncer: OnceLock<Thread>,
+    has_failed_sync: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Oldest first; only the last is appended to.
+    segments: VecDeque<Segment>,
+    /// Number of the next segment.
+    next: u64,
+    /// One per sink.
+    seats: Vec<Seat>,
+    is_closed: bool,
+}
+
+/// Where one sink stands.
+#[derive(Debug)]
+struct Seat {
+    at: Position,
+    /// End of what it was handed, not yet delivered.
+    taken: Position,
+    /// What was given up for it since it was told last.
+    lost: Spans,
+    /// Why it lags.
+    why: Reason,
+}
+
+/// Opens the spool for these sinks: its end to write, and an end to read for each of them, in order. The directory is
+/// there, and ours alone.
+pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Writer, Vec<Reader>) {
+    let dir = settings.dir.as_deref().filter(|_| !sinks.is_empty());
+    let mut state = State { next: 1, ..State::default() };
+    if let Some(dir) = dir {
+        state.segments = segment::recover(dir);
+        state.next = state.segments.back().map_or(1, |last| last.number + 1);
+    }
+    let cursors: Vec<Option<(Cursor, Option<Position>)>> =
+        sinks.iter().map(|sink| Cursor::open(dir?, &sink.name)).collect();
+    for known in cursors.iter().flatten().filter_map(|(_, known)| *known) {
+        state.next = state.next.max(known.segment.saturating_add(1)).min(u64::MAX / 2);
+    }
+    let known = cursors.iter().map(|cursor| cursor.as_ref().and_then(|(_, known)| *known));
+    state.seats = known.map(|known| Seat::new(state.start(known))).collect();
+    let spool = Arc::new(Spool {
+        settings,
+        state: Mutex::new(state),
+        changed: sinks.iter().map(|_| Notify::new()).collect(),
+        sinks,
+        current: Mutex::default(),
+        is_dirty: AtomicBool::new(false),
+        syncer: OnceLock::new(),
+        has_failed_sync: AtomicBool::new(false),
+    });
+    spool.prune();
+    sync::start(&spool);
+    let cursors = cursors.into_iter().map(|cursor| cursor.map(|(cursor, _)| cursor)).enumerate();
+    let readers = cursors.map(|(seat, cursor)| Reader::new(&spool, seat, cursor)).collect();
+    (Writer::new(spool), readers)
+}
+
+impl Spool {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing is left half done where a holder could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, number: u64) -> Option<PathBuf> {
+        self.settings.dir.as_ref().map(|dir| segment::path(dir, number))
+    }
+
+    /// How far it is filled, in thousandths of the disk or memory that it may take, whichever is fuller.
+    fn fill(&self, state: &State) -> u64 {
+        let share = |bytes: u64, limit: u64| bytes.saturating_mul(1000) / limit.max(1);
+        let (disk, memory) = state.bytes();
+        share(disk, self.settings.size).max(share(memory, self.settings.memory as u64))
+    }
+
+    /// Deletes the segments that every sink has passed.
+    fn prune(&self) {
+        let passed = self.lock().prune();
+        for path in passed.into_iter().filter_map(|number| self.path(number)) {
+            if let Err(error) = fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), %error, "cannot delete a segment of the spool");
+            }
+        }
+    }
+
+    /// Gives up the oldest segment for the sinks that still need it, if there is one that keeps up. Tells whether it did.
+    fn give_up_oldest(&self) -> bool {
+        let mut state = self.lock();
+        let Some(front) = state.segments.front().filter(|front| front.is_sealed).cloned() else {
+            return false;
+        };
+        if !self.has_one_near(&state) {
+            return false;
+        }
+        let mut origins = Origins::default();
+        let State { seats, .. } = &mut *state;
+        for (seat, sink) in seats.iter_mut().zip(&self.sinks) {
+            let after = Position { segment: front.number, offset: front.len };
+            // What is on its way is in the hands of the sink.
+            let from = seat.at.max(seat.taken);
+            if from < after {
+                let offset = if from.segment == front.number { from.offset } else { 0 };
+                for carried in front.frames_from(self.path(front.number), offset, &mut origins) {
+                    sink.dropped.add(seat.why, seat.lost.lose(&carried, seat.why));
+                }
+                seat.taken = after;
+            }
+            seat.at = seat.at.max(after);
+        }
+        drop(state);
+        self.prune();
+        true
+    }
+
+    /// Whether a sink keeps up, so that the others alone need the room.
+    fn has_one_near(&self, state: &State) -> bool {
+        let SpoolSettings { segment, size, memory, .. } = &self.settings;
+        let near = (*segment).min(size / 8).min(*memory as u64 / 8);
+        state.seats.iter().any(|seat| state.lag(seat.at) <= near)
+    }
+
+    fn publish(&self, metrics: &Metrics) -> u64 {
+        let state = self.lock();
+        let (disk, memory) = state.bytes();
+        let fill = self.fill(&state);
+        metrics.spool_bytes.store(disk + memory, Ordering::Relaxed);
+        metrics.spool_fill.store(fill, Ordering::Relaxed);
+        for (seat, sink) in state.seats.iter().zip(&self.sinks) {
+            sink.lag_bytes.store(state.lag(seat.at), Ordering::Relaxed);
+        }
+        fill
+    }
+}
+
+impl State {
+    /// Bytes on disk and in memory.
+    fn bytes(&self) -> (u64, u64) {
+        self.segments.iter().fold((0, 0), |(disk, memory), segment| match segment.place {
+            Place::Disk => (disk + segment.len, memory),
+            Place::Memory(_) => (disk, memory + segment.len),
+        })
+    }
+
+    /// Where a sink begins whose cursor says `known`.
+    fn start(&self, known: Option<Position>) -> Position {
+        let oldest = Position { segment: self.segments.front().map_or(self.next, |s| s.number), offset: 0 };
+        let Some(last) = self.segments.back() else { return oldest };
+        let end = Position { segment: last.number, offset: last.len };
+        known.filter(|known| *known <= end).unwrap_or(oldest)
+    }
+
+    /// Bytes behind `at`.
+    fn lag(&self, at: Position) -> u64 {
+        let behind = |segment: &Segment| match segment.number {
+            number if number < at.segment => 0,
+            number if number == at.segment => segment.len.saturating_sub(at.offset),
+            _ => segment.len,
+        };
+        self.segments.iter().map(behind).sum()
+    }
+
+    /// Takes away the segments in front that every sink has passed; their numbers, of those on disk.
+    fn prune(&mut self) -> Vec<u64> {
+        let mut passed = Vec::new();
+        while let Some(front) = self.segments.front().filter(|front| front.is_sealed) {
+            let end = Position { segment: front.number, offset: front.len };
+            if self.seats.iter().any(|seat| seat.at < end) {
+                break;
+            }
+            if let Some(front) = self.segments.pop_front()
+                && matches!(front.place, Place::Disk)
+            {
+                passed.push(front.number);
+            }
+        }
+        passed
+    }
+}
+
+impl Seat {
+    fn new(at: Position) -> Self {
+        Self { at, taken: at, lost: Spans::default(), why: Reason::QueueFull }
+    }
+}
+
+impl Segment {
+    /// What the frames from `offset` on carry.
+    fn frames_from(&self, path: Option<PathBuf>, offset: u64, origins: &mut Origins) -> Vec<Carried> {
+        let mut found = Vec::new();
+        let Ok(source) = self.source(path, offset) else { return found };
+        let mut at = offset;
+        while at < self.len {
+            let each = |piece: segment::Piece<'_, '_>| {
+                if let segment::Piece::Frame(frame, _) = piece {
+                    found.push(Carried::of(frame, origins));
+                }
+            };
+            match source.read_frames(at..self.len, 1 << 20, each) {
+                Ok((_, end)) if end > at => at = end,
+                _ => break,
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,294 @@
+//! [`Reader`]: a sink's end. It reads whole frames in order, says what is missing, and moves its cursor when they are
+//! delivered.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::cursor::Cursor;
+use super::segment::{Piece, Place, Source};
+use super::{Position, Spool};
+use crate::access_log::metrics::Reason;
+use crate::access_log::span::{Carried, Origin, Origins, Span, Spans};
+use crate::record::frame::Frame;
+
+#[derive(Debug)]
+pub(in crate::access_log) struct Reader {
+    pub(super) spool: Arc<Spool>,
+    seat: usize,
+    cursor: Option<Cursor>,
+    /// The file that was read last.
+    opened: Option<(u64, Source)>,
+    origins: Origins,
+    streams: Streams,
+}
+
+/// Frames that were read together.
+#[derive(Debug, Default)]
+pub(in crate::access_log) struct Chunk {
+    pub(in crate::access_log) bytes: Bytes,
+    /// What each good frame carries, and where it stands in `bytes`.
+    pub(in crate::access_log) frames: Vec<(Carried, Range<usize>)>,
+    /// What was lost in front of them.
+    pub(in crate::access_log) gaps: Spans,
+    end: Position,
+}
+
+enum Ahead {
+    Closed,
+    Nothing,
+    Some { bytes: u64, is_closed: bool },
+}
+
+impl Reader {
+    pub(super) fn new(spool: &Arc<Spool>, seat: usize, cursor: Option<Cursor>) -> Self {
+        let spool = Arc::clone(spool);
+        Self { spool, seat, cursor, opened: None, origins: Origins::default(), streams: Streams::default() }
+    }
+
+    /// Waits for something to deliver, then a little longer (`linger`) for more, up to about `most` bytes. `false` when
+    /// the spool is closed and read to its end.
+    pub(in crate::access_log) async fn wait(&self, most: usize, linger: Duration) -> bool {
+        loop {
+            let changed = self.spool.changed[self.seat].notified();
+            match self.ahead() {
+                Ahead::Closed => return false,
+                Ahead::Nothing => changed.await,
+                Ahead::Some { bytes, is_closed } => {
+                    if bytes < most as u64 && !is_closed && !linger.is_zero() {
+                        tokio::time::sleep(linger).await;
+                    }
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Reads about `most` bytes of frames, handing out each; maybe none when there was nothing but damage.
+    pub(in crate::access_log) fn read(&mut self, most: usize, mut each: impl FnMut(&Frame<'_>)) -> Chunk {
+        let (gaps, next) = self.next();
+        let mut chunk = Chunk { gaps, ..Chunk::default() };
+        let Some((number, range)) = next else { return chunk };
+        chunk.end = Position { segment: number, offset: range.end };
+        let read = self.source(number, range.start).and_then(|source| {
+            let Self { origins, streams, .. } = self;
+            let (frames, gaps) = (&mut chunk.frames, &mut chunk.gaps);
+            source.read_frames(range, most, |piece| match piece {
+                Piece::Frame(frame, place) => {
+                    let carried = Carried::of(frame, origins);
+                    streams.follow(&carried, gaps);
+                    frames.push((carried, place));
+                    each(frame);
+                }
+                Piece::Damage(bytes) => {
+                    tracing::warn!(segment = number, bytes, "a segment of the log's spool is damaged");
+                    streams.damages += 1;
+                }
+            })
+        });
+        match read {
+            Ok((bytes, end)) => (chunk.bytes, chunk.end.offset) = (bytes, end),
+            Err(error) => self.skip(number, &error),
+        }
+        for span in chunk.gaps.iter().filter(|span| span.reason == Reason::BadFrame) {
+            self.spool.sinks[self.seat].dropped.add(Reason::BadFrame, span.count);
+        }
+        self.spool.lock().seats[self.seat].taken = chunk.end;
+        chunk
+    }
+
+    /// What was read last is delivered, or given up.
+    pub(in crate::access_log) fn settle(&mut self, chunk: &Chunk) {
+        let (place, has_passed) = {
+            let state = self.spool.lock();
+            let segment = state.segments.iter().find(|segment| segment.number == chunk.end.segment);
+            let has_passed =
+                segment.is_none_or(|segment| segment.is_sealed && chunk.end.offset >= segment.len);
+            (segment.map(|segment| matches!(segment.place, Place::Disk)), has_passed)
+        };
+        // Memory is of no use to the next process.
+        if place == Some(true)
+            && let Some(cursor) = &mut self.cursor
+        {
+            let stored =
+                cursor.store(chunk.end).and_then(|()| if has_passed { cursor.sync() } else { Ok(()) });
+            if let Err(error) = stored {
+                tracing::debug!(%error, "cannot write down how far a log sink has come");
+            }
+        }
+        let mut state = self.spool.lock();
+        let seat = &mut state.seats[self.seat];
+        seat.at = seat.at.max(chunk.end);
+        let lag = state.lag(state.seats[self.seat].at);
+        drop(state);
+        self.spool.sinks[self.seat].lag_bytes.store(lag, Ordering::Relaxed);
+        if has_passed {
+            self.spool.prune();
+        }
+    }
+
+    /// Keeps in mind what is missing, for the next chunk.
+    pub(in crate::access_log) fn lose(&self, carried: &Carried, reason: Reason) {
+        let count = self.spool.lock().seats[self.seat].lost.lose(carried, reason);
+        self.spool.sinks[self.seat].dropped.add(reason, count);
+        self.spool.changed[self.seat].notify_one();
+    }
+
+    /// The gaps of a chunk that was not delivered are told again.
+    pub(in crate::access_log) fn return_gaps(&self, gaps: &Spans) {
+        self.spool.lock().seats[self.seat].lost.extend(gaps);
+    }
+
+    /// Why it may soon lag too far.
+    pub(in crate::access_log) fn blame(&self, why: Reason) {
+        self.spool.lock().seats[self.seat].why = why;
+    }
+
+    /// The time to stop has run out: what is in memory is lost, what is on disk waits for the next start.
+    pub(in crate::access_log) fn abandon(&mut self) {
+        let (mut state, mut lost) = (self.spool.lock(), 0);
+        let at = state.seats[self.seat].at;
+        let rest = state
+            .segments
+            .iter()
+            .filter(|one| one.number >= at.segment && matches!(one.place, Place::Memory(_)));
+        for segment in rest {
+            let offset = if segment.number == at.segment { at.offset } else { 0 };
+            let carried = segment.frames_from(None, offset, &mut self.origins);
+            lost += carried.iter().map(Carried::records).sum::<u64>();
+        }
+        self.spool.sinks[self.seat].dropped.add(Reason::Stopped, lost);
+        // The lag that is left is what waits on disk.
+        let last =
+            state.segments.iter().rev().find(|one| matches!(one.place, Place::Disk)).map(|one| one.number);
+        if last.is_none_or(|last| last < at.segment) {
+            state.seats[self.seat].at = Position { segment: state.next, offset: 0 };
+        }
+        let lag = state.lag(state.seats[self.seat].at);
+        self.spool.sinks[self.seat].lag_bytes.store(lag, Ordering::Relaxed);
+        drop(state);
+        if let Some(cursor) = &self.cursor {
+            let _ = cursor.sync();
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_more(&self) -> bool {
+        matches!(self.ahead(), Ahead::Some { .. })
+    }
+
+    fn ahead(&self) -> Ahead {
+        let state = self.spool.lock();
+        let seat = &state.seats[self.seat];
+        match (state.lag(seat.at), seat.lost.is_empty(), state.is_closed) {
+            (0, true, true) => Ahead::Closed,
+            (0, true, false) => Ahead::Nothing,
+            (bytes, _, is_closed) => Ahead::Some { bytes, is_closed },
+        }
+    }
+
+    /// What was given up meanwhile, and the segment and range to read.
+    fn next(&self) -> (Spans, Option<(u64, Range<u64>)>) {
+        let mut state = self.spool.lock();
+        let seat = &mut state.seats[self.seat];
+        let (gaps, at) = (std::mem::take(&mut seat.lost), seat.at);
+        // A segment that is not there counts as consumed.
+        let next = state.segments.iter().find_map(|segment| {
+            let from = if segment.number == at.segment { at.offset } else { 0 };
+            (segment.number >= at.segment && from < segment.len)
+                .then_some((segment.number, from..segment.len))
+        });
+        (gaps, next)
+    }
+
+    fn source(&mut self, number: u64, offset: u64) -> io::Result<Source> {
+        if let Some((opened, source)) = &self.opened
+            && *opened == number
+        {
+            return Ok(source.clone());
+        }
+        let state = self.spool.lock();
+        let segment = state.segments.iter().find(|segment| segment.number == number);
+        let source = segment.ok_or(io::ErrorKind::NotFound)?.source(self.spool.path(number), offset)?;
+        // What is appended to memory later is not in it.
+        self.opened = matches!(source, Source::Disk(_)).then(|| (number, source.clone()));
+        Ok(source)
+    }
+
+    fn skip(&mut self, number: u64, error: &io::Error) {
+        self.opened = None;
+        // Given up meanwhile, or taken away by somebody: consumed.
+        if error.kind() == io::ErrorKind::NotFound {
+            return;
+        }
+        self.streams.damages += 1;
+        tracing::warn!(segment = number, %error, "a segment of the log's spool cannot be read");
+    }
+}
+
+impl Chunk {
+    pub(in crate::access_log) fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.gaps.is_empty()
+    }
+
+    pub(in crate::access_log) fn entries(&self) -> u64 {
+        self.frames.iter().map(|(carried, _)| carried.count).sum()
+    }
+
+    /// The good frames, without what stands between them.
+    pub(in crate::access_log) fn runs(&self) -> Vec<Bytes> {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for (_, place) in &self.frames {
+            match runs.last_mut() {
+                Some(last) if last.end == place.start => last.end = place.end,
+                _ => runs.push(place.clone()),
+            }
+        }
+        runs.into_iter().map(|run| self.bytes.slice(run)).collect()
+    }
+}
+
+/// Which number each stream should go on with, to tell what damage has taken.
+#[derive(Debug, Default)]
+struct Streams {
+    seen: Vec<Seen>,
+    /// How often something was damaged.
+    damages: u64,
+}
+
+#[derive(Debug)]
+struct Seen {
+    origin: Origin,
+    core: u16,
+    last: u64,
+    damages: u64,
+}
+
+impl Streams {
+    /// Most streams that are followed: those of some starts.
+    const LIMIT: usize = 4096;
+
+    fn follow(&mut self, carried: &Carried, gaps: &mut Spans) {
+        let Some((first, last)) = carried.numbers else { return };
+        let damages = self.damages;
+        let same = |seen: &&mut Seen| seen.core == carried.core && seen.origin == carried.origin;
+        let Some(seen) = self.seen.iter_mut().find(same) else {
+            if self.seen.len() < Self::LIMIT {
+                let (origin, core) = (carried.origin.clone(), carried.core);
+                self.seen.push(Seen { origin, core, last, damages });
+            }
+            return;
+        };
+        // Without damage a hole is declared already, where it came to be.
+        if seen.damages != damages && first > seen.last.saturating_add(1) {
+            let (origin, core, range) = (carried.origin.clone(), carried.core, (seen.last + 1, first - 1));
+            let (count, reason) = (range.1 - range.0 + 1, Reason::BadFrame);
+            gaps.add(Span { origin, core, range: Some(range), count, reason });
+        }
+        (seen.last, seen.damages) = (last.max(seen.last), damages);
+    }
+}

@@ -1,0 +1,256 @@
+//! Writer and readers over real files.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::access_log::settings::Sync;
+use crate::record::frame::{Builder, Codec, Form, Stream};
+
+const STREAM: Stream<'static> = Stream { proxy: "edge-1", boot: 7, core: 0 };
+
+fn settings(dir: &Path) -> SpoolSettings {
+    SpoolSettings { dir: Some(dir.into()), segment: 1000, sync: Sync::System, ..SpoolSettings::default() }
+}
+
+fn open_with(settings: SpoolSettings, sinks: &[&str]) -> (Writer, Vec<Reader>) {
+    let named = |name: &&str| Arc::new(SinkMetrics { name: (*name).into(), ..SinkMetrics::default() });
+    open(settings, sinks.iter().map(named).collect())
+}
+
+fn open_in(dir: &Path, sinks: &[&str]) -> (Writer, Vec<Reader>) {
+    open_with(settings(dir), sinks)
+}
+
+/// A frame with the numbers `first..first + 3`, and something to fill it.
+fn frame(first: u64, filling: usize) -> Vec<u8> {
+    let (mut builder, mut frame) = (Builder::default(), Vec::new());
+    for seq in first..first + 3 {
+        builder.push(Form::Json, Some(seq), 0, &vec![b'x'; filling]);
+    }
+    builder.finish(&STREAM, Codec::Raw, &mut frame);
+    frame
+}
+
+/// Everything that is there to read: numbers of frames, and ranges of gaps.
+fn read_all(reader: &mut Reader) -> (Vec<(u64, u64)>, Vec<(u64, u64)>) {
+    let (mut frames, mut gaps) = (Vec::new(), Vec::new());
+    let deadline = Instant::now() + std::time::Duration::from_secs(20);
+    while reader.has_more() {
+        assert!(Instant::now() < deadline, "the reader stands still");
+        let chunk = reader.read(500, |_| ());
+        frames.extend(chunk.frames.iter().filter_map(|(carried, _)| carried.numbers));
+        gaps.extend(chunk.gaps.iter().filter_map(|span| span.range));
+        reader.settle(&chunk);
+    }
+    (frames, gaps)
+}
+
+/// The frames from number `first` to `last`.
+fn frames(first: u64, last: u64) -> Vec<(u64, u64)> {
+    (first..=last).step_by(3).map(|first| (first, first + 2)).collect()
+}
+
+fn append_all(writer: &mut Writer, first: u64, last: u64) {
+    (first..=last).step_by(3).for_each(|first| writer.append(&frame(first, 100)));
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut segments: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|ending| ending == "spool")).collect();
+    segments.sort();
+    segments
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 4;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn every_sink_reads_everything_and_what_all_have_is_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, mut readers) = open_in(dir.path(), &["a", "b"]);
+    append_all(&mut writer, 1, 60);
+    let before = segments(dir.path()).len();
+    assert!(before > 5, "{before}");
+    assert_eq!(read_all(&mut readers[0]), (frames(1, 60), vec![]));
+    assert_eq!(segments(dir.path()).len(), before, "the other sink has not read them");
+    assert_eq!(read_all(&mut readers[1]), (frames(1, 60), vec![]));
+    assert_eq!(segments(dir.path()).len(), 1, "the last one is still written");
+}
+
+#[test]
+fn a_start_goes_on_behind_what_each_sink_has() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (mut writer, mut readers) = open_in(dir.path(), &["a", "b"]);
+        append_all(&mut writer, 1, 30);
+        read_all(&mut readers[0]);
+        append_all(&mut writer, 31, 33);
+    }
+    let (mut writer, mut readers) = open_in(dir.path(), &["a", "b", "new"]);
+    append_all(&mut writer, 34, 36);
+    assert_eq!(read_all(&mut readers[0]).0, frames(31, 36));
+    assert_eq!(read_all(&mut readers[1]).0, frames(1, 36));
+    assert_eq!(read_all(&mut readers[2]).0, frames(1, 36));
+}
+
+#[test]
+fn a_torn_end_is_cut_off_and_damage_in_the_middle_is_declared() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (mut writer, _) = open_with(SpoolSettings { segment: 1 << 20, ..settings(dir.path()) }, &["a"]);
+        append_all(&mut writer, 1, 30);
+    }
+    let path = &segments(dir.path())[0];
+    let one = frame(1, 100).len();
+    flip(path, one * 3 + 80);
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() - 10]).unwrap();
+    let (mut writer, mut readers) = open_in(dir.path(), &["a"]);
+    assert_eq!(fs::metadata(path).unwrap().len(), one as u64 * 9);
+    append_all(&mut writer, 31, 33);
+    let (found, gaps) = read_all(&mut readers[0]);
+    assert_eq!(found, [frames(1, 9), frames(13, 27), frames(31, 33)].concat());
+    // The torn frame was never announced to anybody: what is missing is known from the next one.
+    assert_eq!(gaps, [(10, 12)]);
+}
+
+#[test]
+fn a_cursor_that_is_damaged_or_ahead_begins_at_the_oldest_segment() {
+    for damage in ["damaged", "ahead", "gone"] {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let (mut writer, mut readers) = open_in(dir.path(), &["a", "b"]);
+            append_all(&mut writer, 1, 30);
+            read_all(&mut readers[0]);
+        }
+        let named = |path: &PathBuf| path.to_string_lossy().contains("/a-");
+        let entries = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let path = entries.into_iter().find(named).unwrap();
+        match damage {
+            "damaged" => fs::write(&path, vec![7; 544]).unwrap(),
+            "gone" => fs::remove_file(&path).unwrap(),
+            _ => {
+                let (mut cursor, _) = Cursor::open(dir.path(), "a").unwrap();
+                cursor.store(Position { segment: 999, offset: 5 }).unwrap();
+            }
+        }
+        let (_writer, mut readers) = open_in(dir.path(), &["a", "b"]);
+        assert_eq!(read_all(&mut readers[0]).0, frames(1, 30), "{damage}");
+    }
+}
+
+#[test]
+fn what_is_on_its_way_is_not_given_up() {
+    let settings = SpoolSettings { memory: 8000, ..SpoolSettings::default() };
+    let (mut writer, mut readers) = open_with(settings, &["quick", "slow"]);
+    let metrics = Metrics::default();
+    append_all(&mut writer, 1, 6);
+    let held = readers[1].read(10_000, |_| ());
+    for first in (7..=150).step_by(3) {
+        writer.append(&frame(first, 100));
+        read_all(&mut readers[0]);
+        writer.fill(&metrics);
+    }
+    readers[1].settle(&held);
+    let (found, gaps) = read_all(&mut readers[1]);
+    let carried: Vec<_> = held.frames.iter().filter_map(|(carried, _)| carried.numbers).collect();
+    assert_eq!(gaps, [(carried.last().unwrap().1 + 1, found[0].0 - 1)]);
+    assert_eq!(found, frames(found[0].0, 150));
+}
+
+#[test]
+fn a_segment_that_is_not_there_counts_as_consumed() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (mut writer, _) = open_in(dir.path(), &["a"]);
+        append_all(&mut writer, 1, 30);
+    }
+    let one = frame(1, 100).len();
+    let per_segment = (1000 / one) as u64;
+    fs::remove_file(&segments(dir.path())[1]).unwrap();
+    let (_writer, mut readers) = open_in(dir.path(), &["a"]);
+    let first_gone = 1 + per_segment * 3;
+    let expected = [frames(1, first_gone - 1), frames(first_gone + per_segment * 3, 30)].concat();
+    assert_eq!(read_all(&mut readers[0]).0, expected);
+}
+
+#[test]
+fn what_a_broken_disk_does_not_take_is_kept_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("spool");
+    fs::create_dir(&inner).unwrap();
+    let (mut writer, mut readers) = open_in(&inner, &["a"]);
+    append_all(&mut writer, 1, 30);
+    read_all(&mut readers[0]);
+    fs::remove_dir_all(&inner).unwrap();
+    append_all(&mut writer, 31, 60);
+    assert!(writer.failing().is_some());
+    assert_eq!(read_all(&mut readers[0]), (frames(31, 60), vec![]));
+    fs::create_dir(&inner).unwrap();
+    let deadline = Instant::now() + std::time::Duration::from_secs(20);
+    let mut next = 61;
+    while writer.failing().is_some() {
+        assert!(Instant::now() < deadline, "the disk is tried again");
+        writer.append(&frame(next, 100));
+        next += 3;
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(read_all(&mut readers[0]), (frames(61, next - 1), vec![]));
+    assert!(!segments(&inner).is_empty());
+}
+
+#[test]
+fn a_sink_that_lags_loses_the_oldest_and_is_told_when_another_keeps_up() {
+    let settings = SpoolSettings { memory: 8000, ..SpoolSettings::default() };
+    let (mut writer, mut readers) = open_with(settings, &["quick", "away"]);
+    let metrics = Metrics::default();
+    for first in (1..=150).step_by(3) {
+        writer.append(&frame(first, 100));
+        read_all(&mut readers[0]);
+        assert_eq!(writer.fill(&metrics), 0, "nothing need be saved for the one that keeps up");
+        assert!(metrics.spool_fill.load(Ordering::Relaxed) < 1000);
+    }
+    let (found, gaps) = read_all(&mut readers[1]);
+    assert_eq!(gaps, [(1, found[0].0 - 1)]);
+    assert_eq!(found, frames(found[0].0, 150));
+    assert_eq!(readers[1].spool.sinks[1].dropped.get(Reason::QueueFull), gaps[0].1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn whatever_is_damaged_all_other_frames_are_read(
+        lengths in proptest::collection::vec(0usize..3000, 3..12),
+        flips in proptest::collection::vec(any::<proptest::sample::Index>(), 0..4),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let all: Vec<Vec<u8>> =
+            (0u64..).zip(&lengths).map(|(at, length)| frame(at * 3 + 1, *length)).collect();
+        {
+            let (mut writer, _) = open_with(SpoolSettings { segment: 1 << 30, ..settings(dir.path()) }, &["a"]);
+            all.iter().for_each(|frame| writer.append(frame));
+        }
+        let path = &segments(dir.path())[0];
+        let total: usize = all.iter().map(Vec::len).sum();
+        let ends: Vec<usize> = all.iter().scan(0, |at, frame| { *at += frame.len(); Some(*at) }).collect();
+        let mut damaged = BTreeSet::new();
+        for at in flips.iter().map(|flip| flip.index(total)) {
+            let hit = ends.iter().position(|end| at < *end).unwrap();
+            if damaged.insert(hit) {
+                flip(path, at);
+            }
+        }
+        let (_writer, mut readers) = open_in(dir.path(), &["a"]);
+        let expected: Vec<(u64, u64)> =
+            (0..all.len()).filter(|at| !damaged.contains(at)).map(|at| at as u64 * 3 + 1).map(|first| (first, first + 2)).collect();
+        prop_assert_eq!(read_all(&mut readers[0]).0, expected);
+    }
+}

@@ -1,0 +1,209 @@
+//! [`Writer`]: the spooler's end.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::Spool;
+use super::segment::{Place, Segment};
+use crate::access_log::metrics::{Metrics, Reason};
+use crate::access_log::settings::Sync;
+
+/// After a failure the disk is tried again when this has passed; until then segments are memory.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Memory is freed in this many parts.
+const PARTS: u64 = 8;
+
+#[derive(Debug)]
+pub(in crate::access_log) struct Writer {
+    spool: Arc<Spool>,
+    current: Option<Current>,
+    failed: Option<Failed>,
+}
+
+/// The segment on disk that is being written.
+#[derive(Debug)]
+struct Current {
+    file: Arc<File>,
+    len: u64,
+}
+
+#[derive(Debug)]
+struct Failed {
+    at: Instant,
+    reason: Reason,
+}
+
+impl Writer {
+    pub(super) fn new(spool: Arc<Spool>) -> Self {
+        Self { spool, current: None, failed: None }
+    }
+
+    /// Appends whole frames and wakes the sinks. Never fails: what the disk does not take is kept in memory.
+    pub(in crate::access_log) fn append(&mut self, frames: &[u8]) {
+        if frames.is_empty() || self.spool.sinks.is_empty() {
+            return;
+        }
+        if !self.append_to_disk(frames) {
+            self.append_to_memory(frames);
+        }
+        self.spool.changed.iter().for_each(tokio::sync::Notify::notify_one);
+    }
+
+    /// Why the disk does not take anything, if so.
+    pub(in crate::access_log) fn failing(&self) -> Option<Reason> {
+        self.failed.as_ref().map(|failed| failed.reason)
+    }
+
+    /// Tells the metrics how things stand, makes room where that harms nobody who keeps up, and returns how far the
+    /// spool is filled, in thousandths: 0 while there is a sink that keeps up, as nothing needs to be saved then.
+    pub(in crate::access_log) fn fill(&self, metrics: &Metrics) -> u64 {
+        let mut fill = self.spool.publish(metrics);
+        while fill >= 1000 && self.spool.give_up_oldest() {
+            fill = self.spool.publish(metrics);
+        }
+        if self.spool.has_one_near(&self.spool.lock()) { 0 } else { fill }
+    }
+
+    /// Whether a sink is behind by more than a segment.
+    pub(in crate::access_log) fn has_laggard(&self) -> bool {
+        let state = self.spool.lock();
+        state.seats.iter().any(|seat| state.lag(seat.at) > self.spool.settings.segment)
+    }
+
+    /// What was appended is on the disk, if the disk takes it.
+    pub(in crate::access_log) fn sync(&self) {
+        self.spool.sync();
+    }
+
+    /// Nothing more will come.
+    pub(in crate::access_log) fn close(&mut self) {
+        if self.spool.settings.sync != Sync::System {
+            self.spool.sync();
+        }
+        // So that it is deleted when every sink has it.
+        self.seal();
+        self.current = None;
+        self.spool.lock().is_closed = true;
+        self.spool.changed.iter().for_each(tokio::sync::Notify::notify_one);
+    }
+
+    fn append_to_disk(&mut self, frames: &[u8]) -> bool {
+        if self.spool.settings.dir.is_none()
+            || self.failed.as_ref().is_some_and(|failed| failed.at.elapsed() < AGAIN)
+        {
+            return false;
+        }
+        match self.write(frames) {
+            Ok(()) => {
+                if self.failed.take().is_some() {
+                    tracing::info!("the log's spool is written to the disk again");
+                }
+                true
+            }
+            Err(error) => {
+                self.fail(&error);
+                false
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        if self.failed.is_none() {
+            tracing::warn!(%error, "the log's spool cannot be written; what comes is kept in memory");
+        }
+        self.failed = Some(Failed { at: Instant::now(), reason: Reason::of(error) });
+        if let Some(current) = self.current.take() {
+            // Readers stop in front of what was half written, whether it can be cut off or not.
+            let _ = current.file.set_len(current.len);
+        }
+        self.seal();
+    }
+
+    fn write(&mut self, frames: &[u8]) -> io::Result<()> {
+        let is_full = |current: &Current| {
+            current.len > 0 && current.len + frames.len() as u64 > self.spool.settings.segment
+        };
+        if self.spool.has_failed_sync.swap(false, Ordering::AcqRel)
+            || self.current.as_ref().is_some_and(is_full)
+        {
+            self.roll();
+        }
+        let current = match self.current.take() {
+            Some(current) => current,
+            None => self.begin()?,
+        };
+        // Back in its place before anything can fail, so that the failure finds it.
+        let Current { file, len } = self.current.insert(current);
+        file.write_all_at(frames, *len)?;
+        if self.spool.settings.sync == Sync::Always {
+            file.sync_data()?;
+        }
+        *len += frames.len() as u64;
+        let len = *len;
+        if let Some(last) = self.spool.lock().segments.back_mut() {
+            last.len = len;
+        }
+        self.spool.soil();
+        Ok(())
+    }
+
+    /// The current segment is complete.
+    fn roll(&mut self) {
+        if self.current.take().is_some() && self.spool.settings.sync != Sync::System {
+            self.spool.sync();
+        }
+        self.seal();
+        self.spool.prune();
+    }
+
+    fn begin(&mut self) -> io::Result<Current> {
+        self.seal();
+        let number = self.spool.lock().next;
+        let path = self.spool.path(number).ok_or(io::ErrorKind::NotFound)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path);
+        // The number is spent, whatever comes of it.
+        self.spool.lock().next = number + 1;
+        let file = Arc::new(file?);
+        if let (Some(dir), true) = (&self.spool.settings.dir, self.spool.settings.sync != Sync::System) {
+            File::open(dir)?.sync_all()?;
+        }
+        let segment = Segment { number, len: 0, is_sealed: false, place: Place::Disk };
+        self.spool.lock().segments.push_back(segment);
+        *self.spool.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&file));
+        Ok(Current { file, len: 0 })
+    }
+
+    fn seal(&self) {
+        if let Some(last) = self.spool.lock().segments.back_mut() {
+            last.is_sealed = true;
+        }
+    }
+
+    fn append_to_memory(&self, frames: &[u8]) {
+        let part = (self.spool.settings.memory as u64 / PARTS).max(1);
+        let mut state = self.spool.lock();
+        let takes =
+            |last: &Segment| !last.is_sealed && matches!(last.place, Place::Memory(_)) && last.len < part;
+        if !state.segments.back().is_some_and(takes) {
+            if let Some(last) = state.segments.back_mut() {
+                last.is_sealed = true;
+            }
+            let number = state.next;
+            state.next += 1;
+            let place = Place::Memory(Default::default());
+            state.segments.push_back(Segment { number, len: 0, is_sealed: false, place });
+        }
+        if let Some(Segment { len, place: Place::Memory(chunks), .. }) = state.segments.back_mut() {
+            chunks.push_back((*len, Bytes::copy_from_slice(frames)));
+            *len += frames.len() as u64;
+        }
+        drop(state);
+        self.spool.prune();
+    }
+}

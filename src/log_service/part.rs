@@ -48,6 +48,8 @@ pub(crate) struct Extent {
     pub(crate) min_id: [u8; 16],
     pub(crate) max_id: [u8; 16],
     pub(crate) streams: Vec<StreamExtent>,
+    /// Entries that proxies declared lost and that never had a number.
+    pub(crate) unnumbered: u64,
 }
 
 /// The numbers of one stream (one core of one start of one proxy) that a part holds, and those that it knows to be lost.
@@ -60,6 +62,8 @@ pub(crate) struct StreamExtent {
     pub(crate) numbers: Vec<(u64, u64)>,
     /// Declared losses: first and last number (both included) and the reason.
     pub(crate) gaps: Vec<(u64, u64, String)>,
+    /// The last number that was given out, once the proxy has said so (`last_seqs` of its `stop`); 0 before.
+    pub(crate) last: u64,
 }
 
 impl Default for Extent {
@@ -73,6 +77,7 @@ impl Default for Extent {
             min_id: [0xff; 16],
             max_id: [0; 16],
             streams: Vec::new(),
+            unnumbered: 0,
         }
     }
 }

@@ -9,6 +9,8 @@
 
 mod batch;
 pub mod client;
+#[allow(dead_code, unused_imports, reason = "the store and the executor come with their own branches")]
+mod columns;
 mod door;
 mod entry;
 mod intervals;

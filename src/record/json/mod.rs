@@ -13,11 +13,10 @@ mod line;
 mod tests;
 mod words;
 
-pub use self::words::{end_at, end_by, kind};
+pub use self::words::{end_at, end_by, kind, limit, protocol};
 
 use self::heading::Heading;
 use self::line::{Buffer, Line};
-use self::words::{limit, protocol};
 use super::binary::{Cut, Decoded};
 use super::{Id, Kind, Record, Tls, Try};
 

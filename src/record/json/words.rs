@@ -47,7 +47,8 @@ pub fn end_at(end: EndAt) -> &'static str {
     }
 }
 
-pub(super) fn protocol(proto: Proto) -> &'static str {
+/// The word of `proto`.
+pub fn protocol(proto: Proto) -> &'static str {
     match proto {
         Proto::Http10 => "1.0",
         Proto::Http11 => "1.1",
@@ -55,7 +56,8 @@ pub(super) fn protocol(proto: Proto) -> &'static str {
     }
 }
 
-pub(super) fn limit(verdict: LimitVerdict) -> &'static str {
+/// The word of `rl`.
+pub fn limit(verdict: LimitVerdict) -> &'static str {
     match verdict {
         LimitVerdict::Ok => "ok",
         LimitVerdict::Limited => "limited",

@@ -1,0 +1,45 @@
+//! Rows as columns: the schema of the store, records and JSON objects going in, JSON objects coming out.
+//!
+//! Every member of the JSON form has a column of the same name; what has no column, or a value that its column cannot
+//! hold exactly, stands in `body`. So a row rendered again is the object that came in, with `recv` and `from`.
+//!
+//! Three columns are never null, though an object may lack their members:
+//!
+//! * `ts` of an object without a usable time is `recv`. A `ts` that equals `recv` is therefore not shown; where the
+//!   object did say so, its `ts` stands in `body`.
+//! * `id` is made at receipt where an object names none: a UUID of version 8 (RFC 9562 section 5.8), which is not shown.
+//!   It may also come from `trace_id` or `x-request-id`, and is not shown then either. Where the object did say
+//!   such an `id`, it stands in `body`.
+//! * `kind` of an object without one is empty.
+//!
+//! What stands in `body` wins over the column of the same name.
+
+mod builder;
+mod cells;
+mod native;
+mod object;
+mod render;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use builder::{Builder, Origin, PushError};
+pub(crate) use render::{RowWriter, render};
+pub(crate) use schema::{NAMES, schema};
+
+use crate::record::{Id, id};
+
+/// Whether `id` was made at receipt, for an object that named none.
+pub(crate) fn is_made(id: &Id) -> bool {
+    id[6] >> 4 == MADE_VERSION
+}
+
+const MADE_VERSION: u8 = 8;
+
+/// Members by which an object without `id` names the request that it belongs to, in the order of their weight.
+const OTHER_IDS: [&str; 2] = ["trace_id", "x-request-id"];
+
+/// Reads an id from the text of a JSON string.
+fn named_id(text: &str) -> Option<Id> {
+    id::parse(text.as_bytes())
+}

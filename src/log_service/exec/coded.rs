@@ -41,7 +41,8 @@ impl<'b> Coded<'b> {
     pub(super) fn of(batch: &'b RecordBatch, field: &Field, rows: &Mask) -> Self {
         let mut members = field.members();
         let only = members.next().filter(|_| members.next().is_none());
-        let plain = only.filter(|name| !matches!(*name, "id" | "ts" | "body") && columns::NAMES.contains(name));
+        let plain =
+            only.filter(|name| !matches!(*name, "id" | "ts" | "body") && columns::NAMES.contains(name));
         let column = plain.and_then(|name| Some((name, Column::of(batch, name)?)));
         match column {
             Some((_, Column::Json(_))) | None => Self::by_text(batch, field, rows),
@@ -59,7 +60,9 @@ impl<'b> Coded<'b> {
             return Self { codes: vec![0; rows.len()], words: None, more: vec![None] };
         };
         let start = |row: usize| Some(times.value(row).div_euclid(span.max(1)).saturating_mul(span));
-        let name = |start: &i64| Cow::Owned(format!("{:.0}", jiff::Timestamp::from_microsecond(*start).unwrap_or_default()));
+        let name = |start: &i64| {
+            Cow::Owned(format!("{:.0}", jiff::Timestamp::from_microsecond(*start).unwrap_or_default()))
+        };
         Self::interned(rows, start, name)
     }
 
@@ -85,9 +88,11 @@ impl<'b> Coded<'b> {
     fn of_column(column: Column<'b>, rows: &Mask) -> Self {
         match column {
             Column::Words(keys, words) => Self::of_words(keys, words),
-            Column::Texts(texts) => {
-                Self::interned(rows, |row| texts.is_valid(row).then(|| texts.value(row)), |text| Cow::Borrowed(*text))
-            }
+            Column::Texts(texts) => Self::interned(
+                rows,
+                |row| texts.is_valid(row).then(|| texts.value(row)),
+                |text| Cow::Borrowed(*text),
+            ),
             Column::U8(_) | Column::U16(_) | Column::U32(_) | Column::U64(_) => {
                 Self::interned(rows, |row| column.number(row), |number| Cow::Owned(number.to_string()))
             }
@@ -200,15 +205,21 @@ pub(super) fn paired(one: &[u32], other: &[u32], rows: &Mask) -> (Vec<u32>, Vec<
 }
 
 /// The rows whose `body` has this member.
-fn bodies_with<'b>(batch: &'b RecordBatch, name: &str, rows: &'b Mask) -> impl Iterator<Item = (usize, Value)> + 'b {
+fn bodies_with<'b>(
+    batch: &'b RecordBatch,
+    name: &str,
+    rows: &'b Mask,
+) -> impl Iterator<Item = (usize, Value)> + 'b {
     let bodies = batch.column_by_name("body").and_then(|body| body.as_string_opt::<i32>());
     let bodies = bodies.filter(|bodies| bodies.null_count() < bodies.len());
     let needle = memchr::memmem::Finder::new(format!("\"{name}").as_bytes()).into_owned();
-    bodies.into_iter().flat_map(|bodies| rows.rows().map(move |row| (row, bodies))).filter_map(move |(row, bodies)| {
-        let text = bodies.is_valid(row).then(|| bodies.value(row))?;
-        needle.find(text.as_bytes())?;
-        Some((row, serde_json::from_str(text).ok()?))
-    })
+    bodies.into_iter().flat_map(|bodies| rows.rows().map(move |row| (row, bodies))).filter_map(
+        move |(row, bodies)| {
+            let text = bodies.is_valid(row).then(|| bodies.value(row))?;
+            needle.find(text.as_bytes())?;
+            Some((row, serde_json::from_str(text).ok()?))
+        },
+    )
 }
 
 fn inner(json: &str, member: &str, outer: &str) -> Option<String> {

@@ -50,7 +50,9 @@ impl Parts {
     fn with_id(&self, id: Id) -> impl Iterator<Item = &Arc<dyn Part>> {
         let end = self.by_id.partition_point(|(lowest, ..)| *lowest <= id);
         let candidates = self.by_id[..end].iter().rev();
-        candidates.take_while(move |(_, highest, _)| *highest >= id).filter_map(|(.., at)| self.parts.get(*at))
+        candidates
+            .take_while(move |(_, highest, _)| *highest >= id)
+            .filter_map(|(.., at)| self.parts.get(*at))
     }
 }
 

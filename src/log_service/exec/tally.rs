@@ -1,8 +1,8 @@
 //! [`Facts`]: what a row counts for. [`Tally`]: what many rows came to.
 
 use arrow_array::RecordBatch;
-use arrow_array::{Array as _, PrimitiveArray, StringArray};
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::{Array as _, PrimitiveArray, StringArray};
 use serde::Serialize;
 
 use super::column::{Column, Keys};
@@ -118,7 +118,8 @@ impl<'b> Facts<'b> {
         let number = |array: Option<&PrimitiveArray<UInt64Type>>| {
             array.filter(|array| array.is_valid(row)).map(|array| array.value(row))
         };
-        let weight = self.weight.filter(|array| array.is_valid(row)).map_or(1, |array| array.value(row).max(1));
+        let weight =
+            self.weight.filter(|array| array.is_valid(row)).map_or(1, |array| array.value(row).max(1));
         let status = status.unwrap_or(0);
         let is_long = kind == Kind::Close || self.is_tunnel.at(row);
         Some(Fact {
@@ -158,6 +159,16 @@ impl Tally {
         if let Some(micros) = fact.micros {
             self.durations.add_many(micros, fact.weight);
         }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.count += other.count;
+        self.errors += other.errors;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.durations.merge(&other.durations);
+        self.variance += other.variance;
+        self.squares += other.squares;
     }
 
     /// How far `count` may be off because of sampling, with 95 % confidence; 0 when nothing was sampled.

@@ -93,7 +93,11 @@ impl Quantiles {
         if other.count == 0 {
             return;
         }
-        other.counts.each().filter(|(_, count)| *count > 0).for_each(|(part, count)| self.counts.add(part, count));
+        other
+            .counts
+            .each()
+            .filter(|(_, count)| *count > 0)
+            .for_each(|(part, count)| self.counts.add(part, count));
         self.least = if self.count == 0 { other.least } else { self.least.min(other.least) };
         self.most = self.most.max(other.most);
         self.sum += other.sum;

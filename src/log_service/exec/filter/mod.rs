@@ -4,8 +4,8 @@
 //! once each. Cheap tests go first, and later ones see only the rows that are left.
 
 mod check;
+mod member;
 mod prune;
-mod test;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +20,7 @@ use crate::log_service::query::{Node, Query, WORD_MEMBERS};
 use crate::log_service::read::Window;
 
 use check::Check;
-pub(super) use test::{Test, is_same};
+pub(super) use member::{Test, is_same};
 
 /// A query and a window of time, ready to look at batches.
 #[derive(Clone, Debug)]
@@ -46,6 +46,12 @@ impl Filter {
         Self { step: Step::of(query.root()), window, prune }
     }
 
+    /// Only rows of this time, microseconds, or later are still of interest.
+    pub(crate) fn not_before(&mut self, micros: i64) {
+        let (first, last) = self.window.unwrap_or((i64::MIN, i64::MAX));
+        self.window = Some((first.max(micros), last));
+    }
+
     /// What parts may leave out.
     pub(crate) fn prune(&self) -> &Prune {
         &self.prune
@@ -66,7 +72,12 @@ impl Filter {
 
     /// The rows that match. Results for the words of a dictionary are kept for the next batch with the same one.
     pub(crate) fn select(&mut self, batch: &RecordBatch) -> Mask {
-        let mut rows = Mask::all(batch.num_rows());
+        self.select_among(batch, &Mask::all(batch.num_rows()))
+    }
+
+    /// Those of some rows that match.
+    pub(crate) fn select_among(&mut self, batch: &RecordBatch, among: &Mask) -> Mask {
+        let mut rows = among.clone();
         if let Some((first, last)) = self.window
             && let Some(Column::Times(times)) = Column::of(batch, "ts")
         {
@@ -87,9 +98,7 @@ impl Step {
             }
             Node::Any(nodes) => Self::Any(nodes.iter().map(Self::of).collect()),
             Node::Not(node) => Self::Not(Box::new(Self::of(node))),
-            Node::Word(part) => {
-                any(WORD_MEMBERS.iter().copied(), &Check::Fits(vec![part.clone()]))
-            }
+            Node::Word(part) => any(WORD_MEMBERS.iter().copied(), &Check::Fits(vec![part.clone()])),
             Node::Present(field) => any(field.members(), &Check::Present),
             Node::Fits(field, patterns) => any(field.members(), &Check::Fits(patterns.clone())),
             Node::Compare(field, order, bound) => any(field.members(), &Check::Compare(*order, *bound)),
@@ -118,9 +127,7 @@ impl Step {
             return among.clone();
         }
         match self {
-            Self::All(steps) => {
-                steps.iter_mut().fold(among.clone(), |left, step| step.select(batch, &left))
-            }
+            Self::All(steps) => steps.iter_mut().fold(among.clone(), |left, step| step.select(batch, &left)),
             Self::Any(steps) => {
                 let (mut found, mut left) = (Mask::none(among.len()), among.clone());
                 for step in steps {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::check::Check;
-use super::test::bytes_of;
+use super::member::bytes_of;
 use crate::log_service::part::Prune;
 use crate::log_service::query::{Field, Node, Pattern};
 use crate::log_service::read::Window;

@@ -96,7 +96,9 @@ impl Test {
                 let wanted = wanted_bytes(check);
                 among.filtered(|row| {
                     let may_be = array.is_valid(row)
-                        && wanted.as_ref().is_none_or(|wanted| wanted.iter().any(|id| id[..] == *array.value(row)));
+                        && wanted
+                            .as_ref()
+                            .is_none_or(|wanted| wanted.iter().any(|id| id[..] == *array.value(row)));
                     may_be && column.text(row).is_some_and(|text| check.on_text(&text))
                 })
             }
@@ -121,7 +123,8 @@ impl Test {
             self.kept = Some(Kept { words: words.clone(), fits });
         }
         let fits = self.kept.as_ref().map_or(&[][..], |kept| &kept.fits);
-        let fits = |key: i32| usize::try_from(key).ok().and_then(|key| fits.get(key)).is_some_and(|fits| *fits);
+        let fits =
+            |key: i32| usize::try_from(key).ok().and_then(|key| fits.get(key)).is_some_and(|fits| *fits);
         let values = keys.values();
         match keys.nulls() {
             None => among.filtered(|row| fits(values[row])),

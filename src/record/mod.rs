@@ -1,10 +1,11 @@
 //! The contract between proxy and log service: one [`Record`] per exchange, its binary form
-//! ([`binary`]) and its renderings ([`json`], [`combined`], [`mod@line`]).
+//! ([`binary`]), the frames in which it travels ([`frame`]), and its renderings ([`json`], [`combined`], [`mod@line`]).
 
+pub mod binary;
 pub mod combined;
 mod copy;
 pub mod escape;
-pub mod binary;
+pub mod frame;
 pub mod id;
 pub mod json;
 pub mod line;

@@ -1,6 +1,6 @@
-//! Any bytes as a frame: refused, or a record that survives its own encoding and renders as one line of JSON.
+//! Any bytes as a record: refused, or one that survives its own encoding and renders as one line of JSON.
 //!
-//! Random bytes are rarely a frame, so the input is also read as texts of a good record and as damage to its frame.
+//! Random bytes are rarely a record, so the input is also read as texts of a good record and as damage to it.
 
 #![no_main]
 
@@ -12,13 +12,13 @@ use tollgate::record::{Kind, Proto, Record, Try};
 fuzz_target!(|data: &[u8]| {
     check(data);
     let (texts, damage) = data.split_at(data.len() / 2);
-    let good = frame_of(texts);
-    assert!(check(&good), "a frame of ours is read again");
+    let good = record_of(texts);
+    assert!(check(&good), "a record of ours is read again");
     check(&damaged(good, damage));
 });
 
-/// A frame whose texts are cut from the input at its zero bytes.
-fn frame_of(texts: &[u8]) -> Vec<u8> {
+/// A record whose texts are cut from the input at its zero bytes.
+fn record_of(texts: &[u8]) -> Vec<u8> {
     let mut texts = texts.split(|byte| *byte == 0);
     let tries =
         [Try { addr: "10.0.0.7:8080", status: Some(502), reason: "connection_refused", ..Try::default() }];
@@ -36,21 +36,21 @@ fn frame_of(texts: &[u8]) -> Vec<u8> {
         try_log: if texts.next().is_some() { &tries } else { &[] },
         ..Record::default()
     };
-    let mut frame = Vec::new();
-    encode(&record, 7, &mut frame);
-    frame
+    let mut bytes = Vec::new();
+    encode(&record, 7, &mut bytes);
+    bytes
 }
 
-/// Sets single bytes of the frame: two bytes say where, the third is the new value.
-fn damaged(mut frame: Vec<u8>, damage: &[u8]) -> Vec<u8> {
+/// Sets single bytes of the record: two bytes say where, the third is the new value.
+fn damaged(mut bytes: Vec<u8>, damage: &[u8]) -> Vec<u8> {
     for spot in damage.chunks_exact(3) {
-        let at = usize::from(u16::from_le_bytes([spot[0], spot[1]])) % frame.len();
-        frame[at] = spot[2];
+        let at = usize::from(u16::from_le_bytes([spot[0], spot[1]])) % bytes.len();
+        bytes[at] = spot[2];
     }
-    frame
+    bytes
 }
 
-/// Whether the bytes are a frame; panics when a record that was read does not keep its promises.
+/// Whether the bytes are a record; panics when a record that was read does not keep its promises.
 fn check(bytes: &[u8]) -> bool {
     let mut tries = Tries::default();
     let Ok(decoded) = decode(bytes, &mut tries) else { return false };
@@ -63,7 +63,7 @@ fn check(bytes: &[u8]) -> bool {
     let mut again = Vec::new();
     encode(&decoded.record, decoded.seq, &mut again);
     let mut tries = Tries::default();
-    let second = decode(&again, &mut tries).expect("what was encoded is a frame");
+    let second = decode(&again, &mut tries).expect("what was encoded is a record");
     assert_eq!(format!("{:?}", second.record), format!("{:?}", decoded.record));
     true
 }

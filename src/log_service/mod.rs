@@ -8,16 +8,20 @@
 //! recognised by its checksum and never shown; a resent record `(proxy, boot, core, seq)` is stored once.
 
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 pub mod client;
 #[allow(dead_code, unused_imports, reason = "the store and the executor come with their own branches")]
 mod columns;
 mod door;
 mod entry;
-#[allow(dead_code, reason = "the doors come on another branch")]
+#[allow(dead_code, unused_imports, reason = "doors and commands come with their own branches")]
 mod exec;
 mod intervals;
 mod line;
-#[allow(dead_code, reason = "store and executor come on other branches")]
+#[allow(dead_code, unused_imports, reason = "the store comes with its own branch")]
+mod parquet;
+#[allow(dead_code, reason = "the store comes with its own branch")]
 mod part;
 pub mod query;
 pub mod read;

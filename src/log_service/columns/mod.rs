@@ -16,6 +16,7 @@
 
 mod builder;
 mod cells;
+mod extent;
 mod native;
 mod object;
 mod render;
@@ -24,6 +25,7 @@ mod schema;
 mod tests;
 
 pub(crate) use builder::{Builder, Origin, PushError};
+pub(crate) use extent::ExtentBuilder;
 pub(crate) use render::{RowWriter, render};
 pub(crate) use schema::{NAMES, schema};
 

@@ -228,3 +228,47 @@ proptest! {
         assert_kept(&format!("{{{}}}", members.join(",")));
     }
 }
+
+/// Prints the processor time per row.
+#[test]
+#[ignore = "a measurement"]
+fn the_cost_of_a_row() {
+    let cpu_ns = || {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        text.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    const ROWS: usize = 1 << 20;
+    for (name, typical) in [("plain", false), ("typical", true)] {
+        let records: Vec<Vec<u8>> = (0..8192u64)
+            .map(|at| {
+                let mut bytes = Vec::new();
+                let record = if typical { samples::typical() } else { samples::plain(at) };
+                let id = (u128::from(at) << 64 | 7).to_be_bytes();
+                binary::encode(&Record { id, ts_us: RECV - at as i64, ..record }, at, &mut bytes);
+                bytes
+            })
+            .collect();
+        let decode = |push: &mut dyn FnMut(&binary::Decoded<'_>)| {
+            for bytes in records.iter().cycle().take(ROWS) {
+                let mut tries = Tries::default();
+                push(&binary::decode(bytes, &mut tries).unwrap());
+            }
+        };
+        let started = cpu_ns();
+        decode(&mut |decoded| assert!(decoded.seq < 8192));
+        let decoding = cpu_ns() - started;
+        let (mut builder, started) = (Builder::new(8192), cpu_ns());
+        decode(&mut |decoded| {
+            builder.push_record(decoded, &ORIGIN, RECV + 1, "unix").unwrap();
+            if builder.is_full() {
+                assert_eq!(builder.finish().unwrap().num_rows(), 8192);
+            }
+        });
+        let pushing = cpu_ns() - started - decoding;
+        println!(
+            "{name}: decode {} ns, push and finish {} ns a row",
+            decoding / ROWS as u64,
+            pushing / ROWS as u64
+        );
+    }
+}

@@ -209,7 +209,7 @@ fn fetch(
             })?;
         }
     }
-    rows.sort_by(|one, other| other.0.cmp(&one.0));
+    rows.sort_by_key(|(place, _)| Reverse(*place));
     // Rows of the same time and id have one place each, but all of them are found at it.
     rows.truncate(best.count);
     Ok(rows.into_iter().map(|(_, row)| row).collect())

@@ -220,8 +220,8 @@ fn an_id_finds_its_rows_and_what_is_around() {
     assert_eq!(only(find("cdn-129")), [id_of(129)]);
     assert_eq!(only(find(&id_of(77).replace('-', ""))), [id_of(77)]);
     let long = id_of(333);
-    assert_eq!(only(find(&format!("{}…{}", &long[..8], &long[32..]))), [long.clone()]);
-    assert_eq!(only(find(&long[..13])), [long.clone()]);
+    assert_eq!(only(find(&format!("{}…{}", &long[..8], &long[32..]))), std::slice::from_ref(&long));
+    assert_eq!(only(find(&long[..13])), std::slice::from_ref(&long));
     assert_eq!(find("01a1fd62-0000").records, Vec::<String>::new());
     assert!(WantedId::new("01a").is_none());
 }

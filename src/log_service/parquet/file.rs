@@ -1,0 +1,205 @@
+//! [`StoredFile`]: one file of the store as a part that queries read.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::{Array as _, BooleanArray, RecordBatch};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder, RowFilter, RowSelection,
+};
+use parquet::file::metadata::{ColumnChunkMask, PageIndexPolicy};
+
+use super::{EXTENT_KEY, ExtentForm, PAGE_ROWS, io_error, prune};
+use crate::log_service::part::{Each, Extent, Part, Prune};
+
+/// A file that is listed in the manifest. It stays on the disk as long as anybody holds it.
+pub(crate) struct StoredFile {
+    path: PathBuf,
+    extent: Extent,
+    footers: Arc<Footers>,
+    /// Taken out of the manifest: the last one who holds it unlinks it.
+    is_removed: AtomicBool,
+}
+
+impl StoredFile {
+    pub(crate) fn new(path: PathBuf, extent: Extent, footers: Arc<Footers>) -> Self {
+        Self { path, extent, footers, is_removed: AtomicBool::new(false) }
+    }
+
+    /// A file with the extent that it says itself, for reading without a manifest.
+    pub(crate) fn open(path: PathBuf, footers: Arc<Footers>) -> io::Result<Self> {
+        let (_, metadata) = footers.open(&path)?;
+        let pairs = metadata.metadata().file_metadata().key_value_metadata();
+        let pair = pairs.into_iter().flatten().find(|pair| pair.key == EXTENT_KEY);
+        let text = pair.and_then(|pair| pair.value.as_deref()).ok_or(io::ErrorKind::InvalidData)?;
+        let form: ExtentForm = serde_json::from_str(text)?;
+        Ok(Self::new(path, form.into(), footers))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Unlinks the file as soon as nobody reads it any more.
+    pub(crate) fn remove(&self) {
+        self.is_removed.store(true, Ordering::Release);
+    }
+
+    /// All rows of the file with all columns, sorted by `id`, in batches of `rows`.
+    pub(super) fn scan(&self, rows: usize) -> io::Result<ParquetRecordBatchReader> {
+        let (file, metadata) = self.footers.open(&self.path)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+        builder.with_batch_size(rows).build().map_err(io_error)
+    }
+
+    fn read_group(
+        &self,
+        opened: &(File, ArrowReaderMetadata),
+        (group, selection): (usize, Option<RowSelection>),
+        columns: &ProjectionMask,
+        id: Option<[u8; 16]>,
+    ) -> io::Result<ParquetRecordBatchReader> {
+        let (file, metadata) = opened;
+        let mut builder =
+            ParquetRecordBatchReaderBuilder::new_with_metadata(file.try_clone()?, metadata.clone())
+                .with_batch_size(PAGE_ROWS)
+                .with_row_groups(vec![group])
+                .with_projection(columns.clone());
+        if let Some(selection) = selection {
+            builder = builder.with_row_selection(selection);
+        }
+        if let Some(id) = id {
+            builder = builder.with_row_filter(only(id, metadata));
+        }
+        builder.build().map_err(io_error)
+    }
+}
+
+/// Reads the ids first: the other columns only where the id is.
+fn only(id: [u8; 16], metadata: &ArrowReaderMetadata) -> RowFilter {
+    let mask = ProjectionMask::leaves(metadata.parquet_schema(), prune::column_of(metadata, "id"));
+    let predicate = ArrowPredicateFn::new(mask, move |batch: RecordBatch| {
+        let ids = batch.column_by_name("id").and_then(|ids| ids.as_fixed_size_binary_opt());
+        Ok(match ids {
+            Some(ids) => ids.iter().map(|other| Some(other == Some(id.as_slice()))).collect(),
+            None => BooleanArray::from(vec![true; batch.num_rows()]),
+        })
+    });
+    RowFilter::new(vec![Box::new(predicate)])
+}
+
+impl Part for StoredFile {
+    fn extent(&self) -> &Extent {
+        &self.extent
+    }
+
+    fn read(&self, columns: &[&str], prune: &Prune, each: &mut Each<'_>) -> io::Result<()> {
+        if !prune.admits(&self.extent) {
+            return Ok(());
+        }
+        let opened = self.footers.open(&self.path)?;
+        let (file, metadata) = &opened;
+        let leaves = columns.iter().filter_map(|name| prune::column_of(metadata, name));
+        let mask = ProjectionMask::leaves(metadata.parquet_schema(), leaves);
+        for group in prune::row_groups(file, metadata, prune).map_err(io_error)? {
+            for batch in self.read_group(&opened, group, &mask, prune.id)? {
+                if each(batch.map_err(io_error)?)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for StoredFile {
+    fn drop(&mut self) {
+        if self.is_removed.load(Ordering::Acquire) {
+            self.footers.forget(&self.path);
+            if let Err(error) = std::fs::remove_file(&self.path) {
+                tracing::warn!(file = %self.path.display(), %error, "an old log file cannot be deleted");
+            }
+        }
+    }
+}
+
+/// What was read of the ends of files, so that the next query need not; the one unused for longest goes first.
+pub(crate) struct Footers {
+    kept: Mutex<VecDeque<(PathBuf, ArrowReaderMetadata)>>,
+    most: usize,
+}
+
+impl Footers {
+    /// Keeps those of at most `most` files.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { kept: Mutex::default(), most: most.max(1) }
+    }
+
+    fn open(&self, path: &Path) -> io::Result<(File, ArrowReaderMetadata)> {
+        let file = File::open(path)?;
+        let metadata = match self.find(path) {
+            Some(metadata) => metadata,
+            None => self.keep(path, load(&file)?),
+        };
+        Ok((file, metadata))
+    }
+
+    fn find(&self, path: &Path) -> Option<ArrowReaderMetadata> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = kept.iter().position(|(known, _)| known == path)?;
+        let found = kept.remove(place)?;
+        let metadata = found.1.clone();
+        kept.push_back(found);
+        Some(metadata)
+    }
+
+    fn keep(&self, path: &Path, metadata: ArrowReaderMetadata) -> ArrowReaderMetadata {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(known, _)| known != path);
+        while kept.len() >= self.most {
+            kept.pop_front();
+        }
+        kept.push_back((path.to_owned(), metadata.clone()));
+        metadata
+    }
+
+    fn forget(&self, path: &Path) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(known, _)| known != path);
+    }
+}
+
+/// With the places of all pages, but their statistics only where pages are left out by them.
+fn load(file: &File) -> io::Result<ArrowReaderMetadata> {
+    let names = crate::log_service::columns::NAMES;
+    let with_statistics = ["id", "ts"].iter().filter_map(|name| names.iter().position(|known| known == name));
+    let options = ArrowReaderOptions::new()
+        .with_page_index_policy(PageIndexPolicy::Optional)
+        .with_column_index_mask(ColumnChunkMask::columns(with_statistics));
+    ArrowReaderMetadata::load(file, options).map_err(io_error)
+}
+
+/// Bytes per row and encodings of each column that takes more than `least` bytes a row.
+#[cfg(test)]
+pub(super) fn column_sizes(path: &Path, least: f64) -> String {
+    let metadata = load(&File::open(path).unwrap()).unwrap();
+    let metadata = metadata.metadata();
+    let rows = metadata.file_metadata().num_rows() as f64;
+    let mut sizes: Vec<(i64, String)> = Vec::new();
+    for column in 0..metadata.file_metadata().schema_descr().num_columns() {
+        let bytes = metadata.row_groups().iter().map(|group| group.column(column).compressed_size()).sum();
+        let chunk = metadata.row_group(0).column(column);
+        sizes.push((bytes, format!("{} {:?}", chunk.column_path(), chunk.encodings().collect::<Vec<_>>())));
+    }
+    sizes.sort();
+    let shown = sizes.iter().rev().filter(|(bytes, _)| *bytes as f64 / rows > least);
+    shown.map(|(bytes, text)| format!("  {:6.2} {text}\n", *bytes as f64 / rows)).collect()
+}

@@ -1,0 +1,154 @@
+//! Which row groups and pages of a file can hold a row that is looked for.
+
+use std::fs::File;
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_array::{Array as _, ArrayRef};
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder, RowSelection};
+use parquet::errors::ParquetError;
+
+use crate::log_service::part::Prune;
+
+/// The row groups to read, in this order, each with its rows; all of them where nothing is said.
+pub(super) fn row_groups(
+    file: &File,
+    metadata: &ArrowReaderMetadata,
+    prune: &Prune,
+) -> Result<Vec<(usize, Option<RowSelection>)>, ParquetError> {
+    let mut kept = Vec::new();
+    for group in 0..metadata.metadata().num_row_groups() {
+        if is_ruled_out(metadata, group, prune)? || is_filtered_out(file, metadata, group, prune)? {
+            continue;
+        }
+        match pages(metadata, group, prune)? {
+            Some(selection) if !selection.selects_any() => {}
+            selection => kept.push((group, selection)),
+        }
+    }
+    if prune.newest_first {
+        kept.reverse();
+    }
+    Ok(kept)
+}
+
+fn converter<'a>(
+    metadata: &'a ArrowReaderMetadata,
+    name: &str,
+) -> Result<StatisticsConverter<'a>, ParquetError> {
+    StatisticsConverter::try_new(name, metadata.schema(), metadata.parquet_schema())
+}
+
+/// By the statistics of the whole row group.
+fn is_ruled_out(metadata: &ArrowReaderMetadata, group: usize, prune: &Prune) -> Result<bool, ParquetError> {
+    let groups = [metadata.metadata().row_group(group)];
+    let can_hold = |name: &str, test: &dyn Fn(&ArrayRef, &ArrayRef) -> Vec<bool>| {
+        let converter = converter(metadata, name)?;
+        let (mins, maxes) = (converter.row_group_mins(groups)?, converter.row_group_maxes(groups)?);
+        Ok::<_, ParquetError>(test(&mins, &maxes).into_iter().all(|can| can))
+    };
+    Ok(match prune.ts {
+        Some(window) => !can_hold("ts", &|mins, maxes| in_window(mins, maxes, window))?,
+        None => false,
+    } || match prune.id {
+        Some(id) => !can_hold("id", &|mins, maxes| around_id(mins, maxes, &id))?,
+        None => false,
+    })
+}
+
+/// By the Bloom filters of keys.
+fn is_filtered_out(
+    file: &File,
+    metadata: &ArrowReaderMetadata,
+    group: usize,
+    prune: &Prune,
+) -> Result<bool, ParquetError> {
+    for (name, key) in &prune.keys {
+        let Some(column) = column_of(metadata, name) else { continue };
+        let file = file.try_clone()?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone());
+        let filter = builder.get_row_group_column_bloom_filter(group, column)?;
+        if filter.is_some_and(|filter| !filter.check(key.as_slice())) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+pub(super) fn column_of(metadata: &ArrowReaderMetadata, name: &str) -> Option<usize> {
+    metadata.parquet_schema().columns().iter().position(|column| column.name() == name)
+}
+
+/// By the statistics of pages; `None` when they rule out nothing.
+fn pages(
+    metadata: &ArrowReaderMetadata,
+    group: usize,
+    prune: &Prune,
+) -> Result<Option<RowSelection>, ParquetError> {
+    let by_ts =
+        prune.ts.map(|window| selection(metadata, group, "ts", |mins, maxes| in_window(mins, maxes, window)));
+    let by_id =
+        prune.id.map(|id| selection(metadata, group, "id", |mins, maxes| around_id(mins, maxes, &id)));
+    Ok(match (by_ts.transpose()?.flatten(), by_id.transpose()?.flatten()) {
+        (Some(a), Some(b)) => Some(a.intersection(&b)),
+        (a, b) => a.or(b),
+    })
+}
+
+fn selection(
+    metadata: &ArrowReaderMetadata,
+    group: usize,
+    name: &str,
+    test: impl Fn(&ArrayRef, &ArrayRef) -> Vec<bool>,
+) -> Result<Option<RowSelection>, ParquetError> {
+    let converter = converter(metadata, name)?;
+    let meta = metadata.metadata();
+    let (Some(column), Some(index)) =
+        (converter.parquet_column_index(), meta.page_index().map(AsRef::as_ref))
+    else {
+        return Ok(None);
+    };
+    let (mins, maxes) =
+        (converter.data_page_mins(index, [&group])?, converter.data_page_maxes(index, [&group])?);
+    let can_hold = test(&mins, &maxes);
+    let Some(pages) = index.offset_index(group, column).map(|index| index.page_locations()) else {
+        return Ok(None);
+    };
+    if can_hold.len() != pages.len() {
+        return Ok(None);
+    }
+    let rows = usize::try_from(meta.row_group(group).num_rows()).unwrap_or(0);
+    let starts: Vec<usize> =
+        pages.iter().map(|page| usize::try_from(page.first_row_index).unwrap_or(0)).collect();
+    let ends = starts.iter().skip(1).copied().chain([rows]);
+    let ranges = starts.iter().copied().zip(ends).zip(can_hold);
+    let ranges = ranges.filter(|(_, can)| *can).map(|((start, end), _)| start..end);
+    Ok(Some(RowSelection::from_consecutive_ranges(ranges, rows)))
+}
+
+/// For each page (or row group), whether a moment of the window can be in it. What has no statistics can hold anything.
+fn in_window(mins: &ArrayRef, maxes: &ArrayRef, (first, last): (i64, i64)) -> Vec<bool> {
+    let (Some(mins), Some(maxes)) = (
+        mins.as_primitive_opt::<TimestampMicrosecondType>(),
+        maxes.as_primitive_opt::<TimestampMicrosecondType>(),
+    ) else {
+        return vec![true; mins.len()];
+    };
+    mins.iter()
+        .zip(maxes.iter())
+        .map(|(min, max)| min.is_none_or(|min| min <= last) && max.is_none_or(|max| max >= first))
+        .collect()
+}
+
+fn around_id(mins: &ArrayRef, maxes: &ArrayRef, id: &[u8; 16]) -> Vec<bool> {
+    let (Some(mins), Some(maxes)) = (mins.as_fixed_size_binary_opt(), maxes.as_fixed_size_binary_opt())
+    else {
+        return vec![true; mins.len()];
+    };
+    let id = id.as_slice();
+    mins.iter()
+        .zip(maxes.iter())
+        .map(|(min, max)| min.is_none_or(|min| min <= id) && max.is_none_or(|max| max >= id))
+        .collect()
+}

@@ -1,0 +1,79 @@
+//! [`ExtentForm`]: an extent as JSON, in the metadata of a file and in the manifest.
+
+use serde::{Deserialize, Serialize};
+
+use crate::log_service::part::{Extent, StreamExtent};
+use crate::record::id;
+
+/// The written form of an [`Extent`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ExtentForm {
+    rows: u64,
+    ts: (i64, i64),
+    end: (i64, i64),
+    id: (String, String),
+    #[serde(default, skip_serializing_if = "is_zero")]
+    unnumbered: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    streams: Vec<StreamForm>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct StreamForm {
+    proxy: String,
+    boot: u64,
+    core: u16,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    numbers: Vec<(u64, u64)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gaps: Vec<(u64, u64, String)>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    last: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl From<&Extent> for ExtentForm {
+    fn from(extent: &Extent) -> Self {
+        let text = |id: &[u8; 16]| String::from_utf8_lossy(&id::text(id)).into_owned();
+        Self {
+            rows: extent.rows,
+            ts: (extent.min_ts, extent.max_ts),
+            end: (extent.min_end, extent.max_end),
+            id: (text(&extent.min_id), text(&extent.max_id)),
+            unnumbered: extent.unnumbered,
+            streams: extent.streams.iter().map(StreamForm::from).collect(),
+        }
+    }
+}
+
+impl From<&StreamExtent> for StreamForm {
+    fn from(stream: &StreamExtent) -> Self {
+        let StreamExtent { proxy, boot, core, numbers, gaps, last } = stream.clone();
+        Self { proxy, boot, core, numbers, gaps, last }
+    }
+}
+
+impl From<ExtentForm> for Extent {
+    /// An id that cannot be read stands for the widest range: then nothing is left out wrongly.
+    fn from(form: ExtentForm) -> Self {
+        let streams = form.streams.into_iter().map(|stream| {
+            let StreamForm { proxy, boot, core, numbers, gaps, last } = stream;
+            StreamExtent { proxy, boot, core, numbers, gaps, last }
+        });
+        Self {
+            rows: form.rows,
+            min_ts: form.ts.0,
+            max_ts: form.ts.1,
+            min_end: form.end.0,
+            max_end: form.end.1,
+            min_id: id::parse(form.id.0.as_bytes()).unwrap_or([0; 16]),
+            max_id: id::parse(form.id.1.as_bytes()).unwrap_or([0xff; 16]),
+            streams: streams.collect(),
+            unnumbered: form.unnumbered,
+        }
+    }
+}

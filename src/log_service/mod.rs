@@ -16,7 +16,7 @@ mod columns;
 mod door;
 mod entry;
 #[allow(dead_code, unused_imports, reason = "doors and commands come with their own branches")]
-mod exec;
+pub(crate) mod exec;
 mod intervals;
 mod line;
 #[allow(dead_code, unused_imports, reason = "the store comes with its own branch")]

@@ -12,7 +12,7 @@
 //! * [`explain`]: what matching requests have in common · [`compare`]: what differs between two sets
 //!
 //! or, with the arguments of a URI, to [`answer`], which gives JSON. All of them block: call them on a thread of their
-//! own (`spawn_blocking`). A [`Control`] shared with that thread stops them and shows how far they are. Every answer
+//! own (`spawn_blocking`). A [`Control`], one per question, shared with that thread stops them and shows how far they are. Every answer
 //! has a [`Report`](super::read::Report) of what is missing in its window ([`report`] alone costs no reading).
 //!
 //! # How it works

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
+use super::column::Column;
 use super::control::{Control, ExecError};
 use super::filter::Filter;
 use super::mask::Mask;
@@ -96,4 +97,26 @@ pub(super) fn scan(
         })?;
     }
     Ok(())
+}
+
+/// The same prune with only the time in which `select` finds rows of the part, looking at a few columns; `None` when
+/// it finds none. Spares reading all columns of parts that hold nothing.
+pub(super) fn narrowed(
+    part: &Arc<dyn Part>,
+    columns: &[&str],
+    prune: &Prune,
+    control: &Control,
+    select: &mut dyn FnMut(&RecordBatch) -> Mask,
+) -> Result<Option<Prune>, ExecError> {
+    let mut found: Option<(i64, i64)> = None;
+    let _ = read(part, columns, prune, control, &mut |batch| {
+        if let Some(Column::Times(times)) = Column::of(batch, "ts") {
+            for time in select(batch).rows().map(|row| times.value(row)) {
+                let (first, last) = found.unwrap_or((time, time));
+                found = Some((first.min(time), last.max(time)));
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(found.map(|found| Prune { ts: Some(found), ..prune.clone() }))
 }

@@ -15,7 +15,7 @@ use super::control::{Control, ExecError};
 use super::filter::Filter;
 use super::mask::Mask;
 use super::parts::Parts;
-use super::scan::{Asked, Wanted, read};
+use super::scan::{Asked, Wanted, narrowed, read};
 use crate::log_service::columns::{self, RowWriter};
 use crate::log_service::part::Prune;
 use crate::log_service::read::Report;
@@ -84,7 +84,10 @@ pub(crate) fn rows(
     admitted.sort_by_key(|part| part.extent().max_ts);
     control.expect(admitted.iter().map(|part| part.extent().rows).sum());
     let mut text = Vec::new();
+    let few = Wanted::of(&filter, &["ts"]).names();
     for part in admitted {
+        let narrowed = narrowed(part, &few, &prune, control, &mut |batch| filter.select(batch))?;
+        let Some(prune) = narrowed else { continue };
         let flow = read(part, columns::NAMES, &prune, control, &mut |batch| {
             let writer = RowWriter::new(batch);
             for row in filter.select(batch).rows() {

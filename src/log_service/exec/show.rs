@@ -11,7 +11,7 @@ use super::complete;
 use super::control::{Control, ExecError};
 use super::mask::Mask;
 use super::parts::Parts;
-use super::scan::{Asked, read};
+use super::scan::{Asked, narrowed, read};
 use super::search::{Sort, search};
 use crate::log_service::columns::{self, RowWriter};
 use crate::log_service::part::Prune;
@@ -159,10 +159,15 @@ fn rows_where(
     let is_narrow = prune.id.is_some() || !prune.keys.is_empty();
     for part in parts.admitted(prune) {
         control.expect(part.extent().rows);
-        let narrowed = if is_narrow { Some(prune.clone()) } else { ids_in(part, prune, is_it, control)? };
+        let narrowed = if is_narrow {
+            Some(prune.clone())
+        } else {
+            let columns = ["ts", "id", "rid", "trace_id"];
+            narrowed(part, &columns, prune, control, &mut |batch| rows_in(batch, is_it))?
+        };
         let Some(narrowed) = narrowed else { continue };
         let _ = read(part, columns::NAMES, &narrowed, control, &mut |batch| {
-            let rows = Mask::all(batch.num_rows()).filtered(|row| is_it(batch, row));
+            let rows = rows_in(batch, is_it);
             let writer = RowWriter::new(batch);
             for row in rows.rows().take(MAX_ROWS.saturating_sub(found.len())) {
                 let mut text = Vec::new();
@@ -175,24 +180,8 @@ fn rows_where(
     Ok(found)
 }
 
-/// Looks for the rows with only the columns of ids; gives the window of time that holds them.
-fn ids_in(
-    part: &std::sync::Arc<dyn crate::log_service::part::Part>,
-    prune: &Prune,
-    is_it: &dyn Fn(&RecordBatch, usize) -> bool,
-    control: &Control,
-) -> Result<Option<Prune>, ExecError> {
-    let mut times: Option<(i64, i64)> = None;
-    let _ = read(part, &["ts", "id", "rid", "trace_id"], prune, control, &mut |batch| {
-        let Some(Column::Times(column)) = Column::of(batch, "ts") else { return ControlFlow::Continue(()) };
-        for row in (0..batch.num_rows()).filter(|row| is_it(batch, *row)) {
-            let time = column.value(row);
-            let (first, last) = times.unwrap_or((time, time));
-            times = Some((first.min(time), last.max(time)));
-        }
-        ControlFlow::Continue(())
-    })?;
-    Ok(times.map(|times| Prune { ts: Some(times), ..prune.clone() }))
+fn rows_in(batch: &RecordBatch, is_it: &dyn Fn(&RecordBatch, usize) -> bool) -> Mask {
+    Mask::all(batch.num_rows()).filtered(|row| is_it(batch, row))
 }
 
 fn time_of(record: &Value) -> Option<i64> {

@@ -34,7 +34,15 @@ pub(crate) struct Test {
 struct Kept {
     /// Held so that no other dictionary can lie at its place.
     words: StringArray,
-    fits: Vec<bool>,
+    fits: Vec<Fits>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fits {
+    /// No row had it so far: of a large dictionary a batch has few words.
+    Unknown,
+    Yes,
+    No,
 }
 
 impl Test {
@@ -118,18 +126,27 @@ impl Test {
     }
 
     fn in_words(&mut self, keys: &Keys, words: &StringArray, among: &Mask) -> Mask {
-        if !self.kept.as_ref().is_some_and(|kept| is_same(&kept.words, words)) {
-            let fits = (0..words.len()).map(|at| self.check.on_text(words.value(at))).collect();
-            self.kept = Some(Kept { words: words.clone(), fits });
-        }
-        let fits = self.kept.as_ref().map_or(&[][..], |kept| &kept.fits);
-        let fits =
-            |key: i32| usize::try_from(key).ok().and_then(|key| fits.get(key)).is_some_and(|fits| *fits);
+        let kept = self.kept.take().filter(|kept| is_same(&kept.words, words));
+        let mut kept =
+            kept.unwrap_or_else(|| Kept { words: words.clone(), fits: vec![Fits::Unknown; words.len()] });
+        let (known, check) = (&mut kept.fits, &self.check);
+        let mut fits = |key: i32| {
+            let Some(known) = usize::try_from(key).ok().and_then(|key| known.get_mut(key)) else {
+                return false;
+            };
+            if *known == Fits::Unknown {
+                // The key is not negative and below the number of words.
+                *known = if check.on_text(words.value(key as usize)) { Fits::Yes } else { Fits::No };
+            }
+            *known == Fits::Yes
+        };
         let values = keys.values();
-        match keys.nulls() {
+        let found = match keys.nulls() {
             None => among.filtered(|row| fits(values[row])),
             Some(nulls) => among.filtered(|row| nulls.is_valid(row) && fits(values[row])),
-        }
+        };
+        self.kept = Some(kept);
+        found
     }
 
     /// In a column of JSON texts.

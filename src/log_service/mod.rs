@@ -8,10 +8,14 @@
 //! recognised by its checksum and never shown; a resent record `(proxy, boot, core, seq)` is stored once.
 
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 pub mod client;
 mod columns;
 mod door;
 mod entry;
+#[allow(dead_code, unused_imports, reason = "doors and commands come next")]
+pub(crate) mod exec;
 mod frames;
 mod intervals;
 mod line;

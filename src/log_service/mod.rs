@@ -11,6 +11,7 @@ mod batch;
 pub mod client;
 mod door;
 mod entry;
+pub mod foreign;
 mod intervals;
 mod line;
 pub mod query;

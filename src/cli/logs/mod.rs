@@ -9,15 +9,27 @@
 //! Exit codes of the reading commands are grep's: 0 found, 1 nothing found, 2 wrong usage or an error.
 
 mod args;
+mod audit;
+mod compare;
+mod explain;
+mod export;
+mod import;
 mod line;
 mod output;
+mod progress;
+mod replay;
 mod search;
 mod serve;
 mod show;
 mod source;
+mod spark;
+mod sql;
 mod stats;
 mod summary;
+mod table;
 mod tail;
+mod tally;
+mod template;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -58,6 +70,14 @@ pub(super) fn run(args: LogsArgs, quiet: bool) -> Exit {
         Command::Show(args) => show::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Stats(args) => stats::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Template(args) => template::run(&args),
+        Command::Sql(args) => sql::run(&args),
     };
     match found {
         Ok(true) => Exit::Done,

@@ -57,6 +57,11 @@ impl Query {
         self.root.matches(entry)
     }
 
+    /// The fields that the filter names.
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
     /// The fields that the filter names and that no record of ours has; a hint when nothing was found.
     pub fn unknown_fields(&self) -> impl Iterator<Item = &Field> {
         self.fields.iter().filter(|field| !field.is_known())

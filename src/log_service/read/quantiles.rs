@@ -18,11 +18,20 @@ pub struct Quantiles {
 
 impl Quantiles {
     pub fn add(&mut self, number: u64) {
-        *self.counts.entry(part_of(number)).or_default() += 1;
+        self.add_times(number, 1);
+    }
+
+    /// The same number so many times.
+    pub fn add_times(&mut self, number: u64, times: u64) {
+        let times = times.min(u64::MAX - self.count);
+        if times == 0 {
+            return;
+        }
+        *self.counts.entry(part_of(number)).or_default() += times;
         self.least = if self.count == 0 { number } else { self.least.min(number) };
         self.most = self.most.max(number);
-        self.sum += u128::from(number);
-        self.count += 1;
+        self.sum = self.sum.saturating_add(u128::from(number) * u128::from(times));
+        self.count += times;
     }
 
     pub fn count(&self) -> u64 {

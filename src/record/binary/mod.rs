@@ -15,7 +15,7 @@ mod encode;
 #[cfg(test)]
 mod tests;
 
-pub use self::decode::{Decoded, BinaryError, Tries, decode, decode_into};
+pub use self::decode::{BinaryError, Decoded, Tries, decode, decode_into};
 pub use self::encode::{encode, encode_into};
 
 use super::{EndAt, EndBy, Kind, LimitVerdict, Proto};

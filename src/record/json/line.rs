@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use super::digits::Digits;
 use crate::record::Id;
+use crate::record::binary::Cut;
 use crate::record::copy::copy_short;
 use crate::record::escape::{hex, hex_digits, is_plain, json_string};
-use crate::record::binary::Cut;
 use crate::record::id::{self, TEXT_LEN};
 
 /// Room for nearly every line. A longer one goes out in parts.

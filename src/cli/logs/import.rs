@@ -81,14 +81,11 @@ fn file(
     let stream = stream_of(&mut input).map_err(|error| cannot_read(path, error))?;
     let mut number = 0u64;
     let mut failed = None;
-    let mut send = |row: &Row<'_>| {
-        number += 1;
-        match sender.add(&numbered(row.value, stream, number)) {
-            Ok(()) => Flow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                Flow::Break(())
-            }
+    let mut send = |row: &Row<'_>| match sender.add(&numbered(row.value, stream, &mut number)) {
+        Ok(()) => Flow::Continue(()),
+        Err(error) => {
+            failed = Some(error);
+            Flow::Break(())
         }
     };
     let read = walk.read(&path.display().to_string(), input, &mut send);
@@ -114,17 +111,19 @@ fn stream_of(input: &mut Box<dyn BufRead>) -> io::Result<u64> {
     Ok(u64::from_be_bytes(bytes) >> 12)
 }
 
-/// Our own records keep their numbers; what the service adds by itself is taken away.
-fn numbered(entry: &Value, stream: u64, number: u64) -> Value {
+/// Our own records keep their numbers; what the service adds by itself is taken away. Others get the next number.
+fn numbered(entry: &Value, stream: u64, number: &mut u64) -> Value {
     let mut entry = entry.clone();
+    let is_foreign = entry.get("seq").is_none() && matches!(text(&entry, "kind"), Some("request" | "conn"));
     if let Some(object) = entry.as_object_mut() {
         ["recv", "from", "c"].iter().for_each(|name| drop(object.remove(*name)));
-        if !object.contains_key("seq") && text(&Value::Object(object.clone()), "kind") == Some("request") {
+        if is_foreign {
+            *number += 1;
             let format = object.get("proxy").and_then(Value::as_str).unwrap_or("entries").to_owned();
             object.insert("proxy".to_owned(), format!("{PROXY}:{format}").into());
             object.insert("boot".to_owned(), stream.into());
             object.insert("core".to_owned(), 0.into());
-            object.insert("seq".to_owned(), number.into());
+            object.insert("seq".to_owned(), (*number).into());
         }
     }
     entry

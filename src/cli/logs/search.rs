@@ -22,8 +22,10 @@ pub(super) fn run(args: &SearchArgs) -> Result<bool, CommandError> {
     };
     let mut output = Output::stdout();
     print(&mut output, &rows, args.output)?;
-    if rows.len() == args.count && args.count > 0 && args.output != Form::Json {
-        note(&format!("only the first {} are shown; -n shows more", args.count));
+    output.flush()?;
+    if rows.len() == args.count && args.count > 0 {
+        let which = if args.sort == Sort::Ts { "newest" } else { "slowest" };
+        note(&format!("the {which} {} are shown; -n shows more", args.count));
     }
     summary::end(&mut output, args.output == Form::Json, &told, started)?;
     if rows.is_empty() {

@@ -3,7 +3,7 @@
 /// Steps that are kept; when time goes on, each step becomes twice as long.
 const STEPS: usize = 64;
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// The shortest step, in microseconds.
+/// The shortest step that is chosen by itself, in microseconds.
 const SECOND: i64 = 1_000_000;
 
 /// Counts in steps of equal length. Two series with the same step can be drawn under each other.
@@ -17,9 +17,11 @@ pub(super) struct Series {
 }
 
 impl Series {
-    pub(super) fn add(&mut self, micros: i64, count: u64) {
+    /// Counts at a time (both in microseconds), in steps of `step` or some power of two of it.
+    pub(super) fn add(&mut self, micros: i64, step: Option<i64>, count: u64) {
         if self.step == 0 {
-            *self = Self { step: SECOND, first: micros.div_euclid(SECOND), counts: vec![0] };
+            let step = step.filter(|step| *step > 0).unwrap_or(SECOND);
+            *self = Self { step, first: micros.div_euclid(step), counts: vec![0] };
         }
         while !self.holds(micros) {
             self.widen();
@@ -100,10 +102,10 @@ mod tests {
     #[test]
     fn draws_what_was_counted() {
         let mut all = Series::default();
-        (0..8i64).for_each(|second| all.add(second * SECOND, second.unsigned_abs()));
+        (0..8i64).for_each(|second| all.add(second * SECOND, None, second.unsigned_abs()));
         assert_eq!(all.draw(&all), " ▁▂▃▄▅▆█");
         let mut one = Series::default();
-        one.add(3 * SECOND, 1);
+        one.add(3 * SECOND, None, 1);
         assert_eq!(one.draw(&all), "   █    ");
         assert_eq!(bar(1, 1000, 20), "█");
     }
@@ -112,7 +114,7 @@ mod tests {
         #[test]
         fn counts_everything_in_bounded_memory(times in proptest::collection::vec(-1_000_000_000_000i64..2_000_000_000_000_000, 1..200)) {
             let mut series = Series::default();
-            times.iter().for_each(|time| series.add(*time, 1));
+            times.iter().for_each(|time| series.add(*time, Some(1_000), 1));
             prop_assert!(series.counts.len() <= STEPS);
             prop_assert_eq!(series.counts.iter().sum::<u64>(), times.len() as u64);
             prop_assert_eq!(series.draw(&series).chars().count(), series.counts.len());

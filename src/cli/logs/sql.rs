@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::args::{Form, SourceArgs};
 use super::escape::{self, Safe};
-use super::output::Output;
+use super::output::{Output, note};
 use super::source::{self, Source, cannot_read};
 use super::{CommandError, summary};
 use crate::log_service::query::Query;
@@ -67,7 +67,11 @@ fn ask(view: &str, statement: &str, form: Form, output: &mut Output) -> Result<u
     // Nobody's start-up file changes what the answer is.
     command.args(["-init", "/dev/null", "-bail"]);
     command.args(if form == Form::Json { ["-jsonlines"] } else { ["-box"] });
-    command.args(["-cmd", view, "-c", statement]).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .args(["-cmd", view, "-c", statement])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => CommandError::Usage(HOW.to_owned()),
         _ => CommandError::Read(format!("cannot start {PROGRAM}"), error),
@@ -83,8 +87,13 @@ fn ask(view: &str, statement: &str, form: Form, output: &mut Output) -> Result<u
             lines += 1;
         }
     }
-    let ended = child.wait()?;
-    if !ended.success() {
+    output.flush()?;
+    // A complaint is short enough to wait in the pipe; it may quote what a request sent.
+    let ended = child.wait_with_output()?;
+    for line in String::from_utf8_lossy(&ended.stderr).lines().filter(|line| !line.is_empty()) {
+        note(&Safe(line).to_string());
+    }
+    if !ended.status.success() {
         return Err(CommandError::Usage("the statement failed".to_owned()));
     }
     Ok(lines)

@@ -12,7 +12,7 @@ use super::output::{BOLD, CYAN, DIM, Output};
 use super::source::{self, Told};
 use super::spark::{Series, bar};
 use super::table::{Cell, Side, Table};
-use super::tally::{Group, share, weight};
+use super::tally::{Group, in_words, share, weight};
 use super::top::{Shown, name_of};
 use super::words::{count, duration_or_nothing, is_request, number, size, text};
 use super::{CommandError, escape, summary};
@@ -115,15 +115,14 @@ impl Stats {
             self.first = Some(self.first.map_or(time, |first| first.min(time)));
             self.last = Some(self.last.map_or(time, |last| last.max(time)));
         }
-        // Drawn in steps of `--every`, or of as many seconds as fit.
-        let micros = time.map(|time| split.every.map_or(time.as_microsecond(), |span| floor(time, span)));
+        let micros = time.map(Timestamp::as_microsecond);
         let weight = weight(entry);
-        micros.into_iter().for_each(|micros| self.series.add(micros, weight));
+        micros.into_iter().for_each(|micros| self.series.add(micros, split.every, weight));
         if let Some(row) = split.row(entry, time) {
             if self.rows.len() < MAX_ROWS || self.rows.contains_key(&row) {
                 let (group, series) = self.rows.entry(row).or_default();
                 group.add(entry);
-                micros.into_iter().for_each(|micros| series.add(micros, weight));
+                micros.into_iter().for_each(|micros| series.add(micros, split.every, weight));
             } else {
                 self.others += 1;
             }
@@ -173,7 +172,7 @@ impl Stats {
             0 => String::new(),
             error => format!(" ±{}", count(error)),
         };
-        say("requests", &format!("{}{about}, {:.1}/s", count(*all), self.rate()))?;
+        say("requests", &format!("{}{about}, {}", count(*all), in_words(self.rate())))?;
         if let (Some(first), Some(last)) = (self.first, self.last) {
             say("time", &format!("{first:.0} to {last:.0}"))?;
             say("", &format!("{CYAN}{}{CYAN:#}", self.series.draw(&self.series)))?;

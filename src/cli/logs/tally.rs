@@ -6,6 +6,9 @@ use super::args::By;
 use super::words::{is_error, number, text};
 use crate::log_service::read::Quantiles;
 
+/// Longest text of a table.
+const SHORT: usize = 56;
+
 /// Counts, errors, bytes and durations of requests. A row that was sampled counts as often as its weight says.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Group {
@@ -73,6 +76,23 @@ pub(super) fn weight(entry: &Value) -> u64 {
     let weight = entry.get("sw").and_then(Value::as_f64).filter(|weight| (1.0..1e9).contains(weight));
     // In range by the line above.
     weight.map_or(1, |weight| weight.round() as u64)
+}
+
+/// Events per second as people say it: `13.7/s`, `1.9/min`, `0.2/h`.
+pub(super) fn in_words(per_second: f64) -> String {
+    match per_second {
+        rate if rate >= 0.5 => format!("{rate:.1}/s"),
+        rate if rate * 60.0 >= 0.5 => format!("{:.1}/min", rate * 60.0),
+        rate => format!("{:.1}/h", rate * 3600.0),
+    }
+}
+
+/// The first characters of a long text, for a table; all of it is in the JSON form.
+pub(super) fn short(text: &str) -> String {
+    match text.char_indices().nth(SHORT) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
 }
 
 /// In percent; only for looking at.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::args::{By, TopArgs};
 use super::escape::Safe;
 use super::output::{DIM, Output, RED, note};
-use super::source::{self, Asked, Told};
+use super::source::{self, Asked};
 use super::table::{Cell, Side, Table};
 use super::tally::{Group, share};
 use super::words::{NOTHING, count, duration, duration_or_nothing, is_request, size, text};
@@ -49,9 +49,13 @@ pub(super) fn run(args: &TopArgs) -> Result<bool, CommandError> {
         Flow::Continue(())
     })?;
     let all = groups.all.clone();
-    let sorted = groups.sorted(args);
+    let (sorted, notes) = groups.sorted(args);
     let found = !sorted.is_empty();
-    print(&fields, &sorted, &all, args, &told, started)?;
+    let mut output = Output::stdout();
+    print(&mut output, &fields, &sorted, &all, args)?;
+    output.flush()?;
+    notes.iter().for_each(|text| note(text));
+    summary::end(&mut output, args.table.json(), &told, started)?;
     if !found {
         summary::hint(&asked);
     }
@@ -101,20 +105,25 @@ impl Groups {
         }
     }
 
-    fn sorted(self, args: &TopArgs) -> Vec<(Vec<String>, Pair)> {
+    /// The first groups, and what is to be said about the others.
+    fn sorted(self, args: &TopArgs) -> (Vec<(Vec<String>, Pair)>, Vec<String>) {
+        let mut notes = Vec::new();
         let mut sorted: Vec<(Vec<String>, Pair)> = self.map.into_iter().collect();
         sorted.sort_by(|a, b| {
             b.1.now.rank(args.by).total_cmp(&a.1.now.rank(args.by)).then_with(|| a.0.cmp(&b.0))
         });
         if self.others > 0 {
-            note(&format!("note: {} requests have values beyond the first {MAX_GROUPS}", count(self.others)));
+            notes.push(format!(
+                "note: {} requests have values beyond the first {MAX_GROUPS}",
+                count(self.others)
+            ));
         }
         let more = sorted.len().saturating_sub(args.count);
         if more > 0 {
-            note(&format!("{} more values; -n {} shows them all", count(more as u64), sorted.len()));
+            notes.push(format!("{} more values; -n {} shows them all", count(more as u64), sorted.len()));
         }
         sorted.truncate(args.count);
-        sorted
+        (sorted, notes)
     }
 }
 
@@ -133,14 +142,12 @@ pub(super) fn name_of(field: &Field, entry: &Value) -> String {
 }
 
 fn print(
+    output: &mut Output,
     fields: &[Field],
     sorted: &[(Vec<String>, Pair)],
     all: &Group,
     args: &TopArgs,
-    told: &Told,
-    started: Instant,
 ) -> Result<(), CommandError> {
-    let mut output = Output::stdout();
     if args.table.json() {
         for (names, pair) in sorted {
             output.line(&escape::json(&to_json(fields, names, pair, args).to_string()))?;
@@ -150,7 +157,7 @@ fn print(
             output.line(&line)?;
         }
     }
-    Ok(summary::end(&mut output, args.table.json(), told, started)?)
+    Ok(())
 }
 
 fn to_json(fields: &[Field], names: &[String], pair: &Pair, args: &TopArgs) -> Value {

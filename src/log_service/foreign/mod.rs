@@ -30,6 +30,7 @@ mod tests;
 mod traefik;
 mod walk;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -126,11 +127,15 @@ impl Format {
     }
 }
 
+/// A JSON object. nginx writes bytes that are no UTF-8 as they are: they show as U+FFFD.
 fn object(line: &[u8]) -> Option<Map<String, Value>> {
     if line.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }
-    serde_json::from_slice(line).ok()
+    serde_json::from_slice(line).ok().or_else(|| match String::from_utf8_lossy(line) {
+        Cow::Owned(mended) => serde_json::from_str(&mended).ok(),
+        Cow::Borrowed(_) => None,
+    })
 }
 
 /// By the names that only one of them uses.

@@ -13,7 +13,7 @@ use super::escape::{self, Safe};
 use super::output::{DIM, GREEN, Output, RED, note};
 use super::source::{self, Told};
 use super::table::{Cell, Side as Align, Table};
-use super::tally::share;
+use super::tally::{in_words, share, short};
 use super::words::{count, duration, is_request, size};
 use super::{CommandError, summary};
 use crate::log_service::read::{Flow, Window};
@@ -117,7 +117,7 @@ fn tell(output: &mut Output, sides: &[Side; 2], changes: &[Change], json: bool) 
     ]);
     for change in changes {
         table.row(vec![
-            format!("{}={}", change.field, Safe(&change.value)).into(),
+            format!("{}={}", change.field, Safe(&short(&change.value))).into(),
             Cell::styled(change.what.to_owned(), DIM),
             change.shown(0).into(),
             change.shown(1).into(),
@@ -160,7 +160,7 @@ fn whole(sides: &[Side; 2]) -> Table {
         None,
         0.0,
     );
-    row("per second", rates.map(|rate| format!("{rate:.2}")), rates, None, rate_certainty(a, b));
+    row("rate", rates.map(in_words), rates, None, rate_certainty(a, b));
     let shares = [a, b].map(|side| share(side.group.errors, side.group.count));
     let z = share_certainty([a.group.errors, b.group.errors], [a.group.count, b.group.count]);
     row("errors", shares.map(|share| format!("{share:.2} %")), shares, Some(true), z);

@@ -11,6 +11,7 @@ use super::escape::{self, Safe};
 use super::output::{BOLD, DIM, Output, note};
 use super::source::{self, Told};
 use super::table::{Cell, Side, Table};
+use super::tally::short;
 use super::words::{count, duration_or_nothing, is_request};
 use super::{CommandError, summary};
 use crate::log_service::query::Query;
@@ -97,7 +98,7 @@ fn show(facts: &Facts, findings: &[Finding], output: &mut Output) -> Result<(), 
             ("also", Side::Left),
         ]);
         for finding in findings {
-            let value = format!("{}={}", finding.field, Safe(&finding.value));
+            let value = format!("{}={}", finding.field, Safe(&short(&finding.value)));
             table.row(vec![
                 percent(finding.selected).into(),
                 percent(finding.rest).into(),
@@ -130,7 +131,7 @@ fn show(facts: &Facts, findings: &[Finding], output: &mut Output) -> Result<(), 
 
 /// Other values that the very same requests have.
 fn also(finding: &Finding) -> String {
-    let names = finding.also.iter().take(3).map(|(field, value)| format!("{field}={}", Safe(value)));
+    let names = finding.also.iter().take(3).map(|(field, value)| format!("{field}={}", Safe(&short(value))));
     let more = finding.also.len().saturating_sub(3);
     let more = (more > 0).then(|| format!("and {more} more"));
     names.chain(more).collect::<Vec<_>>().join(", ")

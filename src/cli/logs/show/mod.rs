@@ -18,6 +18,8 @@ use crate::log_service::read::{Flow, Window};
 
 /// Lines and records that are shown.
 const MAX_ROWS: usize = 1_000;
+/// Requests that are listed when several have such an id.
+const LISTED: usize = 20;
 /// Requests on the same connection, before and after.
 const NEIGHBOURS: usize = 3;
 /// Shorter beginnings would match by chance.
@@ -186,10 +188,11 @@ fn print(output: &mut Output, records: &[Kept], lines: &[Kept], form: Form) -> R
     ids.sort_unstable();
     ids.dedup();
     if ids.len() > 1 {
-        note(&format!("{} requests match; give more of the id to see one", ids.len()));
-        for record in records {
-            output.line(&line::render(&record.entry, &record.json, Form::Wide))?;
+        for record in records.iter().take(LISTED) {
+            output.line(&line::render(&record.entry, &record.json, form))?;
         }
+        output.flush()?;
+        note(&format!("{} requests match; give more of the id to see one", ids.len()));
         return Ok(());
     }
     for record in records {

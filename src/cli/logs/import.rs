@@ -143,13 +143,23 @@ struct Sender {
     batch: Vec<u8>,
     entries: usize,
     sent: Sent,
+    /// The first refusal.
     reason: Option<String>,
+    answered: bool,
 }
 
 impl Sender {
     fn new(address: Address) -> Result<Self, CommandError> {
         let runtime = source::runtime()?;
-        Ok(Self { address, runtime, batch: Vec::new(), entries: 0, sent: Sent::default(), reason: None })
+        Ok(Self {
+            address,
+            runtime,
+            batch: Vec::new(),
+            entries: 0,
+            sent: Sent::default(),
+            reason: None,
+            answered: false,
+        })
     }
 
     fn add(&mut self, entry: &Value) -> Result<(), CommandError> {
@@ -165,7 +175,10 @@ impl Sender {
         }
         let body = bytes::Bytes::from(std::mem::take(&mut self.batch));
         self.entries = 0;
-        let answer = self.runtime.block_on(post(&self.address, &body))?;
+        // Before anything was taken, a service that is not there is a mistake of the command, not of the moment.
+        let patience = if self.answered { PATIENCE } else { Duration::ZERO };
+        let answer = self.runtime.block_on(post(&self.address, &body, patience))?;
+        self.answered = true;
         let number = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or(0);
         self.sent.stored += number("accepted");
         self.sent.known += number("duplicates");
@@ -178,7 +191,7 @@ impl Sender {
 }
 
 /// Sends one batch; sent twice it is stored once.
-async fn post(address: &Address, body: &bytes::Bytes) -> Result<Value, CommandError> {
+async fn post(address: &Address, body: &bytes::Bytes, patience: Duration) -> Result<Value, CommandError> {
     let started = Instant::now();
     loop {
         let failed = match client::post(address, "/logs", "application/x-ndjson", body.clone()).await {
@@ -190,7 +203,7 @@ async fn post(address: &Address, body: &bytes::Bytes) -> Result<Value, CommandEr
             ClientError::Connect(..) | ClientError::Broken(_) => true,
             ClientError::TooLong => false,
         };
-        if !may_pass || started.elapsed() > PATIENCE {
+        if !may_pass || started.elapsed() >= patience {
             return Err(failed.into());
         }
         tokio::time::sleep(PAUSE).await;

@@ -35,7 +35,7 @@ impl Group {
         // A tunnel's life says nothing about how fast answers are.
         if let Some(duration) = number(entry, "dur_us").filter(|_| text(entry, "kind") != Some("close")) {
             self.time = sum(self.time, duration);
-            self.durations.add_times(duration, weight);
+            self.durations.add_many(duration, weight);
         }
     }
 

@@ -18,11 +18,11 @@ pub struct Quantiles {
 
 impl Quantiles {
     pub fn add(&mut self, number: u64) {
-        self.add_times(number, 1);
+        self.add_many(number, 1);
     }
 
     /// The same number so many times.
-    pub fn add_times(&mut self, number: u64, times: u64) {
+    pub fn add_many(&mut self, number: u64, times: u64) {
         let times = times.min(u64::MAX - self.count);
         if times == 0 {
             return;

@@ -132,7 +132,7 @@ impl Facts {
             }
         }
         for (name, quantiles) in &mut self.phases {
-            number(entry, name).into_iter().for_each(|time| quantiles[side].add_times(time, weight));
+            number(entry, name).into_iter().for_each(|time| quantiles[side].add_many(time, weight));
         }
     }
 

@@ -1,7 +1,7 @@
 //! `logs import FILE…`: sends log files to a log service.
 //!
 //! Each entry of a foreign log gets a number: its place among the entries of its file, in a stream named after the
-//! file's first line. So the same file, sent again or grown or renamed by rotation, brings in only what is new, and the
+//! file's first lines. So the same file, sent again or grown or renamed by rotation, brings in only what is new, and the
 //! service can tell whether all of it is there.
 
 use std::io::{self, BufRead};
@@ -29,6 +29,8 @@ const BATCH_ENTRIES: usize = 20_000;
 /// How long a service that is full, stopping or starting is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(500);
+/// Lines that a stream is named after; a shorter file that grows beyond them is taken for another.
+const FIRST_LINES: usize = 8;
 /// The proxy that foreign entries are said to be of.
 const PROXY: &str = "import";
 
@@ -101,11 +103,13 @@ fn file(
     sender.flush()
 }
 
-/// Named by the first line: the same file is the same stream whatever it is called, however much it has grown.
+/// Named by the first lines: the same file is the same stream whatever it is called, however much it has grown. More
+/// than one line, since two servers may well begin with the same health check in the same second.
 fn stream_of(input: &mut Box<dyn BufRead>) -> io::Result<u64> {
     let buffer = input.fill_buf()?;
-    let line = buffer.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let hash = digest(&SHA256, line);
+    let end = memchr::memchr_iter(b'\n', buffer).nth(FIRST_LINES - 1);
+    let end = end.or_else(|| memchr::memrchr(b'\n', buffer)).unwrap_or(buffer.len());
+    let hash = digest(&SHA256, &buffer[..end]);
     let bytes = hash.as_ref().first_chunk::<8>().copied().unwrap_or_default();
     // Numbers above 2^53 are not safe in every reader of JSON.
     Ok(u64::from_be_bytes(bytes) >> 12)

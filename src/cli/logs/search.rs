@@ -27,10 +27,10 @@ pub(super) fn run(args: &SearchArgs) -> Result<bool, CommandError> {
         let which = if args.sort == Sort::Ts { "newest" } else { "slowest" };
         note(&format!("the {which} {} are shown; -n shows more", args.count));
     }
-    summary::end(&mut output, args.output == Form::Json, &told, started)?;
     if rows.is_empty() {
         summary::hint(&asked);
     }
+    summary::end(&mut output, args.output == Form::Json, &told, started)?;
     Ok(!rows.is_empty())
 }
 

@@ -103,6 +103,14 @@ pub(super) fn window(args: &WindowArgs, default: &str, now: Timestamp) -> Result
     Ok(Window { since, until: args.until.as_deref().map(read).transpose()? })
 }
 
+/// Whether a window holds an entry, by the entry's own time.
+pub(super) fn holds(window: &Window, entry: &Value) -> bool {
+    let time = entry.get("ts").and_then(Value::as_str).and_then(|time| time.parse::<Timestamp>().ok());
+    time.is_some_and(|time| {
+        window.since.is_none_or(|since| since <= time) && window.until.is_none_or(|until| time < until)
+    })
+}
+
 /// What an answer says about itself: how many rows, what is missing, what was not understood.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Told {
@@ -228,7 +236,7 @@ fn scan(
 }
 
 pub(super) fn cannot_read(path: &Path, error: io::Error) -> CommandError {
-    CommandError::Read(format!("cannot read {}", path.display()), error)
+    CommandError::Read(format!("cannot read {}", Safe(&path.display().to_string())), error)
 }
 
 /// A runtime for the commands that wait.

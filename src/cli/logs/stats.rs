@@ -69,10 +69,10 @@ pub(super) fn run(args: &StatsArgs) -> Result<bool, CommandError> {
         }
         Flow::Continue(())
     })?;
-    stats.tell(&split, args.table.json(), &told, started)?;
     if stats.whole.count == 0 {
         summary::hint(&asked);
     }
+    stats.tell(&split, args.table.json(), &told, started)?;
     Ok(stats.whole.count > 0)
 }
 
@@ -157,6 +157,7 @@ impl Stats {
             self.print_rows(&mut output, split)?;
         }
         if self.others > 0 {
+            output.flush()?;
             super::output::note(&format!(
                 "note: {} requests are in rows beyond the first {MAX_ROWS}",
                 count(self.others)

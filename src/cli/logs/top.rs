@@ -12,7 +12,7 @@ use super::output::{DIM, Output, RED, note};
 use super::source::{self, Asked};
 use super::table::{Cell, Side, Table};
 use super::tally::{Group, share};
-use super::words::{NOTHING, count, duration, duration_or_nothing, is_request, size, text};
+use super::words::{NOTHING, count, duration, duration_or_nothing, is_request, size};
 use super::{CommandError, escape, summary};
 use crate::log_service::query::{Field, moment};
 use crate::log_service::read::{Flow, Window};
@@ -39,12 +39,12 @@ pub(super) fn run(args: &TopArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
     let (source, mut asked) = source::question(&args.filter, Some(&args.window), &args.source)?;
     let fields = fields(&args.fields)?;
-    let now = asked.window;
     let before = args.vs.as_deref().map(|text| before(text, &mut asked)).transpose()?;
+    let (now, before) = before.map_or((asked.window, None), |(now, before)| (now, Some(before)));
     let mut groups = Groups { map: HashMap::new(), others: 0, all: Group::default() };
     let told = source.each(&asked, &mut |row| {
         if is_request(row.value) {
-            groups.add(row.value, &fields, before.as_ref().map(|_| &now));
+            groups.add(row.value, &fields, before.as_ref().map(|before| [&now, before]));
         }
         Flow::Continue(())
     })?;
@@ -55,10 +55,10 @@ pub(super) fn run(args: &TopArgs) -> Result<bool, CommandError> {
     print(&mut output, &fields, &sorted, &all, args)?;
     output.flush()?;
     notes.iter().for_each(|text| note(text));
-    summary::end(&mut output, args.table.json(), &told, started)?;
     if !found {
         summary::hint(&asked);
     }
+    summary::end(&mut output, args.table.json(), &told, started)?;
     Ok(found)
 }
 
@@ -70,8 +70,9 @@ fn fields(text: &str) -> Result<Vec<Field>, CommandError> {
     Ok(fields)
 }
 
-/// The window so long before; what is asked for then reaches from its beginning to the end of the one now.
-fn before(text: &str, asked: &mut Asked) -> Result<Window, CommandError> {
+/// The window now and the one so long before; what is asked for then reaches from the first to the last of both. Without
+/// `--since`, now begins so long ago.
+fn before(text: &str, asked: &mut Asked) -> Result<(Window, Window), CommandError> {
     let usage = |text: &str| CommandError::Usage(text.to_owned());
     let span =
         moment::span(text.trim_end_matches("-ago")).and_then(|span| SignedDuration::try_from(span).ok());
@@ -79,28 +80,28 @@ fn before(text: &str, asked: &mut Asked) -> Result<Window, CommandError> {
     let until = asked.window.until.unwrap_or_else(Timestamp::now);
     let since = asked.window.since.or_else(|| until.checked_sub(span).ok());
     let earlier = |time: Option<Timestamp>| time.and_then(|time| time.checked_sub(span).ok());
-    let window = Window { since: earlier(since), until: earlier(Some(until)) };
-    asked.window = Window { since: window.since, until: Some(until) };
-    Ok(window)
+    let now = Window { since, until: Some(until) };
+    let before = Window { since: earlier(since), until: earlier(Some(until)) };
+    asked.window = Window { since: before.since, until: Some(until) };
+    Ok((now, before))
 }
 
 impl Groups {
-    /// `now`: only rows in this window count as now, the others as before.
-    fn add(&mut self, entry: &Value, fields: &[Field], now: Option<&Window>) {
+    /// `windows`: now and before, which may overlap.
+    fn add(&mut self, entry: &Value, fields: &[Field], windows: Option<[&Window; 2]>) {
         let names: Vec<String> = fields.iter().map(|field| name_of(field, entry)).collect();
         if self.map.len() >= MAX_GROUPS && !self.map.contains_key(&names) {
             self.others += 1;
             return;
         }
+        let [is_now, is_before] =
+            windows.map_or([true, false], |windows| windows.map(|window| source::holds(window, entry)));
         let pair = self.map.entry(names).or_default();
-        let time = || text(entry, "ts").and_then(|time| time.parse().ok());
-        let is_now = now.is_none_or(|now| {
-            time().is_some_and(|time: Timestamp| now.since.is_none_or(|since| since <= time))
-        });
         if is_now {
             self.all.add(entry);
             pair.now.add(entry);
-        } else {
+        }
+        if is_before {
             pair.before.add(entry);
         }
     }

@@ -80,10 +80,11 @@ fn finish(
     told: &Told,
     started: Instant,
 ) -> Result<(), CommandError> {
-    summary::end(output, json, told, started)?;
+    output.flush()?;
     for side in sides.iter().filter(|side| side.group.count == 0) {
         note(&format!("note: no request is in {}", Safe(&side.name)));
     }
+    summary::end(output, json, told, started)?;
     Ok(())
 }
 

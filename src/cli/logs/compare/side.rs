@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cli::logs::CommandError;
+use crate::cli::logs::source;
 use crate::cli::logs::tally::Group;
 use crate::cli::logs::words::text;
 use crate::log_service::query::{Query, moment};
@@ -66,10 +67,7 @@ impl Side {
     pub(super) fn add(&mut self, entry: &Value) -> bool {
         let time = text(entry, "ts").and_then(|time| time.parse::<Timestamp>().ok());
         let is_here = match &self.test {
-            Test::Time(window) => time.is_some_and(|time| {
-                window.since.is_none_or(|since| since <= time)
-                    && window.until.is_none_or(|until| time < until)
-            }),
+            Test::Time(window) => source::holds(window, entry),
             Test::Filter(query) => query.matches(entry),
         };
         if is_here {
@@ -93,10 +91,11 @@ impl Side {
     }
 }
 
-/// In standard deviations: two counts of independent events over two spans of time.
+/// In standard deviations: two counts of independent events over two spans of time. Only spans that were asked for: from
+/// the first to the last request says little when there are few.
 pub(super) fn rate_certainty(a: &Side, b: &Side) -> f64 {
     let ((rate_a, time_a), (rate_b, time_b)) = ((a.rate(), a.seconds()), (b.rate(), b.seconds()));
-    if time_a <= 0.0 || time_b <= 0.0 {
+    if a.window().is_none() || b.window().is_none() || time_a <= 0.0 || time_b <= 0.0 {
         return 0.0;
     }
     (rate_a - rate_b).abs() / (rate_a / time_a + rate_b / time_b).sqrt().max(f64::MIN_POSITIVE)
@@ -109,6 +108,11 @@ pub(super) fn share_certainty(parts: [u64; 2], wholes: [u64; 2]) -> f64 {
 
 /// In standard deviations, at least: the intervals in which the two true quantiles lie do not touch.
 pub(super) fn quantile_certainty(a: &Quantiles, b: &Quantiles, share: f64) -> f64 {
+    // With too few beyond the quantile, the largest number stands for it, and says nothing.
+    let has_enough = |of: &Quantiles| of.count() as f64 * share.min(1.0 - share) >= ENOUGH;
+    if !has_enough(a) || !has_enough(b) {
+        return 0.0;
+    }
     let interval = |of: &Quantiles, z: f64| {
         let count = of.count().max(1) as f64;
         let half = z * (share * (1.0 - share) / count).sqrt();
@@ -122,6 +126,8 @@ pub(super) fn quantile_certainty(a: &Quantiles, b: &Quantiles, share: f64) -> f6
     LEVELS.iter().map(|(z, _)| *z).find(|z| apart(&(z / std::f64::consts::SQRT_2))).unwrap_or(0.0)
 }
 
+/// Requests beyond a quantile, at least, so that it is compared.
+const ENOUGH: f64 = 5.0;
 /// Standard deviations and what is said of them.
 const LEVELS: [(f64, &str); 3] = [(3.29, "99.9 %"), (2.58, "99 %"), (1.96, "95 %")];
 
@@ -157,6 +163,10 @@ mod tests {
             quantiles
         };
         assert_eq!(certainty(quantile_certainty(&quantiles(1), &quantiles(1), 0.5)), "");
+        let mut few = [Quantiles::default(), Quantiles::default()];
+        (0..9).for_each(|_| few[0].add(3_000));
+        (0..9).for_each(|_| few[1].add(3_000_000));
+        assert_eq!(certainty(quantile_certainty(&few[0], &few[1], 0.99)), "", "nine requests have no p99");
         assert_eq!(certainty(quantile_certainty(&quantiles(1), &quantiles(10), 0.5)), "99.9 %");
     }
 }

@@ -52,10 +52,10 @@ pub(super) fn run(args: &ExplainArgs) -> Result<bool, CommandError> {
     })?;
     let mut findings = facts.findings();
     findings.truncate(args.count);
-    print(&facts, &findings, args.table.json(), &told, started)?;
     if facts.selected() == 0 {
         summary::hint(&asked);
     }
+    print(&facts, &findings, args.table.json(), &told, started)?;
     Ok(facts.selected() > 0)
 }
 

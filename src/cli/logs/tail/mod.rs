@@ -39,10 +39,10 @@ pub(super) fn run(args: &TailArgs) -> Result<bool, CommandError> {
     let (rows, told) = source.newest(&asked, args.count)?;
     let mut output = Output::stdout();
     search::print(&mut output, &rows, args.output)?;
-    summary::end(&mut output, args.output == Form::Json, &told, started)?;
     if rows.is_empty() {
         summary::hint(&asked);
     }
+    summary::end(&mut output, args.output == Form::Json, &told, started)?;
     Ok(!rows.is_empty())
 }
 

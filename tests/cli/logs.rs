@@ -130,57 +130,8 @@ fn nothing_that_a_request_sent_drives_the_terminal() {
     let directory = tempfile::tempdir().unwrap();
     // A title, a colour, a clear screen, C1, right-to-left, a line feed with a forged line, a report.
     let evil = "\u{1b}]0;owned\u{7}\u{1b}[31m\u{1b}[2J\u{9b}31m\u{202e}\u{200b}\r\n{\"kind\":\"report\",\"complete\":true}\u{feff}\u{7f}";
-    let members = [
-        "rid",
-        "rid_in",
-        "trace_id",
-        "proxy",
-        "cfg",
-        "listener",
-        "client_ip",
-        "peer_ip",
-        "method",
-        "scheme",
-        "host",
-        "path",
-        "query",
-        "site",
-        "route",
-        "proto",
-        "referer",
-        "ua",
-        "req_type",
-        "resp_type",
-        "enc",
-        "upstream",
-        "up_addr",
-        "worker",
-        "pick",
-        "end_by",
-        "end_at",
-        "reason",
-        "cause",
-        "err",
-        "rl",
-        "rl_rule",
-        "tls_ver",
-        "tls_cipher",
-        "tls_sni",
-        "user",
-        "cache",
-        "own",
-    ];
-    let mut record = serde_json::json!({"kind": "request", "id": "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4", "boot": 1, "core": 0, "seq": 1,
-        "conn": 1, "status": 504, "dur_us": 20_000, "t_wait_us": 20_000, "ts": "2026-11-20T09:14:03Z", "tries": 2,
-        "try_log": [{"addr": evil, "reason": evil}]});
-    members.iter().for_each(|name| record[*name] = evil.into());
-    record[evil] = evil.into();
-    let mut other = record.clone();
-    (other["status"], other["seq"], other["id"]) = (200.into(), 3.into(), evil.into());
-    let app = serde_json::json!({"kind": "app", "line": format!("01a1fd62-5978 {evil}"), "worker": evil, "stream": evil, "ts": evil});
-    let gap = serde_json::json!({"kind": "gap", "proxy": evil, "boot": 1, "core": 0, "first_seq": 2, "last_seq": 2, "missing": 1, "reason": evil});
     let file = directory.path().join("a\u{1b}[31m.jsonl");
-    std::fs::write(&file, format!("{record}\n{gap}\n{app}\n{other}\n\u{1b}[2Jno line at all\n")).unwrap();
+    std::fs::write(&file, evil_records(evil)).unwrap();
     let raw = directory.path().join("raw.log");
     let line = format!(
         "1.2.3.4 - {evil} [20/Nov/2026:10:00:00 +0000] \"GET /{evil} HTTP/1.1\" 504 6 \"{evil}\" \"{evil}\"\n"
@@ -200,6 +151,23 @@ fn nothing_that_a_request_sent_drives_the_terminal() {
             );
         }
     }
+}
+
+/// Records, a line of an application and a gap with this text in every member, and a line that is none of them.
+fn evil_records(evil: &str) -> String {
+    let members = "rid rid_in trace_id proxy cfg listener client_ip peer_ip method scheme host path query site route \
+        proto referer ua req_type resp_type enc upstream up_addr worker pick end_by end_at reason cause err \
+        rl rl_rule tls_ver tls_cipher tls_sni user cache own";
+    let mut record = serde_json::json!({"kind": "request", "id": "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4", "boot": 1, "core": 0, "seq": 1,
+        "conn": 1, "status": 504, "dur_us": 20_000, "t_wait_us": 20_000, "ts": "2026-11-20T09:14:03Z", "tries": 2,
+        "try_log": [{"addr": evil, "reason": evil}]});
+    members.split(' ').for_each(|name| record[name] = evil.into());
+    record[evil] = evil.into();
+    let mut other = record.clone();
+    (other["status"], other["seq"], other["id"]) = (200.into(), 3.into(), evil.into());
+    let app = serde_json::json!({"kind": "app", "line": format!("01a1fd62-5978 {evil}"), "worker": evil, "stream": evil, "ts": evil});
+    let gap = serde_json::json!({"kind": "gap", "proxy": evil, "boot": 1, "core": 0, "first_seq": 2, "last_seq": 2, "missing": 1, "reason": evil});
+    format!("{record}\n{gap}\n{app}\n{other}\n\u{1b}[2Jno line at all\n")
 }
 
 #[test]
@@ -342,6 +310,7 @@ fn what_was_imported_is_recognised() {
     assert_eq!((&stream["stored"], &stream["unexplained"]), (&22.into(), &0.into()), "{stream}");
 }
 
+#[allow(clippy::disallowed_methods, reason = "another process is waited for, and no runtime runs here")]
 fn wait_for(socket: &Path) {
     let started = Instant::now();
     while std::os::unix::net::UnixStream::connect(socket).is_err() {

@@ -1,7 +1,8 @@
 //! `tollgate logs …`: run the log service and read what it keeps.
 //!
-//! Here live the arguments, where rows come from ([`source`]) and how they look. The filter language, the walk over
-//! files and the service itself are in `log_service`.
+//! Here live the arguments, where rows come from ([`source`]: a directory, a service, files of any proxy), what is
+//! counted about them ([`tally`]) and how they look ([`table`], [`spark`], [`line`]). The filter language, the walk over
+//! files, the formats of other proxies and the service itself are in `log_service`.
 //!
 //! Invariants: results go to stdout, everything else to stderr; request data reaches a terminal only through
 //! [`escape`]; every answer ends with one line that says whether anything is missing.

@@ -69,12 +69,17 @@ impl Table {
             let space = " ".repeat(width.saturating_sub(text.width()));
             line.push_str(if at == 0 { "" } else { "  " });
             let is_last = at + 1 == self.columns.len();
+            if text.is_empty() {
+                line.push_str(&space);
+                continue;
+            }
             line.push_str(&match side {
                 Side::Right => format!("{space}{style}{text}{style:#}"),
                 Side::Left if is_last => format!("{style}{text}{style:#}"),
                 Side::Left => format!("{style}{text}{style:#}{space}"),
             });
         }
+        line.truncate(line.trim_end().len());
         line
     }
 }

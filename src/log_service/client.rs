@@ -5,9 +5,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{CONTENT_TYPE, HOST};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -95,6 +95,58 @@ pub async fn get(
                 time::timeout(CONNECT, TcpStream::connect(authority)).await.map_err(late)?.map_err(failed)?;
             ask(stream, authority, target, on_line).await
         }
+    }
+}
+
+/// Sends a body and returns the answer's JSON; a batch of which something was refused is answered, too.
+pub async fn post(
+    address: &Address,
+    target: &str,
+    content_type: &'static str,
+    body: Bytes,
+) -> Result<serde_json::Value, ClientError> {
+    let failed = |error| ClientError::Connect(address.clone(), error);
+    let late = |_| failed(std::io::ErrorKind::TimedOut.into());
+    match address {
+        Address::Unix(path) => {
+            let stream =
+                time::timeout(CONNECT, UnixStream::connect(path)).await.map_err(late)?.map_err(failed)?;
+            send(stream, "localhost", target, content_type, body).await
+        }
+        Address::Http(authority) => {
+            let stream =
+                time::timeout(CONNECT, TcpStream::connect(authority)).await.map_err(late)?.map_err(failed)?;
+            send(stream, authority, target, content_type, body).await
+        }
+    }
+}
+
+async fn send(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    host: &str,
+    target: &str,
+    content_type: &'static str,
+    body: Bytes,
+) -> Result<serde_json::Value, ClientError> {
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(Watched::new(stream, QUIET))).await.map_err(broken)?;
+    let request = Request::post(target).header(HOST, host).header(CONTENT_TYPE, content_type);
+    let request = request.body(Full::new(body)).map_err(broken)?;
+    let mut connection = std::pin::pin!(connection);
+    let exchange = async {
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_LINE).collect().await.map_err(broken)?.to_bytes();
+        let told: serde_json::Value = serde_json::from_slice(&body).map_err(broken)?;
+        match told.get("error").and_then(serde_json::Value::as_str) {
+            Some(reason) => Err(ClientError::Refused(status, reason.to_owned())),
+            None => Ok(told),
+        }
+    };
+    tokio::select! {
+        biased;
+        answered = exchange => answered,
+        ended = &mut connection => ended.map_err(broken).and_then(|()| Err(broken("closed without an answer"))),
     }
 }
 

@@ -16,6 +16,7 @@ mod door;
 mod entry;
 #[allow(dead_code, unused_imports, reason = "doors and commands come next")]
 pub(crate) mod exec;
+pub mod foreign;
 mod frames;
 mod intervals;
 mod line;

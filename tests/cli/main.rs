@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod explain;
 mod first_minute;
+mod logs;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::log_service::client::Address;
+use crate::log_service::foreign::Format;
 use crate::log_service::{Listen, SyncWhen};
 
 /// Run the log service, or read the log.
@@ -34,6 +35,22 @@ pub(super) enum Command {
     Open(OpenArgs),
     /// Print what a proxy that died has left of its log, as JSON lines.
     Recover(RecoverArgs),
+    /// What is different between two times, configurations, upstreams or any two filters.
+    Compare(super::compare::CompareArgs),
+    /// What the matching requests have in common, and the others do not.
+    Explain(super::explain::ExplainArgs),
+    /// Sent, stored, sampled and lost, per proxy and core, with the reasons.
+    Audit(super::audit::AuditArgs),
+    /// Write entries as NDJSON, CSV, combined or Parquet.
+    Export(super::export::ExportArgs),
+    /// Send log files to a log service; what it has already is recognised.
+    Import(super::import::ImportArgs),
+    /// Print the curl command that repeats a request.
+    Replay(super::replay::ReplayArgs),
+    /// Print what other stores need for our records: index templates, a table, a dashboard.
+    Template(super::template::TemplateArgs),
+    /// Ask in SQL, by DuckDB's command line.
+    Sql(super::sql::SqlArgs),
 }
 
 const FILTER_HELP: &str = "\
@@ -54,25 +71,47 @@ Examples:
 #[derive(Debug, Default, Args)]
 pub(super) struct SourceArgs {
     /// Read this data directory; no service needs to run.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["service", "files"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["service", "from"])]
     pub(super) data: Option<PathBuf>,
     /// Ask a log service: unix:PATH or http://HOST:PORT.
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "files")]
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "from")]
     pub(super) service: Option<Address>,
-    /// Read JSON lines from a file, or `-` for stdin; may be given several times.
-    #[arg(long = "file", value_name = "FILE")]
-    pub(super) files: Vec<PathBuf>,
+    /// Read log files, or `-` for stdin: of tollgate, nginx, Apache, HAProxy, Caddy or Traefik; gzip and zstd too.
+    /// A pattern in quotes works: --from 'access.log*'.
+    #[arg(long = "from", alias = "file", value_name = "PATH", num_args = 1..)]
+    pub(super) from: Vec<String>,
+    /// What the files are written in: tollgate, combined, nginx-json, haproxy, caddy, traefik, traefik-json. [default:
+    /// told by each line]
+    #[arg(long, value_name = "FORMAT")]
+    pub(super) format: Option<Format>,
 }
 
 /// Which entries.
 #[derive(Debug, Default, Args)]
 pub(super) struct WindowArgs {
-    /// From this time on: 15m (ago), 09:14, 2026-11-21, 2026-11-21T09:14:03Z; `all` for everything.
-    #[arg(long, value_name = "TIME", default_value = "1h")]
-    pub(super) since: String,
+    /// From this time on: 15m (ago), 09:14, 2026-11-21, 2026-11-21T09:14:03Z; `all` for everything. [default: 1h, of
+    /// files all]
+    #[arg(long, visible_alias = "last", value_name = "TIME")]
+    pub(super) since: Option<String>,
     /// Before this time.
     #[arg(long, value_name = "TIME")]
     pub(super) until: Option<String>,
+}
+
+/// How a table is printed.
+#[derive(Debug, Default, Args)]
+pub(super) struct TableArgs {
+    /// Print JSON lines; the last one says whether the answer is complete.
+    #[arg(long)]
+    pub(super) json: bool,
+    #[arg(short, long, value_enum, default_value_t, hide = true)]
+    output: Form,
+}
+
+impl TableArgs {
+    pub(super) fn json(&self) -> bool {
+        self.json || self.output == Form::Json
+    }
 }
 
 /// How entries are printed.
@@ -174,6 +213,15 @@ pub(super) struct TailArgs {
     /// How many entries to begin with.
     #[arg(short = 'n', value_name = "COUNT", default_value_t = 50)]
     pub(super) count: usize,
+    /// Only requests that took at least so long: 1s.
+    #[arg(long, value_name = "TIME")]
+    pub(super) slow: Option<String>,
+    /// Only requests that failed: a status of 500 and more, or no answer for a reason on this side.
+    #[arg(long)]
+    pub(super) errors: bool,
+    /// Show at most so many a second, and say how many were left out: 200/s. [default: 200/s on a terminal]
+    #[arg(long, value_name = "RATE")]
+    pub(super) rate: Option<String>,
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: Form,
     #[command(flatten)]
@@ -219,9 +267,17 @@ pub(super) struct ShowArgs {
 pub(super) enum By {
     Count,
     Errors,
+    /// The share of errors.
+    #[value(name = "err%", alias = "err")]
+    Share,
     P50,
     P99,
+    /// The time of all together.
+    Time,
     Bytes,
+    /// The time that the proxy itself took.
+    #[value(name = "self")]
+    Own,
 }
 
 #[derive(Debug, Args)]
@@ -233,12 +289,14 @@ pub(super) struct TopArgs {
     pub(super) filter: Vec<String>,
     #[arg(long, value_enum, default_value_t = By::Count)]
     pub(super) by: By,
+    /// Compare with the same span of time so long before: 1h-ago, 1d.
+    #[arg(long, value_name = "TIME")]
+    pub(super) vs: Option<String>,
     /// Show at most so many.
     #[arg(short = 'n', value_name = "COUNT", default_value_t = 20)]
     pub(super) count: usize,
-    /// Print JSON lines.
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) table: TableArgs,
     #[command(flatten)]
     pub(super) window: WindowArgs,
     #[command(flatten)]
@@ -250,14 +308,13 @@ pub(super) struct StatsArgs {
     /// Conditions; see `logs search --help`.
     pub(super) filter: Vec<String>,
     /// One row per value of this field.
-    #[arg(long, value_name = "FIELD", conflicts_with = "every")]
+    #[arg(long, value_name = "FIELD")]
     pub(super) by: Option<String>,
-    /// One row per span of time: 1m, 10s.
+    /// One row per span of time: 1m, 10s; together with --by, the span of each step of the curves.
     #[arg(long, value_name = "SPAN")]
     pub(super) every: Option<String>,
-    /// Print JSON lines.
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) table: TableArgs,
     #[command(flatten)]
     pub(super) window: WindowArgs,
     #[command(flatten)]

@@ -1,7 +1,8 @@
 //! `tollgate logs …`: run the log service and read what it keeps.
 //!
-//! Here live the arguments, where rows come from ([`source`]) and how they look. The filter language, the walk over
-//! files and the service itself are in `log_service`.
+//! Here live the arguments, where rows come from ([`source`]: a directory, a service, files of any proxy), what is
+//! counted about them ([`tally`]) and how they look ([`table`], [`spark`], [`line`]). The filter language, the walk over
+//! files, the formats of other proxies and the service itself are in `log_service`.
 //!
 //! Invariants: results go to stdout, everything else to stderr; request data reaches a terminal only through
 //! [`escape`]; every answer ends with one line that says whether anything is missing.
@@ -9,17 +10,29 @@
 //! Exit codes of the reading commands are grep's: 0 found, 1 nothing found, 2 wrong usage or an error.
 
 mod args;
+mod audit;
+mod compare;
+mod explain;
+mod export;
+mod import;
 mod line;
 mod open;
 mod output;
+mod progress;
 mod recover;
+mod replay;
 mod search;
 mod serve;
 mod show;
 mod source;
+mod spark;
+mod sql;
 mod stats;
 mod summary;
+mod table;
 mod tail;
+mod tally;
+mod template;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -69,6 +82,14 @@ pub(super) fn run(args: LogsArgs, quiet: bool, socket: impl FnOnce() -> PathBuf)
         Command::Show(args) => show::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Stats(args) => stats::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Template(args) => template::run(&args),
+        Command::Sql(args) => sql::run(&args),
     };
     match found {
         Ok(true) => Exit::Done,

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use anstream::AutoStream;
 
-pub(super) use crate::record::line::style::{BOLD, CYAN, DIM, RED, style_of};
+pub(super) use crate::record::line::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, style_of};
 
 /// Where results go. Colours are dropped unless stdout is a terminal; NO_COLOR and CLICOLOR_FORCE are obeyed.
 pub(super) struct Output {

@@ -4,46 +4,49 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::args::{Form, SearchArgs, Sort};
-use super::output::Output;
-use super::source::{self, Asked, Source};
+use super::output::{Output, note};
+use super::source::{self, Asked, Source, Told};
 use super::words::number;
 use super::{CommandError, line, summary};
-use crate::log_service::read::{Flow, Newest, Report};
+use crate::log_service::read::Flow;
 
 pub(super) fn run(args: &SearchArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
-    let asked = Asked::new(&args.filter, source::window(&args.window, Timestamp::now())?)?;
-    let source = Source::new(&args.source)?;
-    let found = match args.sort {
+    let (source, asked) = source::question(&args.filter, Some(&args.window), &args.source)?;
+    let (rows, told) = match args.sort {
         Sort::Ts => source.newest(&asked, args.count)?,
         Sort::Dur => slowest(&source, &asked, args.count)?,
     };
-    print(&found.rows, args.output)?;
-    summary::print(&found.report, started);
-    if found.rows.is_empty() {
-        summary::hint(&asked.query);
+    let mut output = Output::stdout();
+    print(&mut output, &rows, args.output)?;
+    output.flush()?;
+    if rows.len() == args.count && args.count > 0 {
+        let which = if args.sort == Sort::Ts { "newest" } else { "slowest" };
+        note(&format!("the {which} {} are shown; -n shows more", args.count));
     }
-    Ok(!found.rows.is_empty())
+    if rows.is_empty() {
+        summary::hint(&asked);
+    }
+    summary::end(&mut output, args.output == Form::Json, &told, started)?;
+    Ok(!rows.is_empty())
 }
 
-pub(super) fn print(rows: &[String], form: Form) -> Result<(), CommandError> {
-    let mut output = Output::stdout();
+pub(super) fn print(output: &mut Output, rows: &[String], form: Form) -> Result<(), CommandError> {
     for row in rows {
         let entry: Value = serde_json::from_str(row).unwrap_or_default();
         output.line(&line::render(&entry, row, form))?;
     }
-    Ok(output.flush()?)
+    Ok(())
 }
 
 /// The slowest first.
-fn slowest(source: &Source, asked: &Asked, count: usize) -> Result<Newest, CommandError> {
+fn slowest(source: &Source, asked: &Asked, count: usize) -> Result<(Vec<String>, Told), CommandError> {
     let mut heap = BinaryHeap::new();
-    let report = source.each(asked, &mut |row| {
-        let duration = number(row.value, "dur_us").unwrap_or(0);
+    let mut told = source.each(asked, &mut |row| {
+        let Some(duration) = number(row.value, "dur_us") else { return Flow::Continue(()) };
         let is_worth_it =
             heap.len() < count || heap.peek().is_some_and(|Reverse((least, _))| *least < duration);
         if is_worth_it {
@@ -55,5 +58,9 @@ fn slowest(source: &Source, asked: &Asked, count: usize) -> Result<Newest, Comma
         Flow::Continue(())
     })?;
     let rows: Vec<String> = heap.into_sorted_vec().into_iter().map(|Reverse((_, row))| row).collect();
-    Ok(Newest { report: Report { rows: rows.len() as u64, ..report }, rows })
+    if rows.is_empty() && told.report.rows > 0 {
+        note("note: these entries have no duration to sort by");
+    }
+    told.report.rows = rows.len() as u64;
+    Ok((rows, told))
 }

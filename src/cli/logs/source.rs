@@ -1,15 +1,19 @@
 //! Where rows come from: a data directory, a running service, files or stdin.
 
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
 
 use super::CommandError;
 use super::args::{SourceArgs, WindowArgs};
+use super::escape::Safe;
+use super::progress::Progress;
 use crate::log_service::client::{self, Address, ClientError};
+use crate::log_service::foreign::{self, Format, Walk};
 use crate::log_service::query::{Query, moment};
 use crate::log_service::read::{Flow, Newest, Report, Row, Scan, Window};
 
@@ -27,38 +31,131 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(filter: &[String], window: Window) -> Result<Self, CommandError> {
-        let text = filter.join(" ");
+    pub(super) fn new(text: String, window: Window) -> Result<Self, CommandError> {
         Ok(Self { query: Query::parse(&text)?, text, window, needle: None })
     }
 }
 
-pub(super) fn window(args: &WindowArgs, now: Timestamp) -> Result<Window, CommandError> {
+/// Where from and what: the arguments that every reading command has. Without `--since`, of files everything and of
+/// what is stored the last hour.
+pub(super) fn question(
+    filter: &[String],
+    times: Option<&WindowArgs>,
+    args: &SourceArgs,
+) -> Result<(Source, Asked), CommandError> {
+    let (paths, more) = split(&args.from)?;
+    let text = filter.iter().chain(&more).map(String::as_str).collect::<Vec<_>>().join(" ");
+    let source = Source::new(args, paths)?;
+    let since = if matches!(source, Source::Files(_)) { "all" } else { "1h" };
+    let window = times.map_or(Ok(Window::default()), |times| window(times, since, Timestamp::now()))?;
+    Ok((source, Asked::new(text, window)?))
+}
+
+/// `--from` takes every word behind it; what is no file but has the form of a condition belongs to the filter.
+fn split(words: &[String]) -> Result<(Vec<PathBuf>, Vec<String>), CommandError> {
+    let (mut paths, mut filter) = (Vec::new(), Vec::new());
+    for (index, word) in words.iter().enumerate() {
+        let path = PathBuf::from(word);
+        let matching = if word == "-" || path.exists() { Vec::new() } else { matching(word) };
+        if !matching.is_empty() {
+            paths.extend(matching);
+        } else if index > 0 && !path.exists() && word.contains([':', '=', '<', '>', '~', '(']) {
+            filter.push(word.clone());
+        } else {
+            paths.push(path);
+        }
+    }
+    match paths.iter().find(|path| *path != Path::new("-") && !path.is_file() && !is_pipe(path)) {
+        Some(missing) => Err(CommandError::Usage(format!(
+            "{} is no file (words of the filter stand before --from)",
+            Safe(&missing.display().to_string())
+        ))),
+        None => Ok((paths, filter)),
+    }
+}
+
+/// Files by name or pattern; every one must be there.
+pub(super) fn paths(words: &[String]) -> Result<Vec<PathBuf>, CommandError> {
+    let (paths, rest) = split(words)?;
+    match rest.first() {
+        Some(word) => Err(CommandError::Usage(format!("{} is no file", Safe(word)))),
+        None => Ok(paths),
+    }
+}
+
+/// `--from <(zcat …)` names a pipe.
+fn is_pipe(path: &Path) -> bool {
+    path.exists() && !path.is_dir()
+}
+
+/// Oldest first: `access.log.2.gz`, `access.log.1`, `access.log`.
+fn matching(pattern: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> =
+        glob::glob(pattern).into_iter().flatten().flatten().filter(|path| path.is_file()).collect();
+    paths.sort_by_key(|path| path.metadata().and_then(|metadata| metadata.modified()).ok());
+    paths
+}
+
+pub(super) fn window(args: &WindowArgs, default: &str, now: Timestamp) -> Result<Window, CommandError> {
     let read = |text: &str| moment::parse(text, now).map_err(|error| CommandError::Usage(error.to_string()));
-    let since = if args.since == "all" { None } else { Some(read(&args.since)?) };
+    let since = args.since.as_deref().unwrap_or(default);
+    let since = if since == "all" { None } else { Some(read(since)?) };
     Ok(Window { since, until: args.until.as_deref().map(read).transpose()? })
+}
+
+/// Whether a window holds an entry, by the entry's own time.
+pub(super) fn holds(window: &Window, entry: &Value) -> bool {
+    let time = entry.get("ts").and_then(Value::as_str).and_then(|time| time.parse::<Timestamp>().ok());
+    time.is_some_and(|time| {
+        window.since.is_none_or(|since| since <= time) && window.until.is_none_or(|until| time < until)
+    })
+}
+
+/// What an answer says about itself: how many rows, what is missing, what was not understood.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    pub(super) report: Report,
+    pub(super) foreign: foreign::Told,
+    /// Some rows stand for others that were left out: counts are estimates.
+    pub(super) sampled: bool,
+}
+
+impl Told {
+    fn of(report: Report) -> Self {
+        Self { report, ..Self::default() }
+    }
 }
 
 pub(super) enum Source {
     Directory(PathBuf),
     Service(Address),
-    Files(Vec<PathBuf>),
+    Files(Files),
+}
+
+pub(super) struct Files {
+    pub(super) paths: Vec<PathBuf>,
+    pub(super) format: Option<Format>,
 }
 
 impl Source {
-    pub(super) fn new(args: &SourceArgs) -> Result<Self, CommandError> {
+    fn new(args: &SourceArgs, paths: Vec<PathBuf>) -> Result<Self, CommandError> {
         if let Some(address) = &args.service {
             return Ok(Self::Service(address.clone()));
         }
-        if !args.files.is_empty() {
-            return Ok(Self::Files(args.files.clone()));
+        if !paths.is_empty() {
+            return Ok(Self::Files(Files { paths, format: args.format }));
+        }
+        if args.format.is_some() {
+            return Err(CommandError::Usage(
+                "--format says what the files of --from are: name one".to_owned(),
+            ));
         }
         let data = args.data.clone().unwrap_or_else(|| DEFAULT_DATA.into());
         if data.is_dir() {
             return Ok(Self::Directory(data));
         }
         let what = format!(
-            "no log directory {}: name it with --data, or ask a service with --service",
+            "no log directory {}: name it with --data, ask a service with --service, or read files with --from",
             data.display()
         );
         Err(CommandError::Usage(what))
@@ -69,34 +166,28 @@ impl Source {
         &self,
         asked: &Asked,
         on_row: &mut dyn FnMut(&Row<'_>) -> Flow,
-    ) -> Result<Report, CommandError> {
-        let mut scan = Scan::new(asked.query.clone(), asked.window);
-        if let Some(needle) = &asked.needle {
-            scan = scan.with_needle(needle);
-        }
-        match self {
-            Self::Service(address) => return ask(address, asked, None, on_row),
-            Self::Directory(data) => {
-                let _ = scan.directory(data, on_row).map_err(|error| cannot_read(data, error))?;
-            }
-            Self::Files(files) => {
-                for file in files {
-                    if read(file, &mut scan, on_row).map_err(|error| cannot_read(file, error))?.is_break() {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(scan.report())
+    ) -> Result<Told, CommandError> {
+        let mut sampled = false;
+        let mut on_row = |row: &Row<'_>| {
+            sampled |= row.value.get("sw").and_then(Value::as_f64).is_some_and(|weight| weight > 1.0);
+            on_row(row)
+        };
+        let told = match self {
+            Self::Service(address) => Told::of(ask(address, asked, None, &mut on_row)?),
+            Self::Directory(data) => Told::of(scan(data, asked, &mut on_row)?),
+            Self::Files(files) => files.each(asked, &mut on_row)?,
+        };
+        Ok(Told { sampled, ..told })
     }
 
     /// The newest matching rows, oldest first.
-    pub(super) fn newest(&self, asked: &Asked, count: usize) -> Result<Newest, CommandError> {
+    pub(super) fn newest(&self, asked: &Asked, count: usize) -> Result<(Vec<String>, Told), CommandError> {
         if let Self::Directory(data) = self {
-            return Newest::of(data, &asked.query, asked.window, count)
-                .map_err(|error| cannot_read(data, error));
+            let newest = Newest::of(data, &asked.query, asked.window, count);
+            let newest = newest.map_err(|error| cannot_read(data, error))?;
+            return Ok((newest.rows, Told::of(newest.report)));
         }
-        let mut rows = std::collections::VecDeque::new();
+        let mut rows = VecDeque::new();
         let mut keep = |row: &Row<'_>| {
             rows.push_back(row.json.to_owned());
             if rows.len() > count {
@@ -104,23 +195,48 @@ impl Source {
             }
             Flow::Continue(())
         };
-        let report = match self {
-            Self::Service(address) => ask(address, asked, Some(count), &mut keep)?,
+        let mut told = match self {
+            Self::Service(address) => Told::of(ask(address, asked, Some(count), &mut keep)?),
             _ => self.each(asked, &mut keep)?,
         };
-        Ok(Newest { rows: rows.into(), report })
+        told.report.rows = rows.len() as u64;
+        Ok((rows.into(), told))
     }
+}
+
+impl Files {
+    fn each(&self, asked: &Asked, on_row: &mut dyn FnMut(&Row<'_>) -> Flow) -> Result<Told, CommandError> {
+        let mut walk = Walk::new(&asked.query, asked.window, self.format);
+        let progress = Progress::of(&self.paths);
+        for path in &self.paths {
+            let failed = |error| cannot_read(path, error);
+            let input = foreign::open(path, progress.counter()).map_err(failed)?;
+            let name = path.display().to_string();
+            if walk.read(&name, input, on_row).map_err(failed)?.is_break() {
+                break;
+            }
+        }
+        progress.end();
+        let (report, foreign) = walk.report();
+        Ok(Told { report, foreign, sampled: false })
+    }
+}
+
+fn scan(
+    data: &Path,
+    asked: &Asked,
+    on_row: &mut dyn FnMut(&Row<'_>) -> Flow,
+) -> Result<Report, CommandError> {
+    let mut scan = Scan::new(asked.query.clone(), asked.window);
+    if let Some(needle) = &asked.needle {
+        scan = scan.with_needle(needle);
+    }
+    let _ = scan.directory(data, on_row).map_err(|error| cannot_read(data, error))?;
+    Ok(scan.report())
 }
 
 pub(super) fn cannot_read(path: &Path, error: io::Error) -> CommandError {
-    CommandError::Read(format!("cannot read {}", path.display()), error)
-}
-
-fn read(file: &Path, scan: &mut Scan, on_row: &mut dyn FnMut(&Row<'_>) -> Flow) -> io::Result<Flow> {
-    if file == Path::new("-") {
-        return scan.read(io::stdin().lock(), on_row);
-    }
-    scan.read(BufReader::new(File::open(file)?), on_row)
+    CommandError::Read(format!("cannot read {}", Safe(&path.display().to_string())), error)
 }
 
 /// A runtime for the commands that wait.
@@ -153,7 +269,7 @@ fn ask(
     let target = target("/logs/search", asked, count);
     let mut on_line = |line: &mut [u8]| {
         let Ok(text) = std::str::from_utf8(line) else { return Flow::Continue(()) };
-        let Ok(value) = serde_json::from_str::<serde_json::Value>(text) else { return Flow::Continue(()) };
+        let Ok(value) = serde_json::from_str::<Value>(text) else { return Flow::Continue(()) };
         match value["kind"].as_str() {
             // The service's own two kinds carry no receive time; entries always do.
             Some("report") if value.get("recv").is_none() => report = serde_json::from_str(text).ok(),

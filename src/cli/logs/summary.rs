@@ -2,30 +2,68 @@
 
 use std::time::Instant;
 
-use super::escape::Safe;
-use super::output;
+use serde_json::{Value, json};
+
+use super::escape::{self, Safe};
+use super::output::{self, Output};
+use super::source::{Asked, Told};
 use super::words::count;
-use crate::log_service::query::Query;
+use crate::log_service::foreign::{self, Format};
 use crate::log_service::read::{Missing, Report};
 
 /// Ranges named one by one.
 const NAMED: usize = 3;
 
-/// Writes the line to stderr.
-pub(super) fn print(report: &Report, started: Instant) {
-    output::note(&format!("{}, {} ms", text(report), started.elapsed().as_millis()));
+/// Ends an answer: what was printed is shown, and the line follows on stderr; JSON carries it as its own last line.
+pub(super) fn end(output: &mut Output, json: bool, told: &Told, started: Instant) -> std::io::Result<()> {
+    if json {
+        output.line(&format!("{REPORT}{}", &to_json(told, started)[1..]))?;
+    }
+    output.flush()?;
+    output::note(&format!("{}, {} ms", text(told), started.elapsed().as_millis()));
+    Ok(())
 }
 
-/// When nothing was found, a mistyped field is the likeliest reason.
-pub(super) fn hint(query: &Query) {
-    for field in query.unknown_fields() {
+/// How the last line of a JSON answer begins; readers of such an answer pass it over.
+const REPORT: &str = foreign::REPORT;
+
+fn to_json(told: &Told, started: Instant) -> String {
+    let Told { report, foreign, sampled } = told;
+    let formats: serde_json::Map<String, Value> =
+        foreign.formats.iter().map(|(format, count)| (format.to_string(), (*count).into())).collect();
+    let complete = if is_numbered(told) { Some(report.is_complete() && foreign.unread == 0) } else { None };
+    let value = json!({
+        "rows": report.rows, "lines": report.lines, "complete": complete, "missing": report.missing_count(),
+        "gaps": report.missing, "damaged": report.damaged, "unread": foreign.unread,
+        "first_unread": foreign.first_unread, "formats": formats, "sampled": sampled,
+        "ms": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    });
+    escape::json(&value.to_string()).into_owned()
+}
+
+/// Lines of other proxies have no numbers: nothing can be proved about them.
+fn is_numbered(told: &Told) -> bool {
+    told.foreign.formats.keys().all(|format| *format == Format::Tollgate)
+}
+
+/// When nothing was found: a mistyped field is the likeliest reason, then the default window.
+pub(super) fn hint(asked: &Asked) {
+    for field in asked.query.unknown_fields() {
         let nearest = field.nearest().map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
         output::note(&format!("note: records have no field `{}`{nearest}", Safe(field.name())));
     }
+    if let Some(since) = asked.window.since {
+        output::note(&format!(
+            "note: only what happened since {since:.0} was looked at; --since all looks at everything"
+        ));
+    }
 }
 
-fn text(report: &Report) -> String {
-    let mut parts = vec![format!("{} {}", count(report.rows), if report.rows == 1 { "row" } else { "rows" })];
+fn text(told: &Told) -> String {
+    let Told { report, foreign, sampled } = told;
+    let rows = if report.rows == 1 { "row" } else { "rows" };
+    let about = if *sampled { "±" } else { "" };
+    let mut parts = vec![format!("{about}{} {rows}", count(report.rows))];
     let missing = report.missing_count();
     if report.unknown {
         parts.push("too many holes to tell what is missing".to_owned());
@@ -35,8 +73,23 @@ fn text(report: &Report) -> String {
     if report.damaged > 0 {
         parts.push(format!("{} damaged lines", count(report.damaged)));
     }
-    if report.is_complete() {
+    if foreign.unread > 0 {
+        let first = foreign.first_unread.as_deref().unwrap_or_default();
+        let lines = if foreign.unread == 1 { "line" } else { "lines" };
+        parts.push(format!("{} {lines} not understood (first: {})", count(foreign.unread), Safe(first)));
+    }
+    if !is_numbered(told) {
+        let names: Vec<String> = foreign.formats.keys().map(Format::to_string).collect();
+        let lines = count(report.lines);
+        parts.push(format!(
+            "{lines} lines read ({}: no sequence numbers, so whether all are here is unknown)",
+            names.join(", ")
+        ));
+    } else if report.is_complete() && foreign.unread == 0 {
         parts.push("complete".to_owned());
+    }
+    if *sampled {
+        parts.push("counts are estimates: some rows stand for several".to_owned());
     }
     parts.join(", ")
 }
@@ -74,6 +127,7 @@ mod tests {
             to,
             why: why.map(str::to_owned),
         };
+        let text = |report: &Report| text(&Told { report: report.clone(), ..Told::default() });
         let mut report = Report { rows: 1204, lines: 9999, ..Report::default() };
         assert_eq!(text(&report), "1 204 rows, complete");
         report.missing = vec![missing(88_201, 88_212, None), missing(9, 9, Some("ring_full"))];
@@ -83,5 +137,19 @@ mod tests {
         );
         report = Report { rows: 1, damaged: 2, unknown: true, ..Report::default() };
         assert_eq!(text(&report), "1 row, too many holes to tell what is missing, 2 damaged lines");
+    }
+
+    #[test]
+    fn lines_without_numbers_are_never_called_complete() {
+        let mut told = Told { report: Report { rows: 2, lines: 5, ..Report::default() }, ..Told::default() };
+        told.foreign.formats.insert(Format::Combined, 4);
+        told.foreign.unread = 1;
+        told.foreign.first_unread = Some("a\u{1b}.log:3".to_owned());
+        assert_eq!(
+            text(&told),
+            "2 rows, 1 line not understood (first: a\\x1b.log:3), 5 lines read (combined: no sequence numbers, so \
+             whether all are here is unknown)"
+        );
+        assert!(to_json(&told, Instant::now()).contains("\"complete\":null"));
     }
 }

@@ -55,6 +55,21 @@ fn all_commands(source: [&str; 2]) {
         (&["stats", "--by", "status"], Exit::Done),
         (&["stats", "--every", "10s", "--json"], Exit::Done),
         (&["stats", "--every", "soon"], Exit::Usage),
+        (&["stats", "--by", "status", "--every", "1m"], Exit::Done),
+        (&["tail", "--errors", "--slow", "1ms"], Exit::Done),
+        (&["tail", "--errors", "--slow", "1s"], Exit::Failed),
+        (&["top", "path", "--by", "err%", "--vs", "1h-ago", "--since", "1h"], Exit::Done),
+        (&["top", "path", "--vs", "often"], Exit::Usage),
+        (&["compare", "status:200", "status:5xx"], Exit::Done),
+        (&["compare", "2h..1h", "1h..now"], Exit::Failed),
+        (&["compare", "2h..soon", "1h..now"], Exit::Usage),
+        (&["explain", "status:5xx"], Exit::Done),
+        (&["explain", "status:404", "--json"], Exit::Failed),
+        (&["audit"], Exit::Done),
+        (&["audit", "--verify", "--json"], Exit::Done),
+        (&["export", "--as", "csv"], Exit::Done),
+        (&["export", "status:404"], Exit::Failed),
+        (&["replay", "01a1fd62", "--to", "nowhere"], Exit::Usage),
     ] {
         let words: Vec<&str> = words.iter().copied().chain([kind, place]).collect();
         assert_eq!(call(&words), exit, "{words:?}");
@@ -66,7 +81,7 @@ fn files_answer() {
     let directory = tempfile::tempdir().unwrap();
     let file = log_file(directory.path());
     all_commands(["--file", &file]);
-    assert_eq!(call(&["tail", "-f", "--file", &file]), Exit::Usage);
+    assert_eq!(call(&["tail", "-f", "--rate", "0", "--file", &file]), Exit::Usage);
     assert_eq!(call(&["search", "--file", "/nowhere/at/all"]), Exit::Usage);
     assert_eq!(call(&["search", "--data", "/nowhere/at/all"]), Exit::Usage);
     assert_eq!(call(&["search", "--service", "unix:/nowhere/at/all"]), Exit::Usage);

@@ -157,6 +157,11 @@ impl Field {
         &self.written
     }
 
+    /// Whether the field stands for this member.
+    pub fn is(&self, member: &str) -> bool {
+        self.members.iter().any(|name| **name == *member)
+    }
+
     /// The first member of the entry that the field stands for; `x.key` looks into an object.
     pub fn of<'v>(&self, entry: &'v Value) -> Option<&'v Value> {
         self.all_of(entry).next()

@@ -65,7 +65,7 @@ impl Query {
     }
 
     /// The fields that the filter names.
-    pub(in crate::log_service) fn fields(&self) -> &[Field] {
+    pub fn fields(&self) -> &[Field] {
         &self.fields
     }
 

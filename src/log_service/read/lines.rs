@@ -7,7 +7,7 @@ pub(super) const MAX_LINE: usize = (1 << 20) + 4096;
 
 /// What [`Lines::next`] found.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next<'a> {
+pub(in crate::log_service) enum Next<'a> {
     /// A line without its end.
     Line(&'a mut [u8]),
     /// A line longer than allowed; it was passed over.
@@ -17,17 +17,17 @@ pub(super) enum Next<'a> {
     End,
 }
 
-pub(super) struct Lines<R> {
+pub(in crate::log_service) struct Lines<R> {
     input: R,
     buffer: Vec<u8>,
 }
 
 impl<R: BufRead> Lines<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub(in crate::log_service) fn new(input: R) -> Self {
         Self { input, buffer: Vec::new() }
     }
 
-    pub(super) fn next(&mut self) -> io::Result<Next<'_>> {
+    pub(in crate::log_service) fn next(&mut self) -> io::Result<Next<'_>> {
         self.buffer.clear();
         (&mut self.input).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut self.buffer)?;
         if self.buffer.last() == Some(&b'\n') {

@@ -7,7 +7,7 @@
 
 mod follow;
 pub(crate) mod hour;
-mod lines;
+pub(super) mod lines;
 mod parts;
 mod quantiles;
 mod report;
@@ -17,6 +17,7 @@ mod seen;
 mod tests;
 
 pub use follow::Follow;
+pub(super) use lines::{Lines, Next};
 pub use quantiles::Quantiles;
 pub use report::{Missing, Report};
 pub use scan::{Flow, Newest, Row, Scan, Window};

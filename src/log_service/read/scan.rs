@@ -36,11 +36,11 @@ pub struct Window {
 }
 
 impl Window {
-    fn is_open(&self) -> bool {
+    pub(in crate::log_service) fn is_open(&self) -> bool {
         self.since.is_none() && self.until.is_none()
     }
 
-    fn contains(&self, time: Timestamp) -> bool {
+    pub(in crate::log_service) fn contains(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
     }
 

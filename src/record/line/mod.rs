@@ -60,7 +60,8 @@ fn target(out: &mut String, entry: &Value, wide: bool) -> Rendered {
     }
     let path = text(entry, "path");
     if let Some(method) = text(entry, "method").or(path.map(|_| NOTHING)) {
-        let host = text(entry, "host").unwrap_or(NOTHING);
+        // Logs of other proxies often have no host; a dash before the path would be read as part of it.
+        let host = text(entry, "host").unwrap_or(if path.is_some() { "" } else { NOTHING });
         let path = text(entry, "path").unwrap_or("");
         let path = if wide { path } else { cut(path) };
         write!(out, " {} {BOLD}{}{}{BOLD:#}", Safe(method), Safe(host), Safe(path))?;

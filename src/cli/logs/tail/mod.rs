@@ -1,5 +1,8 @@
 //! `logs tail`: the last entries, and with `-f` each new one as it comes.
 
+mod file;
+mod printer;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,51 +12,64 @@ use tokio::time;
 
 use super::args::{Form, TailArgs};
 use super::output::{self, Output};
-use super::source::{self, Asked, Source};
-use super::{CommandError, line, search, summary};
+use super::source::{self, Asked, Source, Told};
+use super::{CommandError, search, summary};
 use crate::log_service::client::{self, Address};
 use crate::log_service::read::{Flow, Follow, Row, Scan, Window};
+use printer::Printer;
 
-/// How often a growing file is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a growing file is looked at; a request should be seen within 50 ms of its end.
+const LOOK: Duration = Duration::from_millis(20);
+/// What fails: see `words::is_error`.
+const ERRORS: &str = "(status:5xx or (status:0 end_by:(upstream proxy)))";
 
 pub(super) fn run(args: &TailArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
-    let asked = Asked::new(&args.filter, Window::default())?;
-    let source = Source::new(&args.source)?;
+    let mut filter: Vec<String> = args.filter.iter().map(|part| format!("({part})")).collect();
+    if filter.len() > 1 {
+        // The words of one filter, not several.
+        filter = vec![format!("({})", args.filter.join(" "))];
+    }
+    filter.extend(args.slow.as_ref().map(|time| format!("dur>={time}")));
+    filter.extend(args.errors.then(|| ERRORS.to_owned()));
+    let (source, asked) = source::question(&filter, None, &args.source)?;
     if args.follow {
         return follow(&source, &asked, args, started);
     }
-    let newest = source.newest(&asked, args.count)?;
-    search::print(&newest.rows, args.output)?;
-    summary::print(&newest.report, started);
-    Ok(!newest.rows.is_empty())
+    let (rows, told) = source.newest(&asked, args.count)?;
+    let mut output = Output::stdout();
+    search::print(&mut output, &rows, args.output)?;
+    if rows.is_empty() {
+        summary::hint(&asked);
+    }
+    summary::end(&mut output, args.output == Form::Json, &told, started)?;
+    Ok(!rows.is_empty())
 }
 
 fn follow(source: &Source, asked: &Asked, args: &TailArgs, started: Instant) -> Result<bool, CommandError> {
     let runtime = source::runtime()?;
-    match source {
-        Source::Directory(data) => runtime.block_on(follow_directory(data, asked, args, started)),
-        Source::Service(address) => runtime.block_on(follow_service(address, asked, args)),
-        Source::Files(_) => {
-            Err(CommandError::Usage("-f follows a directory or a service, not --file".to_owned()))
-        }
-    }
+    let printer = Printer::new(args.output, args.rate.as_deref())?;
+    let told = match source {
+        Source::Directory(data) => runtime.block_on(follow_directory(data, asked, args, printer))?,
+        Source::Service(address) => return runtime.block_on(follow_service(address, asked, args, printer)),
+        Source::Files(files) => runtime.block_on(file::follow(files, asked, args.count, printer))?,
+    };
+    summary::end(&mut Output::stdout(), args.output == Form::Json, &told, started)?;
+    Ok(true)
 }
 
 async fn follow_directory(
     data: &Path,
     asked: &Asked,
     args: &TailArgs,
-    started: Instant,
-) -> Result<bool, CommandError> {
+    mut printer: Printer,
+) -> Result<Told, CommandError> {
     // Placed at the end before looking back: a row in between is then seen twice, and the second time dropped.
     let mut follow = Follow::from_end(data).map_err(|error| source::cannot_read(data, error))?;
-    let begin = Source::Directory(data.to_owned()).newest(asked, args.count)?;
-    search::print(&begin.rows, args.output)?;
-    let mut shown: HashSet<String> = begin.rows.into_iter().collect();
+    let (rows, _) = Source::Directory(data.to_owned()).newest(asked, args.count)?;
+    printer.rows(&rows)?;
+    let mut shown: HashSet<String> = rows.into_iter().collect();
     let mut scan = Scan::new(asked.query.clone(), Window::default());
-    let mut printer = Printer::new(args.output);
     loop {
         let mut print =
             |row: &Row<'_>| if shown.remove(row.json) { Flow::Continue(()) } else { printer.row(row) };
@@ -69,13 +85,16 @@ async fn follow_directory(
             () = time::sleep(LOOK) => {}
         }
     }
-    summary::print(&scan.report(), started);
-    Ok(true)
+    Ok(Told { report: scan.report(), ..Told::default() })
 }
 
-async fn follow_service(address: &Address, asked: &Asked, args: &TailArgs) -> Result<bool, CommandError> {
+async fn follow_service(
+    address: &Address,
+    asked: &Asked,
+    args: &TailArgs,
+    mut printer: Printer,
+) -> Result<bool, CommandError> {
     let target = source::target("/logs/tail", asked, Some(args.count));
-    let mut printer = Printer::new(args.output);
     let mut on_line = |line: &mut [u8]| {
         let text = String::from_utf8_lossy(line);
         let Ok(value) = serde_json::from_str::<Value>(&text) else { return Flow::Continue(()) };
@@ -90,36 +109,6 @@ async fn follow_service(address: &Address, asked: &Asked, args: &TailArgs) -> Re
         ended = client::get(address, &target, &mut on_line) => ended?,
         _ = tokio::signal::ctrl_c() => {}
     }
-    printer.flush()?;
+    printer.end()?;
     Ok(true)
-}
-
-/// Prints rows from inside a walk, where an error cannot be returned: it is kept for the next flush.
-struct Printer {
-    output: Output,
-    form: Form,
-    failed: Option<std::io::Error>,
-}
-
-impl Printer {
-    fn new(form: Form) -> Self {
-        Self { output: Output::stdout(), form, failed: None }
-    }
-
-    fn row(&mut self, row: &Row<'_>) -> Flow {
-        match self.output.line(&line::render(row.value, row.json, self.form)) {
-            Ok(()) => Flow::Continue(()),
-            Err(error) => {
-                self.failed = Some(error);
-                Flow::Break(())
-            }
-        }
-    }
-
-    fn flush(&mut self) -> Result<(), CommandError> {
-        match self.failed.take() {
-            Some(error) => Err(error.into()),
-            None => Ok(self.output.flush()?),
-        }
-    }
 }

@@ -1,0 +1,239 @@
+//! `logs audit`: what each proxy and core sent, what is stored, what was sampled and what is lost, with reasons.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::args::{SourceArgs, TableArgs, WindowArgs};
+use super::escape::{self, Safe};
+use super::output::{GREEN, Output, RED, YELLOW};
+use super::source::{self, Told};
+use super::table::{Cell, Side, Table};
+use super::words::{NOTHING, count, number, text};
+use super::{CommandError, summary};
+use crate::log_service::read::{Flow, Missing};
+
+/// Streams that are told apart.
+const MAX_STREAMS: usize = 10_000;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct AuditArgs {
+    /// Look at everything that is kept, and fail (exit code 1) when a line is damaged or a loss is not explained.
+    #[arg(long)]
+    verify: bool,
+    #[command(flatten)]
+    table: TableArgs,
+    #[command(flatten)]
+    window: WindowArgs,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+/// One core of one run of a proxy.
+type Stream = (String, u64, u64);
+
+#[derive(Debug, Default, PartialEq)]
+struct Counted {
+    stored: u64,
+    first: u64,
+    last: u64,
+    /// Requests that stored rows stand for, beyond themselves.
+    sampled: f64,
+    begin: Option<Timestamp>,
+    end: Option<Timestamp>,
+    /// Lost with a reason, per reason; lost without one.
+    lost: BTreeMap<String, u64>,
+    unexplained: u64,
+}
+
+#[derive(Default)]
+struct Audit {
+    streams: BTreeMap<Stream, Counted>,
+    /// Entries that carry no number: lines of applications, of other services.
+    unnumbered: u64,
+}
+
+pub(super) fn run(args: &AuditArgs) -> Result<bool, CommandError> {
+    let started = Instant::now();
+    let (source, mut asked) = source::question(&[], Some(&args.window), &args.source)?;
+    if args.verify && args.window.since.is_none() {
+        asked.window.since = None;
+    }
+    let mut audit = Audit::default();
+    let told = source.each(&asked, &mut |row| {
+        audit.add(row.value);
+        Flow::Continue(())
+    })?;
+    told.report.missing.iter().for_each(|missing| audit.miss(missing));
+    audit.print(args.table.json(), &told, started)?;
+    let is_whole = told.report.damaged == 0
+        && !told.report.unknown
+        && audit.streams.values().all(|stream| stream.unexplained == 0);
+    if args.verify && is_whole {
+        super::output::note(
+            "verified: every line is as it was written, and no number is missing without a reason",
+        );
+    }
+    Ok(if args.verify { is_whole } else { !audit.streams.is_empty() || audit.unnumbered > 0 })
+}
+
+impl Audit {
+    fn add(&mut self, entry: &Value) {
+        let Some((stream, seq)) = place(entry) else {
+            self.unnumbered += 1;
+            return;
+        };
+        if self.streams.len() >= MAX_STREAMS && !self.streams.contains_key(&stream) {
+            self.unnumbered += 1;
+            return;
+        }
+        let counted = self.streams.entry(stream).or_default();
+        if text(entry, "kind") == Some("gap") {
+            return;
+        }
+        counted.stored += 1;
+        counted.first = if counted.first == 0 { seq } else { counted.first.min(seq) };
+        counted.last = counted.last.max(seq);
+        let weight = entry.get("sw").and_then(Value::as_f64).unwrap_or(1.0);
+        counted.sampled += (weight - 1.0).clamp(0.0, 1e9);
+        let time = text(entry, "ts").and_then(|time| time.parse::<Timestamp>().ok());
+        counted.begin = counted.begin.into_iter().chain(time).min();
+        counted.end = counted.end.into_iter().chain(time).max();
+    }
+
+    fn miss(&mut self, missing: &Missing) {
+        let stream = (missing.proxy.clone(), missing.boot, missing.core);
+        let counted = self.streams.entry(stream).or_default();
+        match &missing.why {
+            Some(why) => *counted.lost.entry(why.clone()).or_default() += missing.count(),
+            None => counted.unexplained += missing.count(),
+        }
+        counted.last = counted.last.max(missing.to);
+    }
+
+    fn print(&self, json: bool, told: &Told, started: Instant) -> Result<(), CommandError> {
+        let mut output = Output::stdout();
+        if json {
+            for (stream, counted) in &self.streams {
+                output.line(&escape::json(&to_json(stream, counted).to_string()))?;
+            }
+        } else {
+            self.print_table(&mut output)?;
+        }
+        Ok(summary::end(&mut output, json, told, started)?)
+    }
+
+    fn print_table(&self, output: &mut Output) -> Result<(), CommandError> {
+        let columns = [
+            "proxy",
+            "started",
+            "core",
+            "sent",
+            "stored",
+            "sampled",
+            "lost",
+            "unexplained",
+            "from",
+            "to",
+            "reasons",
+        ];
+        let side = |name: &&'static str| {
+            let is_text = matches!(*name, "proxy" | "started" | "from" | "to" | "reasons");
+            (*name, if is_text { Side::Left } else { Side::Right })
+        };
+        let mut table = Table::new(&columns.iter().map(side).collect::<Vec<_>>());
+        for (stream, counted) in &self.streams {
+            table.row(row(stream, counted));
+        }
+        if !self.streams.is_empty() {
+            for line in table.lines() {
+                output.line(&line)?;
+            }
+        }
+        if self.unnumbered > 0 {
+            output.line(&format!(
+                "{} entries carry no number (lines of applications and other services)",
+                count(self.unnumbered)
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+fn place(entry: &Value) -> Option<(Stream, u64)> {
+    let seq = number(entry, "seq").or_else(|| (text(entry, "kind") == Some("gap")).then_some(0))?;
+    Some(((text(entry, "proxy")?.to_owned(), number(entry, "boot")?, number(entry, "core")?), seq))
+}
+
+impl Counted {
+    /// Numbers from the first to the last that is known of.
+    fn sent(&self) -> u64 {
+        let span = if self.last == 0 { 0 } else { self.last - self.first.max(1).min(self.last) + 1 };
+        span.max(self.stored)
+    }
+
+    fn lost(&self) -> u64 {
+        self.lost.values().sum()
+    }
+}
+
+fn row((proxy, boot, core): &Stream, counted: &Counted) -> Vec<Cell> {
+    let time = |time: Option<Timestamp>| time.map_or_else(|| NOTHING.to_owned(), |time| format!("{time:.0}"));
+    // The start of a process is its boot number, in milliseconds.
+    let started = i64::try_from(*boot).ok().and_then(|boot| Timestamp::from_millisecond(boot).ok());
+    let red = |number: u64| Cell::styled(count(number), if number > 0 { RED } else { GREEN });
+    let lost = Cell::styled(count(counted.lost()), if counted.lost() > 0 { YELLOW } else { GREEN });
+    let reasons = counted.lost.iter().map(|(why, number)| format!("{} {}", count(*number), Safe(why)));
+    vec![
+        Safe(proxy).to_string().into(),
+        time(started).into(),
+        core.to_string().into(),
+        count(counted.sent()).into(),
+        count(counted.stored).into(),
+        // Rounded only to be looked at.
+        count(counted.sampled.round() as u64).into(),
+        lost,
+        red(counted.unexplained),
+        time(counted.begin).into(),
+        time(counted.end).into(),
+        reasons.collect::<Vec<_>>().join(", ").into(),
+    ]
+}
+
+fn to_json((proxy, boot, core): &Stream, counted: &Counted) -> Value {
+    json!({
+        "proxy": proxy, "boot": boot, "core": core, "sent": counted.sent(), "stored": counted.stored,
+        "sampled": counted.sampled.round(), "lost": counted.lost(), "unexplained": counted.unexplained,
+        "reasons": counted.lost, "first_seq": counted.first, "last_seq": counted.last,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sent_is_stored_and_lost() {
+        let mut audit = Audit::default();
+        for seq in [3, 4, 7] {
+            audit
+                .add(&json!({"kind": "request", "proxy": "e", "boot": 1, "core": 0, "seq": seq, "sw": 10.0}));
+        }
+        audit.add(&json!({"kind": "app", "line": "x"}));
+        let missing = |from, to, why: Option<&str>| Missing {
+            proxy: "e".to_owned(),
+            boot: 1,
+            core: 0,
+            from,
+            to,
+            why: why.map(str::to_owned),
+        };
+        audit.miss(&missing(5, 5, Some("ring_full")));
+        audit.miss(&missing(6, 6, None));
+        let counted = audit.streams.values().next().unwrap();
+        assert_eq!((counted.sent(), counted.stored, counted.lost(), counted.unexplained), (5, 3, 1, 1));
+        assert_eq!((counted.sampled, audit.unnumbered), (27.0, 1));
+    }
+}

@@ -1,0 +1,98 @@
+//! How far a long reading is: one line on stderr, only when that is a terminal.
+
+use std::cell::Cell;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::words::{duration, size};
+
+/// Shorter readings show nothing.
+const PATIENCE: Duration = Duration::from_millis(700);
+const STEP: Duration = Duration::from_millis(200);
+
+/// Bytes read out of how many.
+#[derive(Clone)]
+pub(super) struct Progress(Rc<State>);
+
+struct State {
+    /// 0 when it cannot be told, as of a pipe.
+    whole: u64,
+    done: Cell<u64>,
+    started: Instant,
+    shown: Cell<Option<Instant>>,
+    is_shown: bool,
+}
+
+impl Progress {
+    pub(super) fn of(paths: &[PathBuf]) -> Self {
+        let sizes = paths.iter().map(|path| path.metadata().map_or(0, |metadata| metadata.len()));
+        let is_pipe = paths.iter().any(|path| path == Path::new("-"));
+        let whole = if is_pipe { 0 } else { sizes.sum() };
+        let is_shown = std::io::stderr().is_terminal();
+        Self(Rc::new(State {
+            whole,
+            done: Cell::new(0),
+            started: Instant::now(),
+            shown: Cell::new(None),
+            is_shown,
+        }))
+    }
+
+    /// To be called with every number of bytes read.
+    pub(super) fn counter(&self) -> impl FnMut(u64) + 'static {
+        let state = Rc::clone(&self.0);
+        move |bytes| state.advance(bytes)
+    }
+
+    /// Takes the line away again.
+    pub(super) fn end(&self) {
+        if self.0.shown.get().is_some() {
+            clear();
+        }
+    }
+}
+
+impl State {
+    fn advance(&self, bytes: u64) {
+        self.done.set(self.done.get() + bytes);
+        let elapsed = self.started.elapsed();
+        let is_due = self.shown.get().map_or(elapsed > PATIENCE, |shown| shown.elapsed() > STEP);
+        if !self.is_shown || !is_due {
+            return;
+        }
+        self.shown.set(Some(Instant::now()));
+        // A progress line that cannot be written is no reason to fail.
+        let _ = write!(std::io::stderr(), "\r\x1b[K{}", text(self.done.get(), self.whole, elapsed));
+    }
+}
+
+/// `43 % of 1.2GB, 210.3MB/s, 3.1s left`.
+fn text(done: u64, whole: u64, elapsed: Duration) -> String {
+    let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
+    // Only for looking at.
+    let speed = format!("{}/s", size(rate as u64));
+    if whole == 0 {
+        return format!("{} read, {speed}", size(done));
+    }
+    let left = whole.saturating_sub(done) as f64 / rate.max(1.0) * 1e6;
+    let share = done.saturating_mul(100) / whole;
+    format!("{share} % of {}, {speed}, {} left", size(whole), duration(left as u64))
+}
+
+fn clear() {
+    let _ = write!(std::io::stderr(), "\r\x1b[K");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_how_far_and_how_long() {
+        let second = Duration::from_secs(1);
+        assert_eq!(text(250_000_000, 1_000_000_000, second), "25 % of 1.0GB, 250.0MB/s, 3.0s left");
+        assert_eq!(text(5_000, 0, second), "5.0kB read, 5.0kB/s");
+    }
+}

@@ -1,0 +1,159 @@
+//! `logs sql "select …"`: DuckDB's command line over the store's own files.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::args::{Form, SourceArgs};
+use super::escape::{self, Safe};
+use super::output::{Output, note};
+use super::source::{self, Source, cannot_read};
+use super::{CommandError, summary};
+use crate::log_service::query::Query;
+use crate::log_service::read::{Flow, Window};
+
+const PROGRAM: &str = "duckdb";
+const HOW: &str = "\
+`logs sql` runs DuckDB's command line, which is not installed here. Get it from https://duckdb.org/docs/installation, or
+    pip install duckdb-cli
+or open the files with any other engine: `tollgate logs sql --show` prints the view.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tollgate logs sql \"select status, count(*) from access group by all order by 2 desc\"
+  tollgate logs sql \"select route, quantile_cont(dur_us, 0.99) / 1000 as ms from access group by all\"
+  tollgate logs sql --show | duckdb -interactive")]
+pub(super) struct SqlArgs {
+    /// A statement over the view `access`.
+    #[arg(required_unless_present = "show")]
+    statement: Option<String>,
+    /// Print the statement that makes the view, and do nothing.
+    #[arg(long)]
+    show: bool,
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Form,
+    #[command(flatten)]
+    source: SourceArgs,
+}
+
+pub(super) fn run(args: &SqlArgs) -> Result<bool, CommandError> {
+    let started = Instant::now();
+    let (source, mut asked) = source::question(&[], None, &args.source)?;
+    let Source::Directory(data) = &source else {
+        return Err(CommandError::Usage(
+            "sql reads the files of a data directory: name it with --data".to_owned(),
+        ));
+    };
+    let view = view(data)?;
+    let mut output = Output::stdout();
+    if args.show {
+        output.line(&view)?;
+        output.flush()?;
+        return Ok(true);
+    }
+    let rows = ask(&view, args.statement.as_deref().unwrap_or_default(), args.output, &mut output)?;
+    // The answer is as complete as what it was made from: all of it.
+    (asked.query, asked.window) = (Query::all(), Window::default());
+    let told = source.each(&asked, &mut |_| Flow::Continue(()))?;
+    summary::end(&mut output, args.output == Form::Json, &told, started)?;
+    Ok(rows > 0)
+}
+
+/// Runs the statement and prints what comes, made harmless; returns the number of lines.
+fn ask(view: &str, statement: &str, form: Form, output: &mut Output) -> Result<u64, CommandError> {
+    let mut command = Command::new(PROGRAM);
+    // Nobody's start-up file changes what the answer is.
+    command.args(["-init", "/dev/null", "-bail"]);
+    command.args(if form == Form::Json { ["-jsonlines"] } else { ["-box"] });
+    command
+        .args(["-cmd", view, "-c", statement])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => CommandError::Usage(HOW.to_owned()),
+        _ => CommandError::Read(format!("cannot start {PROGRAM}"), error),
+    })?;
+    let mut lines = 0;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line?;
+            let line = String::from_utf8_lossy(&line);
+            let safe =
+                if form == Form::Json { escape::json(&line).into_owned() } else { Safe(&line).to_string() };
+            output.line(&safe)?;
+            lines += 1;
+        }
+    }
+    output.flush()?;
+    // A complaint is short enough to wait in the pipe; it may quote what a request sent.
+    let ended = child.wait_with_output()?;
+    for line in String::from_utf8_lossy(&ended.stderr).lines().filter(|line| !line.is_empty()) {
+        note(&Safe(line).to_string());
+    }
+    if !ended.status.success() {
+        return Err(CommandError::Usage("the statement failed".to_owned()));
+    }
+    Ok(lines)
+}
+
+/// The view over whatever files there are, with ids as people write them.
+fn view(data: &Path) -> Result<String, CommandError> {
+    let mut parquet = Vec::new();
+    let mut lines = Vec::new();
+    files(data, 0, &mut parquet, &mut lines).map_err(|error| cannot_read(data, error))?;
+    let hex = |name: &str| format!("lower(hex({name})) AS {name}");
+    let id = |name: &str| {
+        let part = |from, length| format!("substr(lower(hex({name})), {from}, {length})");
+        format!(
+            "concat_ws('-', {}, {}, {}, {}, {}) AS {name}",
+            part(1, 8),
+            part(9, 4),
+            part(13, 4),
+            part(17, 4),
+            part(21, 12)
+        )
+    };
+    if !parquet.is_empty() {
+        let replaced = [id("id"), hex("trace_id"), hex("span_id"), hex("parent_id")].join(", ");
+        return Ok(format!(
+            "CREATE VIEW access AS SELECT * REPLACE ({replaced}) FROM read_parquet({}, union_by_name = true);",
+            list(&parquet)
+        ));
+    }
+    if lines.is_empty() {
+        return Err(CommandError::Usage(format!("{} holds no records yet", data.display())));
+    }
+    Ok(format!(
+        "CREATE VIEW access AS SELECT * FROM read_json({}, format = 'newline_delimited', union_by_name = true, \
+         ignore_errors = true, sample_size = -1);",
+        list(&lines)
+    ))
+}
+
+fn files(
+    folder: &Path,
+    depth: u32,
+    parquet: &mut Vec<PathBuf>,
+    lines: &mut Vec<PathBuf>,
+) -> std::io::Result<()> {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    for path in entries {
+        match path.extension().and_then(|end| end.to_str()) {
+            _ if path.is_dir() && depth < 4 => files(&path, depth + 1, parquet, lines)?,
+            Some("parquet") => parquet.push(path),
+            Some("jsonl") => lines.push(path),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// `['a', 'b']`, quoted for SQL.
+fn list(paths: &[PathBuf]) -> String {
+    let quoted = paths.iter().map(|path| format!("'{}'", path.display().to_string().replace('\'', "''")));
+    format!("[{}]", quoted.collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,329 @@
+//! Reading logs, ours and those of other proxies: what is printed, what is never printed, and how it ends.
+//!
+//! The files in `logs` were written by nginx 1.22, HAProxy 2.6 and Caddy 2.6 (their dates moved back); Traefik's follow
+//! its documentation.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{golden, stderr, stdout, tollgate};
+
+const SAMPLES: &str = "tests/cli/logs";
+const FILES: [&str; 8] = [
+    "combined.log",
+    "timed.log",
+    "nginx.jsonl",
+    "haproxy.log",
+    "haproxy-syslog.log",
+    "caddy.jsonl",
+    "traefik.log",
+    "traefik.jsonl",
+];
+/// Every command that answers about rows, without its source.
+const COMMANDS: &[&[&str]] = &[
+    &["search"],
+    &["search", "-o", "wide"],
+    &["search", "-o", "json"],
+    &["search", "--sort", "dur"],
+    &["tail"],
+    &["tail", "-o", "json"],
+    &["top", "path,ua,host,upstream,reason"],
+    &["top", "cause", "--json"],
+    &["stats"],
+    &["stats", "--by", "ua", "--every", "1m"],
+    &["stats", "--by", "path", "--json"],
+    &["explain", "status:504"],
+    &["explain", "status:504", "--json"],
+    &["compare", "status:504", "status:200"],
+    &["compare", "status:504", "status:200", "--json"],
+    &["audit"],
+    &["audit", "--json"],
+    &["export", "--as", "csv"],
+    &["export", "--as", "ndjson"],
+    &["export", "--as", "combined"],
+    &["show", "01a1fd62"],
+    &["show", "01a1fd62", "-o", "json"],
+    &["replay", "01a1fd62"],
+];
+
+fn sample(name: &str) -> String {
+    format!("{SAMPLES}/{name}")
+}
+
+/// Without the time that it took.
+fn without_ms(text: &str) -> String {
+    let line = |line: &str| match line.rsplit_once(", ") {
+        Some((rest, time)) if time.ends_with(" ms") => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn the_lines_of_every_proxy_become_records() {
+    for name in FILES {
+        let output = tollgate(&["logs", "search", "-o", "json", "--from", &sample(name)]);
+        assert!(output.status.success(), "{name}: {}", stderr(&output));
+        let rows: String = stdout(&output)
+            .lines()
+            .filter(|line| !line.starts_with(r#"{"kind":"report""#))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert!(!rows.contains("hunter2"), "{name}: secrets in queries are hidden");
+        golden(&format!("logs-{}", name.replace('.', "-")), &rows);
+    }
+}
+
+#[test]
+fn answers_read_well() {
+    let sample = sample("haproxy.log");
+    for (name, words) in [
+        ("search", &["search", "status:5xx"][..]),
+        ("top", &["top", "upstream,status", "--by", "time"]),
+        ("stats", &["stats", "--by", "status"]),
+        ("explain", &["explain", "status:4xx"]),
+        ("compare", &["compare", "listener:http-in", "listener:plain-in"]),
+        ("audit", &["audit"]),
+    ] {
+        let words: Vec<&str> = ["logs"].iter().chain(words).copied().chain(["--from", &sample]).collect();
+        let output = tollgate(&words);
+        let text = format!("{}---\n{}", stdout(&output), without_ms(&stderr(&output)));
+        golden(&format!("logs-{name}.txt"), &text);
+    }
+}
+
+#[test]
+fn a_request_is_told_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.jsonl");
+    std::fs::write(&file, story()).unwrap();
+    let output = tollgate(&["logs", "show", "01a1fd62-5978", "--from", file.to_str().unwrap()]);
+    golden("logs-show.txt", &format!("{}---\n{}", stdout(&output), without_ms(&stderr(&output))));
+}
+
+/// A request that failed, its neighbours, and what its worker said.
+fn story() -> String {
+    let record = |seq: u64, id: &str, more: &str| {
+        format!(
+            r#"{{"v":1,"kind":"request","ts":"2026-11-20T09:14:0{seq}.512804Z","id":"{id}","proxy":"edge-1","boot":1795250000000,"core":0,"seq":{seq},"conn":88,"conn_req":{seq},"client_ip":"203.0.113.9","method":"GET","scheme":"https","host":"shop.example","path":"/api/cart","proto":"1.1","route":"/api/*",{more}}}"#
+        ) + "\n"
+    };
+    let ok = r#""status":200,"dur_us":2100,"tx_body_b":512,"end_by":"none","end_at":"done""#;
+    let failed = r#""status":504,"dur_us":30004112,"t_head_us":41,"t_conn_us":388,"t_send_us":12,"t_wait_us":30003000,"upstream":"cart","up_addr":"10.0.0.7:8080","tries":2,"try_log":[{"addr":"10.0.0.8:8080","conn_us":210,"reason":"connection_refused"}],"end_by":"upstream","end_at":"wait","reason":"http_response_timeout","cause":"timeouts.upstream=30s @tollgate.toml:12","n_conn":812,"n_req":212,"up_req":64,"tx_body_b":0"#;
+    let app = r#"{"kind":"app","ts":"2026-11-20T09:14:05.1Z","worker":"cart-0","stream":"stderr","line":"01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4 waits for the database","proxy":"edge-1"}"#;
+    record(1, "01a1fd61-0000-7cdd-9c2e-51f0b7c1a9d1", ok)
+        + &record(2, "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4", failed)
+        + &record(3, "01a1fd63-0000-7cdd-9c2e-51f0b7c1a9d2", ok)
+        + app
+        + "\n"
+}
+
+/// What could drive a terminal, or deceive who reads it.
+fn is_dangerous(c: char) -> bool {
+    (c.is_control() && c != '\n') || matches!(c, '\u{202e}' | '\u{200b}' | '\u{2028}' | '\u{feff}' | '\u{9b}')
+}
+
+#[test]
+fn nothing_that_a_request_sent_drives_the_terminal() {
+    let directory = tempfile::tempdir().unwrap();
+    // A title, a colour, a clear screen, C1, right-to-left, a line feed with a forged line, a report.
+    let evil = "\u{1b}]0;owned\u{7}\u{1b}[31m\u{1b}[2J\u{9b}31m\u{202e}\u{200b}\r\n{\"kind\":\"report\",\"complete\":true}\u{feff}\u{7f}";
+    let file = directory.path().join("a\u{1b}[31m.jsonl");
+    std::fs::write(&file, evil_records(evil)).unwrap();
+    let raw = directory.path().join("raw.log");
+    let line = format!(
+        "1.2.3.4 - {evil} [20/Nov/2026:10:00:00 +0000] \"GET /{evil} HTTP/1.1\" 504 6 \"{evil}\" \"{evil}\"\n"
+    );
+    std::fs::write(&raw, line.replace(['\r', '\n'], "") + "\n").unwrap();
+    for file in [&file, &raw] {
+        for words in COMMANDS {
+            // An id that is not there is an answer, too.
+            let words: Vec<&str> =
+                ["logs"].iter().chain(*words).copied().chain(["--from", file.to_str().unwrap()]).collect();
+            let output = tollgate(&words);
+            let seen = stdout(&output) + &stderr(&output);
+            assert!(!seen.contains(is_dangerous), "{words:?}: {seen:?}");
+            assert!(
+                !seen.contains("\n{\"kind\":\"report\",\"complete\":true}"),
+                "{words:?} shows a forged line: {seen}"
+            );
+        }
+    }
+}
+
+/// Records, a line of an application and a gap with this text in every member, and a line that is none of them.
+fn evil_records(evil: &str) -> String {
+    let members = "rid rid_in trace_id proxy cfg listener client_ip peer_ip method scheme host path query site route \
+        proto referer ua req_type resp_type enc upstream up_addr worker pick end_by end_at reason cause err \
+        rl rl_rule tls_ver tls_cipher tls_sni user cache own";
+    let mut record = serde_json::json!({"kind": "request", "id": "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4", "boot": 1, "core": 0, "seq": 1,
+        "conn": 1, "status": 504, "dur_us": 20_000, "t_wait_us": 20_000, "ts": "2026-11-20T09:14:03Z", "tries": 2,
+        "try_log": [{"addr": evil, "reason": evil}]});
+    members.split(' ').for_each(|name| record[name] = evil.into());
+    record[evil] = evil.into();
+    let mut other = record.clone();
+    (other["status"], other["seq"], other["id"]) = (200.into(), 3.into(), evil.into());
+    let app = serde_json::json!({"kind": "app", "line": format!("01a1fd62-5978 {evil}"), "worker": evil, "stream": evil, "ts": evil});
+    let gap = serde_json::json!({"kind": "gap", "proxy": evil, "boot": 1, "core": 0, "first_seq": 2, "last_seq": 2, "missing": 1, "reason": evil});
+    format!("{record}\n{gap}\n{app}\n{other}\n\u{1b}[2Jno line at all\n")
+}
+
+#[test]
+fn every_answer_says_whether_it_is_complete() {
+    for words in COMMANDS {
+        // These two ask for an id that is not in this file.
+        if matches!(words[0], "show" | "replay") {
+            continue;
+        }
+        let source = sample("haproxy.log");
+        let words: Vec<&str> = ["logs"].iter().chain(*words).copied().chain(["--from", &source]).collect();
+        let output = tollgate(&words);
+        let last = stderr(&output).lines().last().unwrap_or_default().to_owned();
+        assert!(
+            last.contains("22 lines read (haproxy: no sequence numbers") && last.ends_with(" ms"),
+            "{words:?}: {last}"
+        );
+        if words.iter().any(|word| matches!(*word, "json" | "--json")) {
+            let last = stdout(&output).lines().last().unwrap_or_default().to_owned();
+            assert!(last.starts_with(r#"{"kind":"report","complete":null"#), "{words:?}: {last}");
+        }
+    }
+}
+
+#[test]
+fn sources_are_files_patterns_and_stdin_in_any_order_of_words() {
+    let found = |words: &[&str]| {
+        let words: Vec<&str> =
+            ["logs", "search", "-o", "json", "-n", "1000"].iter().chain(words).copied().collect();
+        let output = tollgate(&words);
+        (output.status.code(), stdout(&output).lines().count().saturating_sub(1))
+    };
+    let (combined, haproxy) = (sample("combined.log"), sample("haproxy.log"));
+    assert_eq!(found(&["--from", &combined]), (Some(0), 22));
+    assert_eq!(found(&["--from", &combined, &haproxy]), (Some(0), 44));
+    assert_eq!(found(&["--from", &combined, "status:502"]), found(&["status:502", "--from", &combined]));
+    assert_eq!(found(&["--from", &sample("haproxy*.log")]), (Some(0), 44));
+    assert_eq!(found(&["--from", &combined, "--format", "haproxy"]), (Some(1), 0));
+    assert_eq!(found(&["status:999", "--from", &combined]).0, Some(1));
+    assert_eq!(found(&["--from", &sample("nothing.log")]).0, Some(2));
+    assert_eq!(found(&["--from", &combined, "--format", "iis"]).0, Some(2));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+        .args(["logs", "top", "status", "--from", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&std::fs::read(&combined).unwrap()).unwrap();
+    assert!(stdout(&child.wait_with_output().unwrap()).contains("502"));
+}
+
+/// Killed when the test ends, however it ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn tail_follows_a_file_through_its_rotation() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let line = |path: &str| {
+        format!("1.2.3.4 - - [20/Nov/2026:10:00:00 +0000] \"GET {path} HTTP/1.1\" 200 6 \"-\" \"-\"\n")
+    };
+    std::fs::write(&path, line("/before")).unwrap();
+    let mut tail = Running(
+        Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(["logs", "tail", "-f", "--from", path.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let mut lines = BufReader::new(tail.0.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    let append = |text: &str| {
+        std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(&path)
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap()
+    };
+    assert!(next().contains("/before"));
+    append(&line("/one"));
+    assert!(next().contains("/one"));
+    let two = line("/two");
+    append(&two[..30]);
+    append(&two[30..]);
+    assert!(next().contains("/two"), "a line that comes in two parts");
+    std::fs::rename(&path, directory.path().join("access.log.1")).unwrap();
+    append(&line("/three"));
+    assert!(next().contains("/three"), "the file that took its name");
+}
+
+#[test]
+fn what_was_imported_is_recognised() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("logs.sock");
+    let service = format!("unix:{}", socket.display());
+    let _running = Running(
+        Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args([
+                "logs",
+                "serve",
+                "--data",
+                directory.path().join("data").to_str().unwrap(),
+                "--http",
+                &service,
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    wait_for(&socket);
+    let file = directory.path().join("access.log");
+    let whole = std::fs::read_to_string(sample("haproxy.log")).unwrap();
+    let part: String = whole.lines().take(10).map(|line| format!("{line}\n")).collect();
+    let import =
+        |file: &Path| stderr(&tollgate(&["logs", "import", file.to_str().unwrap(), "--service", &service]));
+    std::fs::write(&file, part).unwrap();
+    assert!(import(&file).contains("10 entries stored, 0 were there already, 0 refused"));
+    std::fs::write(&file, whole).unwrap();
+    assert!(
+        import(&file).contains("12 entries stored, 10 were there already, 0 refused"),
+        "a file that has grown"
+    );
+    let rotated = directory.path().join("access.log.1");
+    std::fs::rename(&file, &rotated).unwrap();
+    assert!(import(&rotated).contains("0 entries stored, 22 were there already"), "a file that was renamed");
+    let audit = tollgate(&["logs", "audit", "--since", "all", "--service", &service, "--json"]);
+    let stream: serde_json::Value = serde_json::from_str(stdout(&audit).lines().next().unwrap()).unwrap();
+    assert_eq!((&stream["stored"], &stream["unexplained"]), (&22.into(), &0.into()), "{stream}");
+}
+
+#[allow(clippy::disallowed_methods, reason = "another process is waited for, and no runtime runs here")]
+fn wait_for(socket: &Path) {
+    let started = Instant::now();
+    while std::os::unix::net::UnixStream::connect(socket).is_err() {
+        assert!(started.elapsed() < Duration::from_secs(30), "the service does not answer");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn templates_are_what_their_stores_read() {
+    for store in ["es", "opensearch", "grafana"] {
+        let output = tollgate(&["logs", "template", store]);
+        assert!(serde_json::from_slice::<serde_json::Value>(&output.stdout).is_ok(), "{store}");
+    }
+    assert!(stdout(&tollgate(&["logs", "template", "clickhouse"])).starts_with("CREATE TABLE"));
+}

@@ -39,6 +39,16 @@ soak *arguments:
     cargo build --release
     tests/soak/mixed.py {{arguments}}
 
+# What the log promises, proven from outside: a quarter of an hour of deaths, then disks, failing calls, damage, clocks.
+crash *arguments:
+    cargo build --release
+    tests/crash/kill9.py {{arguments}}
+    tests/crash/away.py
+    tests/crash/torn.py
+    tests/crash/faults.py
+    sudo tests/crash/disk.py
+    tests/crash/clock.py
+
 # One target for as long as you like; what it finds is kept in tests/fuzz/artifacts, what it learns in tests/fuzz/corpus.
 fuzz target seconds="300":
     mkdir -p tests/fuzz/corpus/{{target}} tests/fuzz/artifacts

@@ -10,13 +10,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio_rustls::server::TlsStream;
 
-use super::open::{Open, tls_facts};
 use super::station::Station;
 use crate::downstream::parked::Parked;
 use crate::downstream::tap::Socket;
 use crate::downstream::wire::Limits;
 use crate::downstream::{Why, h1, h2, sniff};
-use crate::exchange::connection::Connection;
+use crate::exchange::connection::{Connection, TlsFacts};
+use crate::listener::spread::Open;
 use crate::plan::Plan;
 use crate::tls::handshake::Why as HandshakeWhy;
 
@@ -176,6 +176,19 @@ impl Station {
 #[expect(clippy::needless_pass_by_value, reason = "see above")]
 fn limits_of(plan: Arc<Plan>) -> Arc<Limits> {
     Arc::clone(&plan.downstream)
+}
+
+/// The facts of a handshake as the notebook keeps them.
+fn tls_facts(facts: crate::tls::Facts) -> TlsFacts {
+    TlsFacts {
+        version: facts.version,
+        cipher: facts.cipher,
+        group: facts.group,
+        alpn: facts.alpn,
+        sni: facts.sni.clone(),
+        resumed: facts.resumed,
+        covers: Box::new(move |host| facts.covers(host)),
+    }
 }
 
 #[cfg(test)]

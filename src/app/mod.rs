@@ -5,11 +5,11 @@
 
 pub mod admin;
 pub mod ground;
+mod handover;
 mod life;
 pub mod log_child;
 mod log_settings;
 pub mod names;
-mod open;
 pub mod reload;
 pub mod run;
 pub mod serve;

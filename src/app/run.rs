@@ -20,6 +20,7 @@ use crate::config::server::{Cores, Server};
 use crate::config::words::Listen;
 use crate::config::{Config, Diagnostics};
 use crate::listener::gate::Gate;
+use crate::listener::spread::Spread;
 use crate::listener::{self, Address, BindError, Bound};
 use crate::plan::Plans;
 use crate::plan::compile::compile_for;
@@ -245,9 +246,10 @@ fn start_cores(
             sockets[core].push((Arc::clone(&settings), socket));
         }
     }
-    let seats = sockets.into_iter().zip(logs).zip(counts).enumerate();
+    let (spread, inboxes) = Spread::new(logs.len());
+    let seats = sockets.into_iter().zip(logs).zip(counts).zip(inboxes).enumerate();
     seats
-        .map(|(index, ((sockets, log), counts))| {
+        .map(|(index, (((sockets, log), counts), inbox))| {
             let seat = Seat {
                 index: index as u16,
                 sockets,
@@ -255,6 +257,8 @@ fn start_cores(
                 log,
                 counts: Arc::clone(counts),
                 gate: Arc::clone(gate),
+                spread: Arc::clone(&spread),
+                inbox,
                 stage: stage.clone(),
             };
             std::thread::Builder::new()

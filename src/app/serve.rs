@@ -9,11 +9,13 @@ use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
+use super::handover::take_in;
 use super::station::Station;
 use crate::access_log::CoreLog;
 use crate::access_log::follow::Writer;
 use crate::files::OpenFiles;
 use crate::listener::gate::Gate;
+use crate::listener::spread::{Inbox, Spread};
 use crate::listener::{CoreSocket, EXHAUSTED_PAUSE, Settings as ListenerSettings};
 use crate::plan::Plans;
 use crate::process::clock::Clock;
@@ -45,6 +47,8 @@ pub struct Seat {
     pub log: CoreLog,
     pub counts: Arc<Counts>,
     pub gate: Arc<Gate>,
+    pub spread: Arc<Spread>,
+    pub inbox: Inbox,
     pub stage: watch::Receiver<Stage>,
 }
 
@@ -62,9 +66,10 @@ async fn serve(seat: Seat) -> io::Result<()> {
     let mut stage = seat.stage;
     let core = Rc::new(core(seat.index, seat.log, seat.counts)?);
     let proxy = Rc::new(Proxy { plans: seat.plan, core: Rc::clone(&core) });
-    let station = Station::new(proxy, seat.gate);
+    let station = Station::new(proxy, seat.gate, seat.spread);
     tokio::task::spawn_local(Rc::clone(&core.deadlines).run());
     tokio::task::spawn_local(keep_house(Rc::clone(&station.proxy)));
+    let taking = tokio::task::spawn_local(take_in(seat.inbox, Rc::clone(&station), stage.clone()));
     let mut accepting = Vec::new();
     for (settings, socket) in seat.sockets {
         let station = Rc::clone(&station);
@@ -82,8 +87,13 @@ async fn serve(seat: Seat) -> io::Result<()> {
     let _ = stage.wait_for(|s| *s >= Stage::Draining).await;
     accepting.iter().for_each(tokio::task::JoinHandle::abort);
     station.drain();
+    let ended = async {
+        // First: until then there may be connections that nobody has begun to serve.
+        let _ = taking.await;
+        station.emptied().await;
+    };
     tokio::select! {
-        () = station.emptied() => {}
+        () = ended => {}
         _ = stage.wait_for(|s| *s >= Stage::Stopping) => station.cut(),
     }
     Ok(())

@@ -5,26 +5,29 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::handover::Accepted;
 use super::life::Life;
-use super::open::Open;
 use crate::downstream::tap::Socket;
 use crate::downstream::wire::{Cut, Limits, Wire};
 use crate::downstream::{Handler, Refusal, Why};
 use crate::exchange::connection::Connection;
 use crate::listener::Settings as ListenerSettings;
 use crate::listener::gate::Gate;
+use crate::listener::spread::{Load, Open, Spread};
 use crate::plan::Plan;
 use crate::proxy::Proxy;
+use crate::proxy::core::Counts;
 
 /// See the module.
 pub(super) struct Station {
     pub(super) proxy: Rc<Proxy>,
     gate: Arc<Gate>,
+    spread: Arc<Spread>,
+    load: Arc<Load>,
     serial: Cell<u64>,
     /// The connections that are served: not those that are parked.
     pub(super) wires: RefCell<HashMap<u64, Weak<Wire>, foldhash::fast::FixedState>>,
@@ -33,19 +36,21 @@ pub(super) struct Station {
 }
 
 impl Station {
-    pub(super) fn new(proxy: Rc<Proxy>, gate: Arc<Gate>) -> Rc<Self> {
+    pub(super) fn new(proxy: Rc<Proxy>, gate: Arc<Gate>, spread: Arc<Spread>) -> Rc<Self> {
         // Serials are unique over the cores of a boot.
         let serial = Cell::new(u64::from(proxy.core.index) << 48);
-        Rc::new(Self { proxy, gate, serial, wires: RefCell::default(), is_draining: Cell::new(false) })
+        let load = spread.load(proxy.core.index);
+        let (wires, is_draining) = (RefCell::default(), Cell::new(false));
+        Rc::new(Self { proxy, gate, spread, load, serial, wires, is_draining })
     }
 
     /// Turns away what one address has too much of; waits while there are too many connections in all, so that
-    /// nothing more is accepted meanwhile.
-    pub(super) async fn admit<S: Socket>(
+    /// nothing more is accepted meanwhile. What is let in may be served by another core.
+    pub(super) async fn admit<S: Accepted>(
         self: &Rc<Self>,
         socket: S,
         sender: Option<SocketAddr>,
-        settings: &ListenerSettings,
+        settings: &Arc<ListenerSettings>,
     ) {
         let max_per_ip = self.proxy.plan().max_connections_per_ip;
         let Some(mut entered) = self.gate.enter(sender.map(|s| s.ip()), max_per_ip) else {
@@ -53,7 +58,24 @@ impl Station {
             return self.refuse(connection, &self.proxy.plan(), Why::TooMany, "");
         };
         entered.place(|| self.proxy.plan().max_connections).await;
-        let open = Open::new(Arc::clone(&self.proxy.core.counts), entered);
+        match self.spread.passage(&self.load) {
+            Some(passage) => match socket.release() {
+                Ok(stream) => passage.send(stream, sender, Arc::clone(settings), entered),
+                Err(error) => tracing::error!(%error, "cannot hand a connection over"),
+            },
+            None => self.begin(socket, sender, settings, Open::new(&self.load, entered)),
+        }
+    }
+
+    /// Starts to serve a connection that was let in.
+    pub(super) fn begin<S: Socket>(
+        self: &Rc<Self>,
+        socket: S,
+        sender: Option<SocketAddr>,
+        settings: &ListenerSettings,
+        open: Open,
+    ) {
+        Counts::step64(&self.proxy.core.counts.accepted);
         let connection = self.facts(sender, settings);
         let (station, plan) = (Rc::clone(self), self.proxy.plan());
         match settings.is_tls {
@@ -81,7 +103,7 @@ impl Station {
             is_h2: false,
             accepted,
             handshake_us: None,
-            neighbours: self.proxy.core.counts.connections.load(Ordering::Relaxed),
+            neighbours: self.load.open(),
             rx: Cell::new(0),
             tx: Cell::new(0),
             requests: Cell::new(0),
@@ -116,9 +138,9 @@ impl Station {
         self.wires.borrow().values().filter_map(Weak::upgrade).collect()
     }
 
+    /// Waits until every connection has ended.
     pub(super) async fn emptied(&self) {
-        let counts = &self.proxy.core.counts;
-        while counts.connections.load(Ordering::Relaxed) > 0 {
+        while self.load.open() > 0 {
             self.drain();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

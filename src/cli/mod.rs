@@ -78,7 +78,13 @@ fn tell(verbose: u8, quiet: bool) {
     };
     let filter = EnvFilter::try_from_env("TOLLGATE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(ansi)
+        .with_writer(std::io::stderr)
+        // Else a line that cannot be written (stderr in a file, disk full) is told by `eprintln!`, which panics then.
+        .log_internal_errors(false)
+        .init();
 }
 
 fn print(text: &str) -> Exit {

@@ -175,6 +175,8 @@ table! {
     pub struct Pool {
         /// Idle connections that are kept; 0 keeps none.
         idle: default u32 = 256;
+        /// Connections that are made at once; further requests wait for one of them, or for one that is given back.
+        connecting: default Count = 32;
         /// How long an idle one is kept.
         idle_timeout: default Duration = "60s";
         /// How old one may become.

@@ -1,15 +1,17 @@
 //! Binds addresses and accepts connections on one core.
 //!
 //! Each core has a socket of its own per address (`SO_REUSEPORT`): the kernel spreads connections, and no two cores
-//! ever meet at an accept queue. Unix sockets have no such thing; there the cores share one.
+//! ever meet at an accept queue. Unix sockets have no such thing; there the cores share one. What the kernel spreads
+//! unevenly, [`spread`] makes even.
 //!
 //! Invariant: sockets stay open over reloads, since closing one drops what waits in its queue.
 
 pub mod gate;
+pub mod spread;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::unix::net::UnixListener as StdUnixListener;
+use std::net::{SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +52,12 @@ pub struct Settings {
 pub enum CoreSocket {
     Tcp(StdTcpListener),
     Unix(StdUnixListener),
+}
+
+/// An accepted connection that belongs to no core.
+pub enum Stream {
+    Tcp(StdTcpStream),
+    Unix(StdUnixStream),
 }
 
 /// An address with a socket for each core.

@@ -108,6 +108,11 @@ impl Deadline {
         work(&mut self.table.slots.borrow_mut()[self.index.get() as usize])
     }
 
+    /// Another deadline of the same core, not set.
+    pub fn another(&self) -> Self {
+        self.table.slot()
+    }
+
     /// The time that is set, if any.
     fn at_ms(&self) -> u64 {
         self.table.slots.borrow().get(self.index.get() as usize).map_or(UNSET, |slot| slot.at_ms)

@@ -15,7 +15,6 @@ use crate::upstream::local::Locals;
 /// What the other threads may read about a core. Only its core writes.
 #[derive(Debug, Default)]
 pub struct Counts {
-    pub connections: AtomicU32,
     pub accepted: AtomicU64,
     pub requests: AtomicU64,
     pub in_flight: AtomicU32,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::balance::Turn;
+use super::connecting::Line;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::{Pool, Upstream};
@@ -49,6 +50,8 @@ pub struct Local {
 /// Idle connections of one endpoint; the last used is taken first, so that the rest can age out.
 struct Stack {
     endpoint: Arc<Endpoint>,
+    /// Who waits for one; nobody does while there are idle ones, unless only a new one will do.
+    line: Line,
     #[expect(
         clippy::vec_box,
         reason = "a connection is large, and is taken and given back once per request"
@@ -77,23 +80,38 @@ impl Local {
         None
     }
 
-    /// Keeps `connection` for the next request, if it is clean and there is room.
+    /// Keeps `connection` for the next request, if it is clean and there is room; at once if one waits for it.
     pub fn give_back(&self, mut connection: Box<Connection>, now_ms: u64) {
         if connection.settle().is_ready() || !connection.is_reusable() {
             return;
         }
         connection.idle_since_ms = now_ms;
+        self.keep(connection, false);
+    }
+
+    /// Gives a clean `connection` to who waits for it, or keeps it if there is room.
+    pub(super) fn keep(&self, connection: Box<Connection>, is_new: bool) {
         let mut stacks = self.stacks.borrow_mut();
-        let index = stacks.iter().position(|s| Arc::ptr_eq(&s.endpoint, &connection.endpoint));
-        let index = index.unwrap_or_else(|| {
-            let endpoint = Arc::clone(&connection.endpoint);
-            stacks.push(Stack { endpoint, idle: Vec::new() });
-            stacks.len() - 1
-        });
-        let idle = &mut stacks[index].idle;
-        if idle.len() < self.pool.idle {
-            idle.push(connection);
+        let stack = stack_of(&mut stacks, &connection.endpoint);
+        let left = match stack.line.is_empty() {
+            true => Some(connection),
+            false => stack.line.give(connection, is_new),
+        };
+        if let Some(connection) = left
+            && stack.idle.len() < self.pool.idle
+        {
+            stack.idle.push(connection);
         }
+    }
+
+    /// Works on the line of those who wait for a connection to `endpoint`.
+    pub(super) fn with_line<T>(&self, endpoint: &Arc<Endpoint>, work: impl FnOnce(&mut Line) -> T) -> T {
+        work(&mut stack_of(&mut self.stacks.borrow_mut(), endpoint).line)
+    }
+
+    /// How many connections to one endpoint may be made at once; at least one.
+    pub(super) fn connecting(&self) -> usize {
+        self.pool.connecting.max(1)
     }
 
     fn sweep(&self, now_ms: u64) {
@@ -103,12 +121,20 @@ impl Local {
                 (c.is_quiet() || c.settle().is_pending()) && !is_stale(c, &self.pool, now_ms)
             });
         }
-        stacks.retain(|s| !s.idle.is_empty());
+        stacks.retain(|s| !s.idle.is_empty() || s.line.is_busy());
     }
 
     fn idle(&self) -> usize {
         self.stacks.borrow().iter().map(|s| s.idle.len()).sum()
     }
+}
+
+fn stack_of<'a>(stacks: &'a mut Vec<Stack>, endpoint: &Arc<Endpoint>) -> &'a mut Stack {
+    let index = stacks.iter().position(|s| Arc::ptr_eq(&s.endpoint, endpoint)).unwrap_or_else(|| {
+        stacks.push(Stack { endpoint: Arc::clone(endpoint), line: Line::default(), idle: Vec::new() });
+        stacks.len() - 1
+    });
+    &mut stacks[index]
 }
 
 fn is_stale(connection: &Connection, pool: &Pool, now_ms: u64) -> bool {

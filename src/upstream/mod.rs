@@ -8,6 +8,7 @@
 pub mod balance;
 pub mod body;
 pub mod budget;
+mod connecting;
 pub mod connection;
 pub mod eject;
 pub mod endpoint;
@@ -52,6 +53,8 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
     pub idle: usize,
+    /// Connections that are made at once; further requests wait for one of them, or for one that is given back.
+    pub connecting: usize,
     pub idle_timeout: Duration,
     pub max_age: Duration,
 }
@@ -91,6 +94,7 @@ impl Default for Settings {
             balance: Balance::RoundRobin,
             pool: Pool {
                 idle: 256,
+                connecting: 32,
                 idle_timeout: Duration::from_secs(55),
                 max_age: Duration::from_secs(3600),
             },

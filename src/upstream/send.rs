@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use super::Upstream;
 use super::body::{Lease, RequestBody, ResponseBody, Slot};
 use super::budget::Permit;
+use super::connecting::wait;
 use super::connection::{Connection, SendError};
 use super::endpoint::Endpoint;
 use super::local::{Local, Locals};
@@ -188,15 +189,27 @@ impl Sending {
             false => self.local.take(endpoint, self.deadline.now_ms()),
         };
         exchange.upstream.is_reused = Some(pooled.is_some());
+        // A pooled connection costs no time worth another look at the clock.
+        exchange.marks.connected = pooled.as_ref().and(exchange.marks.picked);
         self.keep_spare(pooled.as_deref(), exchange);
         pooled
     }
 
-    async fn open(&self, endpoint: &Arc<Endpoint>, exchange: &Exchange) -> Result<Box<Connection>, Failure> {
+    /// A connection that is new, or that somebody else has given back meanwhile.
+    async fn open(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        exchange: &mut Exchange,
+    ) -> Result<Box<Connection>, Failure> {
         exchange.flight.reach(EndAt::Connect);
         let timeout = &self.timeouts.connect;
-        match self.deadline.within(timeout.after, Connection::open(endpoint, self.deadline.now_ms())).await {
-            Some(Ok(connection)) => Ok(connection),
+        let mut ticket = wait(&self.local, endpoint, self.is_fresh_wanted, &self.deadline, timeout.after);
+        match self.deadline.within(timeout.after, ticket.connection()).await {
+            Some(Ok(given)) => {
+                exchange.upstream.is_reused = Some(!given.is_new);
+                exchange.marks.connected = Some(Instant::now());
+                Ok(given.connection)
+            }
             Some(Err(error)) => Err(Failure::new(Kind::ConnectRefused).from_source(error).retryable()),
             None => Err(Failure::new(Kind::ConnectTimeout).because(&timeout.cause).retryable()),
         }
@@ -238,9 +251,6 @@ impl Sending {
 
 /// Notes what is known when there is a connection.
 fn watch(connection: &Connection, exchange: &mut Exchange) {
-    // A pooled connection costs no time worth another look at the clock.
-    let is_new = exchange.upstream.is_reused == Some(false);
-    exchange.marks.connected = if is_new { Some(Instant::now()) } else { exchange.marks.picked };
     let traffic = Rc::clone(&connection.traffic);
     let (rx, tx) = (traffic.rx.get(), traffic.tx.get());
     exchange.upstream.traffic = Some((traffic, rx, tx));

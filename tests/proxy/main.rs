@@ -11,6 +11,7 @@ mod balance;
 mod bodies;
 mod compression;
 mod connection_header;
+mod cores;
 mod crash;
 mod drain;
 mod expect;

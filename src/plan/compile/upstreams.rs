@@ -68,6 +68,7 @@ fn settings(named: &Named<Name, words::Upstream>) -> Settings {
         },
         pool: Pool {
             idle: *words.pool.idle as usize,
+            connecting: words.pool.connecting.get() as usize,
             idle_timeout: words.pool.idle_timeout.to_std(),
             max_age: words.pool.max_age.to_std(),
         },

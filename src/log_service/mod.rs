@@ -8,13 +8,19 @@
 //! recognised by its checksum and never shown; a resent record `(proxy, boot, core, seq)` is stored once.
 
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 pub mod client;
+#[allow(dead_code, unused_imports, reason = "commands that use all of it come next")]
 mod columns;
 mod door;
 mod entry;
+#[allow(dead_code, unused_imports, reason = "doors and commands come next")]
+pub(crate) mod exec;
 mod frames;
 mod intervals;
 mod line;
+#[allow(dead_code, unused_imports, reason = "commands that use all of it come next")]
 mod parquet;
 mod part;
 pub mod query;

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 
 use arrow_array::RecordBatch;
 
-/// Rows that a query may look at: one Parquet file, or what is still in memory.
+/// Rows that a query may look at: one Parquet file, or what is still in memory. A part does not change while a query
+/// holds it: of what grows, a part is a snapshot.
 pub(crate) trait Part: Send + Sync {
     /// What is known without reading a row.
     fn extent(&self) -> &Extent;
@@ -60,7 +61,8 @@ pub(crate) struct StreamExtent {
     pub(crate) core: u16,
     /// Intervals, both ends included, sorted, not touching.
     pub(crate) numbers: Vec<(u64, u64)>,
-    /// Declared losses: first and last number (both included) and the reason.
+    /// Declared losses: first and last number (both included) and the reason. Rows that the store itself took away
+    /// between others that stay (retention by kind of row) belong here too, or they would count as lost.
     pub(crate) gaps: Vec<(u64, u64, String)>,
     /// The last number that was given out, once the proxy has said so (`last_seqs` of its `stop`); 0 before.
     pub(crate) last: u64,

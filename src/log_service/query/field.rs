@@ -162,6 +162,11 @@ impl Field {
         self.all_of(entry).next()
     }
 
+    /// Names of the members that the field stands for, in the order of their weight.
+    pub(in crate::log_service) fn members(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|name| &**name)
+    }
+
     pub(super) fn all_of<'v>(&self, entry: &'v Value) -> impl Iterator<Item = &'v Value> {
         self.members.iter().filter_map(|name| lookup(entry, name)).filter(|value| !value.is_null())
     }
@@ -195,7 +200,8 @@ impl Field {
     }
 }
 
-fn lookup<'v>(entry: &'v Value, name: &str) -> Option<&'v Value> {
+/// A member by its name; `x.key` also looks into an object.
+pub(in crate::log_service) fn lookup<'v>(entry: &'v Value, name: &str) -> Option<&'v Value> {
     if let Some(value) = entry.get(name) {
         return Some(value);
     }

@@ -30,7 +30,9 @@ use serde_json::Value;
 pub use field::Field;
 pub use units::Unit;
 
-use parse::Node;
+pub(in crate::log_service) use field::lookup;
+pub(in crate::log_service) use parse::{Bound, Node, Order, WORD_MEMBERS};
+pub(in crate::log_service) use pattern::Pattern;
 
 /// A checked filter. The empty one matches everything.
 #[derive(Clone, Debug)]
@@ -55,6 +57,16 @@ impl Query {
     /// Whether a JSON object matches.
     pub fn matches(&self, entry: &Value) -> bool {
         self.root.matches(entry)
+    }
+
+    /// The tree of tests, for those that look at columns instead of objects.
+    pub(in crate::log_service) fn root(&self) -> &Node {
+        &self.root
+    }
+
+    /// The fields that the filter names.
+    pub(in crate::log_service) fn fields(&self) -> &[Field] {
+        &self.fields
     }
 
     /// The fields that the filter names and that no record of ours has; a hint when nothing was found.

@@ -12,11 +12,11 @@ const MAX_LENGTH: usize = 8 << 10;
 const MAX_DEPTH: usize = 32;
 
 /// Members that a bare word is looked for in.
-const WORD_MEMBERS: &[&str] = &["path", "ua", "err", "line", "msg"];
+pub(in crate::log_service) const WORD_MEMBERS: &[&str] = &["path", "ua", "err", "line", "msg"];
 
 /// A checked filter as a tree.
 #[derive(Clone, Debug)]
-pub(super) enum Node {
+pub(in crate::log_service) enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
@@ -28,7 +28,7 @@ pub(super) enum Node {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(in crate::log_service) enum Order {
     Less,
     AtMost,
     More,
@@ -36,7 +36,7 @@ pub(super) enum Order {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Bound {
+pub(in crate::log_service) enum Bound {
     Number(f64),
     Moment(jiff::Timestamp),
 }
@@ -62,7 +62,7 @@ impl Node {
 }
 
 impl Bound {
-    fn compare(self, order: Order, value: &Value) -> bool {
+    pub(in crate::log_service) fn compare(self, order: Order, value: &Value) -> bool {
         match self {
             Self::Number(bound) => value.as_f64().is_some_and(|value| order.holds(&value, &bound)),
             Self::Moment(bound) => {
@@ -74,7 +74,7 @@ impl Bound {
 }
 
 impl Order {
-    fn holds<T: PartialOrd>(self, value: &T, bound: &T) -> bool {
+    pub(in crate::log_service) fn holds<T: PartialOrd>(self, value: &T, bound: &T) -> bool {
         match self {
             Self::Less => value < bound,
             Self::AtMost => value <= bound,

@@ -1,6 +1,5 @@
 //! [`Pattern`]: one value of a test, and how values of entries are held against it.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -14,7 +13,7 @@ const REGEX_BYTES: usize = 1 << 20;
 
 /// What a value must look like.
 #[derive(Clone, Debug)]
-pub(super) enum Pattern {
+pub(in crate::log_service) enum Pattern {
     /// Ignores ASCII case.
     Like(Box<str>),
     Exactly(Box<str>),
@@ -54,26 +53,37 @@ impl Pattern {
         expression(text)
     }
 
-    pub(super) fn matches(&self, value: &Value) -> bool {
-        match self {
-            Self::Like(text) => text_of(value).is_some_and(|value| value.eq_ignore_ascii_case(text)),
-            Self::Exactly(text) => text_of(value).is_some_and(|value| *value == **text),
-            Self::Expression(regex) => text_of(value).is_some_and(|value| regex.is_match(&value)),
-            Self::Between(from, to) => value.as_f64().is_some_and(|value| (*from..=*to).contains(&value)),
-            Self::Network(network) => {
-                let address = value.as_str().and_then(|value| value.parse::<IpAddr>().ok());
-                address.is_some_and(|address| network.contains(&address.to_canonical()))
-            }
+    pub(in crate::log_service) fn matches(&self, value: &Value) -> bool {
+        match value {
+            Value::Null => false,
+            Value::String(text) => self.matches_text(text),
+            // The text is made only for those that look at it.
+            other => match self {
+                Self::Between(from, to) => value.as_f64().is_some_and(|value| (*from..=*to).contains(&value)),
+                _ => self.matches_written(&other.to_string()),
+            },
         }
     }
-}
 
-/// Numbers and booleans are matched as they are written; lists and objects by their JSON.
-fn text_of(value: &Value) -> Option<Cow<'_, str>> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(Cow::Borrowed(text)),
-        other => Some(Cow::Owned(other.to_string())),
+    /// The same as [`Self::matches`] for a JSON string.
+    pub(in crate::log_service) fn matches_text(&self, text: &str) -> bool {
+        match self {
+            Self::Between(..) => false,
+            Self::Network(network) => {
+                text.parse::<IpAddr>().is_ok_and(|address| network.contains(&address.to_canonical()))
+            }
+            _ => self.matches_written(text),
+        }
+    }
+
+    /// Numbers and booleans are matched as they are written; lists and objects by their JSON.
+    pub(in crate::log_service) fn matches_written(&self, written: &str) -> bool {
+        match self {
+            Self::Like(text) => written.eq_ignore_ascii_case(text),
+            Self::Exactly(text) => *written == **text,
+            Self::Expression(regex) => regex.is_match(written),
+            Self::Between(..) | Self::Network(_) => false,
+        }
     }
 }
 

@@ -1,0 +1,221 @@
+//! `explain`: what the matching requests have in common against the rest.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+
+use super::coded::{self, Coded};
+use super::complete;
+use super::control::{Control, ExecError};
+use super::filter::Filter;
+use super::mask::Mask;
+use super::parts::Parts;
+use super::scan::{Asked, Wanted, read};
+use super::significance::two_shares;
+use super::tally::{FACTS, Facts};
+use crate::log_service::query::{Field, Query};
+use crate::log_service::read::Report;
+
+/// The members whose values are compared: words and small numbers.
+const FIELDS: &[&str] = &[
+    "proxy",
+    "core",
+    "cfg",
+    "listener",
+    "client_ip",
+    "peer_ip",
+    "method",
+    "scheme",
+    "host",
+    "site",
+    "route",
+    "proto",
+    "ua",
+    "req_type",
+    "status",
+    "up_status",
+    "resp_type",
+    "enc",
+    "upstream",
+    "up_addr",
+    "worker",
+    "up_reused",
+    "pick",
+    "tries",
+    "end_by",
+    "end_at",
+    "reason",
+    "cause",
+    "rl",
+    "rl_rule",
+    "tls_ver",
+    "tls_cipher",
+    "tls_group",
+    "tls_alpn",
+    "tls_sni",
+    "tls_resumed",
+    "trace_flags",
+    "detail",
+];
+/// Different values of a field that are counted.
+const MAX_VALUES: usize = 20_000;
+/// A value of fewer matching rows says nothing.
+const MIN_ROWS: u64 = 3;
+/// Chance that a value is told although it is not over-represented, for each value looked at.
+const MAX_CHANCE: f64 = 1e-4;
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Explained {
+    /// Requests that match.
+    pub(crate) matching: u64,
+    /// The other requests of the window.
+    pub(crate) rest: u64,
+    /// What is over-represented among the matching, the largest difference of shares first.
+    pub(crate) values: Vec<Trait>,
+    /// Fields with more different values than were counted.
+    pub(crate) cut: Vec<&'static str>,
+    pub(crate) report: Report,
+}
+
+/// A value that the matching requests have more often than the rest.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Trait {
+    pub(crate) field: &'static str,
+    /// `None`: the field is not there.
+    pub(crate) value: Option<String>,
+    /// Of the matching requests, 0 to 1.
+    pub(crate) share_in: f64,
+    /// Of the rest, 0 to 1.
+    pub(crate) share_out: f64,
+    /// `share_in` / `share_out`; `None` when none of the rest has it.
+    pub(crate) lift: Option<f64>,
+    /// Matching requests that have it.
+    pub(crate) support: u64,
+}
+
+/// Weighted requests and rows, among the matching and the rest.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    requests: [u64; 2],
+    rows: [u64; 2],
+}
+
+impl Counts {
+    fn add(&mut self, other: &Self) {
+        for side in 0..2 {
+            self.requests[side] += other.requests[side];
+            self.rows[side] += other.rows[side];
+        }
+    }
+
+    fn share(&self, all: &Self, side: usize) -> f64 {
+        self.requests[side] as f64 / all.requests[side].max(1) as f64
+    }
+}
+
+struct Values {
+    name: &'static str,
+    field: Field,
+    counts: HashMap<Option<Box<str>>, Counts>,
+    is_cut: bool,
+}
+
+/// The first `count` traits. Fields that the filter itself names are left out.
+pub(crate) fn explain(
+    parts: &Parts,
+    asked: &Asked,
+    count: usize,
+    control: &Control,
+) -> Result<Explained, ExecError> {
+    let asked_for: Vec<&str> = asked.query.fields().iter().flat_map(Field::members).collect();
+    let fields = FIELDS.iter().filter(|name| !asked_for.contains(name));
+    let mut values: Vec<Values> = fields.map(|name| Values::new(name)).collect();
+    let mut filter = asked.filter();
+    let mut window = Filter::new(&Query::all(), asked.window);
+    let mut wanted = Wanted::of(&filter, FACTS);
+    window.add_columns(&mut wanted.0);
+    values.iter().for_each(|values| coded::add_columns(&values.field, &mut wanted.0));
+    let (columns, prune) = (wanted.names(), window.prune().clone());
+    let mut all = Counts::default();
+    control.expect(parts.admitted(&prune).map(|part| part.extent().rows).sum());
+    for part in parts.admitted(&prune) {
+        let _ = read(part, &columns, &prune, control, &mut |batch| {
+            let facts = Facts::of(batch);
+            let mut weights = vec![0u64; batch.num_rows()];
+            let requests = window.select(batch).filtered(|row| {
+                weights[row] = facts.at(row).map_or(0, |fact| fact.weight);
+                weights[row] > 0
+            });
+            let matching = filter.select_among(batch, &requests);
+            all.add(&counts(&requests, &matching, &weights));
+            values.iter_mut().for_each(|values| {
+                values.add(&Coded::of(batch, &values.field, &requests), (&requests, &matching), &weights);
+            });
+            ControlFlow::Continue(())
+        })?;
+    }
+    let mut report = complete::report(parts, window.window());
+    (report.rows, report.lines) = (all.rows[0], control.progress().0);
+    let cut = values.iter().filter(|values| values.is_cut).map(|values| values.name).collect();
+    let mut traits: Vec<Trait> = values.into_iter().flat_map(|values| values.traits(&all)).collect();
+    let difference = |one: &Trait| one.share_in - one.share_out;
+    traits.sort_by(|a, b| difference(b).total_cmp(&difference(a)).then_with(|| a.value.cmp(&b.value)));
+    traits.truncate(count);
+    Ok(Explained { matching: all.requests[0], rest: all.requests[1], values: traits, cut, report })
+}
+
+fn counts(requests: &Mask, matching: &Mask, weights: &[u64]) -> Counts {
+    let mut counts = Counts::default();
+    for row in requests.rows() {
+        let side = usize::from(!matching.has(row));
+        counts.requests[side] += weights[row];
+        counts.rows[side] += 1;
+    }
+    counts
+}
+
+impl Values {
+    fn new(name: &'static str) -> Self {
+        Self { name, field: Field::named(name), counts: HashMap::new(), is_cut: false }
+    }
+
+    fn add(&mut self, coded: &Coded<'_>, (requests, matching): (&Mask, &Mask), weights: &[u64]) {
+        let mut by_code = vec![Counts::default(); coded.len()];
+        for row in requests.rows() {
+            let side = usize::from(!matching.has(row));
+            let counts = &mut by_code[coded.codes[row] as usize];
+            counts.requests[side] += weights[row];
+            counts.rows[side] += 1;
+        }
+        for (code, counts) in (0..).zip(&by_code).filter(|(_, counts)| counts.rows != [0, 0]) {
+            let value = coded.name(code).map(|name| Box::from(&*name));
+            if self.counts.len() >= MAX_VALUES && !self.counts.contains_key(&value) {
+                self.is_cut = true;
+                continue;
+            }
+            self.counts.entry(value).or_default().add(counts);
+        }
+    }
+
+    fn traits(self, all: &Counts) -> Vec<Trait> {
+        let name = self.name;
+        let traits = self.counts.into_iter().filter_map(|(value, counts)| {
+            let (share_in, share_out) = (counts.share(all, 0), counts.share(all, 1));
+            let chance = two_shares(
+                (counts.rows[0] as f64, all.rows[0] as f64),
+                (counts.rows[1] as f64, all.rows[1] as f64),
+            );
+            let says_something = counts.rows[0] >= MIN_ROWS && share_in > share_out && chance < MAX_CHANCE;
+            says_something.then(|| Trait {
+                field: name,
+                value: value.map(String::from),
+                share_in,
+                share_out,
+                lift: (share_out > 0.0).then(|| share_in / share_out),
+                support: counts.requests[0],
+            })
+        });
+        traits.collect()
+    }
+}

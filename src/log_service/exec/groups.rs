@@ -1,0 +1,174 @@
+//! [`Groups`]: a tally per value of some fields, or per span of time.
+//!
+//! Rows are grouped by the numbers of their values within a batch; only a value that is new in the batch is looked up
+//! among the groups. Memory is bounded: beyond the limit rows of new values are counted together.
+
+use std::collections::HashMap;
+
+use arrow_array::{Array as _, RecordBatch, StringArray};
+
+use super::coded::{self, Coded};
+use super::filter::is_same;
+use super::mask::Mask;
+use super::scan::Wanted;
+use super::tally::{Facts, Tally};
+use crate::log_service::query::Field;
+
+/// How much a query may hold in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Groups; further values are counted together.
+    pub(crate) groups: usize,
+    /// Bytes of all groups, roughly.
+    pub(crate) bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { groups: 100_000, bytes: 256 << 20 }
+    }
+}
+
+/// By what rows are grouped.
+#[derive(Clone, Debug)]
+pub(crate) enum Split {
+    Fields(Vec<Field>),
+    /// Spans of so many microseconds.
+    Every(i64),
+}
+
+/// The values of a group, one per field; `None` where the field is not there.
+pub(crate) type Key = Box<[Option<Box<str>>]>;
+
+const UNRESOLVED: u32 = u32::MAX;
+/// A group's own memory beside its name and its percentiles.
+const GROUP_BYTES: usize = size_of::<Tally>() + 96;
+/// Batches between two looks at how much memory the groups take.
+const LOOK_EVERY: u32 = 16;
+
+pub(super) struct Groups {
+    split: Split,
+    limits: Limits,
+    places: HashMap<Key, u32, foldhash::fast::RandomState>,
+    /// The first one is for rows of values beyond the limit.
+    tallies: Vec<Tally>,
+    is_full: bool,
+    name_bytes: usize,
+    batches: u32,
+    /// Places by the numbers of the last dictionary, which may come again.
+    kept: Option<(StringArray, Vec<u32>)>,
+}
+
+impl Groups {
+    pub(super) fn new(split: Split, limits: Limits) -> Self {
+        Self {
+            split,
+            limits,
+            places: HashMap::default(),
+            tallies: vec![Tally::default()],
+            is_full: false,
+            name_bytes: 0,
+            batches: 0,
+            kept: None,
+        }
+    }
+
+    pub(super) fn add_columns(&self, wanted: &mut Wanted) {
+        match &self.split {
+            Split::Fields(fields) => fields.iter().for_each(|field| coded::add_columns(field, &mut wanted.0)),
+            Split::Every(_) => wanted.add(&["ts"]),
+        }
+    }
+
+    pub(super) fn add(&mut self, batch: &RecordBatch, rows: &Mask, facts: &Facts<'_>) {
+        let coded: Vec<Coded<'_>> = match &self.split {
+            Split::Fields(fields) => fields.iter().map(|field| Coded::of(batch, field, rows)).collect(),
+            Split::Every(span) => vec![Coded::spans(batch, *span, rows)],
+        };
+        let Some((first, others)) = coded.split_first() else { return };
+        // Each further field turns the numbers so far and its own into numbers for both.
+        let mut pairs: Vec<Vec<(u32, u32)>> = Vec::new();
+        let mut codes = std::borrow::Cow::Borrowed(first.codes.as_slice());
+        for other in others {
+            let (both, stand_for) = coded::paired(&codes, &other.codes, rows);
+            pairs.push(stand_for);
+            codes = both.into();
+        }
+        let different = pairs.last().map_or(first.len(), Vec::len);
+        let mut places = self.known_places(first, pairs.is_empty(), different);
+        for row in rows.rows() {
+            let Some(fact) = facts.at(row) else { continue };
+            let code = codes[row];
+            let mut place = places[code as usize];
+            if place == UNRESOLVED {
+                place = self.place_of(key(&coded, &pairs, code));
+                places[code as usize] = place;
+            }
+            self.tallies[place as usize].add(&fact);
+        }
+        self.kept = first.words.filter(|_| pairs.is_empty()).map(|words| (words.clone(), places));
+        self.look_at_memory();
+    }
+
+    /// By code; what is not known yet is unresolved.
+    fn known_places(&mut self, coded: &Coded<'_>, is_only: bool, different: usize) -> Vec<u32> {
+        let kept = self.kept.take().filter(|_| is_only);
+        match (kept, coded.words) {
+            (Some((words, mut places)), Some(same)) if is_same(&words, same) => {
+                // Above the words the numbers mean something else in each batch.
+                places.truncate(words.len());
+                places.resize(different, UNRESOLVED);
+                places
+            }
+            _ => vec![UNRESOLVED; different],
+        }
+    }
+
+    fn place_of(&mut self, key: Key) -> u32 {
+        if let Some(place) = self.places.get(&key) {
+            return *place;
+        }
+        if self.is_full || self.places.len() >= self.limits.groups {
+            self.is_full = true;
+            return 0;
+        }
+        let place = u32::try_from(self.tallies.len()).unwrap_or(0);
+        self.name_bytes += key.iter().flatten().map(|name| name.len()).sum::<usize>();
+        self.tallies.push(Tally::default());
+        self.places.insert(key, place);
+        place
+    }
+
+    fn look_at_memory(&mut self) {
+        self.batches += 1;
+        if !self.batches.is_multiple_of(LOOK_EVERY) || self.is_full {
+            return;
+        }
+        let sketches: usize = self.tallies.iter().map(|tally| tally.durations.heap_bytes()).sum();
+        let bytes = sketches + self.name_bytes + self.tallies.len() * GROUP_BYTES;
+        self.is_full = bytes > self.limits.bytes;
+    }
+
+    /// All groups that have a row, and what did not fit.
+    pub(super) fn finish(mut self) -> (Vec<(Key, Tally)>, Tally) {
+        let groups = self.places.into_iter().map(|(key, place)| {
+            (key, self.tallies.get_mut(place as usize).map(std::mem::take).unwrap_or_default())
+        });
+        let groups: Vec<_> = groups.collect();
+        (groups, self.tallies.swap_remove(0))
+    }
+}
+
+/// The values behind a code.
+fn key(coded: &[Coded<'_>], pairs: &[Vec<(u32, u32)>], mut code: u32) -> Key {
+    let mut names: Vec<Option<Box<str>>> = Vec::with_capacity(coded.len());
+    let name = |at: usize, code: u32| coded.get(at)?.name(code).map(|name| Box::from(&*name));
+    for at in (0..pairs.len()).rev() {
+        let (before, own) = pairs[at].get(code as usize).copied().unwrap_or_default();
+        names.push(name(at + 1, own));
+        code = before;
+    }
+    names.push(name(0, code));
+    names.reverse();
+    names.into()
+}

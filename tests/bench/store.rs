@@ -1,0 +1,256 @@
+//! How fast the log answers: `cargo bench --bench store -- ROWS DIRECTORY`.
+//!
+//! Makes files of a million records each in the directory (what is there already is kept, so that questions can be
+//! asked again), then asks and prints the times beside the bars. Nothing is asserted: times depend on the machine.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tollgate::log_service::bench::{Store, write};
+use tollgate::record::binary::encode;
+use tollgate::record::{EndAt, EndBy, Id, Proto, Record, id};
+
+const ROWS_PER_FILE: u64 = 1_000_000;
+/// 2026-11-20T00:00:00Z; 200 requests a second.
+const START_US: i64 = 1_795_132_800_000_000;
+const STEP_US: i64 = 5_000;
+const TIMES: usize = 5;
+
+const HOSTS: [&str; 8] = [
+    "shop.example",
+    "www.shop.example",
+    "api.shop.example",
+    "img.shop.example",
+    "admin.shop.example",
+    "blog.example",
+    "docs.example",
+    "status.example",
+];
+const ROUTES: [&str; 12] = [
+    "/*",
+    "/api/*",
+    "/api/cart/*",
+    "/api/search",
+    "/api/login",
+    "/img/*",
+    "/static/*",
+    "/checkout",
+    "/account/*",
+    "/healthz",
+    "/feed.xml",
+    "/ws",
+];
+const AGENTS: [&str; 6] = [
+    "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 Version/18.1 Mobile/15E148 Safari/604.1",
+    "curl/8.10.1",
+    "Googlebot/2.1 (+http://www.google.com/bot.html)",
+    "okhttp/4.12.0",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // Cargo adds arguments of its own, which begin with a dash.
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
+    let rows: u64 = arguments.next().as_deref().unwrap_or("1000000").parse()?;
+    let directory = arguments.next().map(PathBuf::from).ok_or("say where: ROWS DIRECTORY")?;
+    std::fs::create_dir_all(&directory)?;
+    fill(&directory, rows)?;
+    let store = Store::open(&directory)?;
+    let (rows, files) = store.size();
+    println!("{rows} rows in {files} files");
+    lookups(&store, rows)?;
+    questions(&store)
+}
+
+fn fill(directory: &Path, rows: u64) -> Result<(), Box<dyn Error>> {
+    for file in 0..rows.div_ceil(ROWS_PER_FILE) {
+        let path = directory.join(format!("{file:06}.parquet"));
+        if path.exists() {
+            continue;
+        }
+        let first = file * ROWS_PER_FILE;
+        let last = (first + ROWS_PER_FILE).min(rows);
+        let started = Instant::now();
+        let part = path.with_extension("part");
+        let bytes = write(&part, &mut (first..last).map(|at| (core_of(at), bytes_of(at))))?;
+        std::fs::rename(&part, &path)?;
+        let count = last - first;
+        println!(
+            "{}: {:.1} bytes a row, {:.2} us a row",
+            path.display(),
+            bytes as f64 / count as f64,
+            started.elapsed().as_micros() as f64 / count as f64
+        );
+    }
+    Ok(())
+}
+
+fn lookups(store: &Store, rows: u64) -> Result<(), Box<dyn Error>> {
+    let mut times = Vec::new();
+    let mut looked = 0;
+    for try_number in 0..100 {
+        let at = mixed(try_number) % rows.max(1);
+        let text = String::from_utf8(id::text(&id_of(at)).to_vec())?;
+        // The second time the pages are in memory.
+        for _ in 0..2 {
+            let started = Instant::now();
+            let (found, read) = store.lookup(&text)?;
+            times.push(started.elapsed());
+            looked = looked.max(read);
+            if found.len() != 1 {
+                return Err(format!("{} rows for {text}", found.len()).into());
+            }
+        }
+    }
+    let warm: Vec<Duration> = times.iter().skip(1).step_by(2).copied().collect();
+    print("lookup by id, warm", &warm, looked, "10 ms over 100 M rows");
+    Ok(())
+}
+
+fn questions(store: &Store) -> Result<(), Box<dyn Error>> {
+    let questions: [(&str, &str, &[(&str, &str)]); 11] = [
+        ("top route --by p99", "top", &[("fields", "route"), ("by", "p99")]),
+        ("top host,status", "top", &[("fields", "host,status")]),
+        ("top path --by count", "top", &[("fields", "path")]),
+        ("top client_ip --by bytes", "top", &[("fields", "client_ip"), ("by", "bytes")]),
+        ("search, newest 100", "search", &[]),
+        ("search status:504", "search", &[("q", "status:504")]),
+        ("search --sort dur", "search", &[("sort", "dur")]),
+        ("search a part of the path", "search", &[("q", "items/4711x")]),
+        ("search ip:10.1.2.0/24", "search", &[("q", "ip:10.1.2.0/24")]),
+        ("stats", "stats", &[]),
+        ("explain status:5xx", "explain", &[("q", "status:5xx")]),
+    ];
+    for (name, question, arguments) in questions {
+        let mut times = Vec::new();
+        let mut looked = 0;
+        for _ in 0..TIMES {
+            let started = Instant::now();
+            let (answer, rows) = store.ask(question, arguments)?;
+            times.push(started.elapsed());
+            looked = rows;
+            if !answer["report"]["missing"].as_array().is_some_and(Vec::is_empty) {
+                return Err(format!("{name}: {}", answer["report"]).into());
+            }
+        }
+        let bar = if question == "top" { "1 s over 10 M rows" } else { "" };
+        print(name, &times, looked, bar);
+    }
+    Ok(())
+}
+
+fn print(name: &str, times: &[Duration], looked: u64, bar: &str) {
+    let mut times = times.to_vec();
+    times.sort();
+    let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
+    println!("{name:<28} {median:>10.2?} (slowest {slowest:.2?}), {looked} rows looked at   {bar}");
+}
+
+/// The same spread numbers each time.
+fn mixed(number: u64) -> u64 {
+    let mut x = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
+}
+
+fn core_of(at: u64) -> u16 {
+    (at % 4) as u16
+}
+
+fn time_of(at: u64) -> i64 {
+    START_US + at as i64 * STEP_US
+}
+
+fn id_of(at: u64) -> Id {
+    let us = time_of(at) as u64;
+    let high = (us / 1000) << 16 | 0x7000 | (us % 1000 * 4096 / 1000);
+    (u128::from(high) << 64 | u128::from(2 << 62 | mixed(at) >> 2)).to_be_bytes()
+}
+
+/// Few values often, many seldom.
+fn skewed(random: u64, values: usize) -> usize {
+    let share = (random % 1_000_000) as f64 / 1e6;
+    (share * share * share * values as f64) as usize % values
+}
+
+fn bytes_of(at: u64) -> Vec<u8> {
+    let random = mixed(at);
+    let part = |shift: u32| random.rotate_right(shift);
+    let route = skewed(part(3), ROUTES.len());
+    let fails = part(11) % 1000 < if route == 3 { 30 } else { 4 };
+    let is_static = matches!(route, 5 | 6);
+    // Log-normal by the sum of four even numbers.
+    let sum: f64 = [7, 19, 31, 43].iter().map(|shift| (part(*shift) % 4096) as f64 / 4096.0).sum();
+    let wait =
+        if fails { 30_000_000 } else { (800.0 * (1.0 + route as f64) * (sum * 1.6 - 3.2).exp()) as u64 };
+    let path = match route {
+        5 => format!("/img/{:x}.webp", part(23) % 40_000),
+        6 => format!("/static/app.{:x}.js", part(23) % 300),
+        3 => "/api/search".to_owned(),
+        _ => format!("{}items/{}", ROUTES[route].trim_end_matches('*'), skewed(part(23), 200_000)),
+    };
+    let client = skewed(part(37), 50_000) as u32;
+    let address = format!("10.0.0.{}:8080", 1 + part(41) % 6);
+    let record = Record {
+        ts_us: time_of(at),
+        id: id_of(at),
+        cfg: 0x9f31_c200_1234_5678 + at / 20_000_000,
+        conn: at / 40 * 4 + at % 4,
+        conn_req: (at / 4 % 10) as u32 + 1,
+        listener: "https",
+        client_ip: Some([10, (client >> 16) as u8, (client >> 8) as u8, client as u8].into()),
+        client_port: Some(30_000 + (part(5) % 30_000) as u16),
+        method: Some(if part(9) % 10 == 0 { b"POST" } else { b"GET" }),
+        scheme: Some("https"),
+        host: Some(HOSTS[skewed(part(13), HOSTS.len())].as_bytes()),
+        path: Some(path.as_bytes()),
+        query: (route == 3).then_some(b"q=shoes&sort=price"),
+        site: Some("shop.example"),
+        route: Some(ROUTES[route]),
+        proto: Some(if part(15).is_multiple_of(3) { Proto::Http11 } else { Proto::Http2 }),
+        ua: Some(AGENTS[skewed(part(17), AGENTS.len())].as_bytes()),
+        status: if fails {
+            504
+        } else if part(21).is_multiple_of(50) {
+            404
+        } else {
+            200
+        },
+        up_status: (!fails && !is_static).then_some(200),
+        resp_type: Some(if is_static { b"image/webp" } else { b"application/json" }),
+        enc: (!is_static).then_some("zstd"),
+        rx_head_b: 300 + part(25) % 200,
+        tx_head_b: 233,
+        tx_body_b: 200 + skewed(part(27), 100_000) as u64,
+        up_tx_b: (!is_static).then_some(500 + part(25) % 200),
+        up_rx_b: (!is_static).then_some(700 + skewed(part(27), 100_000) as u64),
+        dur_us: wait + 120 + part(29) % 100,
+        t_idle_us: Some(part(33) % 3_000_000),
+        t_head_us: Some(3 + (part(35) % 40) as u32),
+        t_policy_us: Some(1 + (part(39) % 8) as u32),
+        t_queue_us: Some(0),
+        t_send_us: Some(10 + part(45) % 20),
+        t_wait_us: Some(wait),
+        t_resp_us: Some(20 + part(47) % 100),
+        t_self_us: Some(7 + part(49) % 10),
+        upstream: (!is_static).then_some("app"),
+        up_addr: (!is_static).then_some(&address),
+        up_reused: (!is_static).then_some(true),
+        pick: (!is_static).then_some("least"),
+        tries: u8::from(!is_static),
+        end_by: if fails { EndBy::Upstream } else { EndBy::None },
+        end_at: if fails { EndAt::Wait } else { EndAt::Done },
+        reason: fails.then_some("http_response_timeout"),
+        cause: fails.then_some("timeouts.upstream=30s @tollgate.toml:12"),
+        n_conn: Some(200 + (part(51) % 60) as u32),
+        n_req: Some(10 + (part(53) % 30) as u32),
+        up_req: Some((part(55) % 10) as u32),
+        ..Record::default()
+    };
+    let mut bytes = Vec::with_capacity(512);
+    encode(&record, at / 4 + 1, &mut bytes);
+    bytes
+}

@@ -11,6 +11,7 @@ mod batch;
 #[doc(hidden)]
 pub mod bench;
 pub mod client;
+#[allow(dead_code, unused_imports, reason = "commands that use all of it come next")]
 mod columns;
 mod door;
 mod entry;
@@ -20,6 +21,7 @@ pub mod foreign;
 mod frames;
 mod intervals;
 mod line;
+#[allow(dead_code, unused_imports, reason = "commands that use all of it come next")]
 mod parquet;
 mod part;
 pub mod query;

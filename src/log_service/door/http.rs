@@ -1,5 +1,5 @@
 //! HTTP/1.1: `POST /frames` (see [`super::frames`]), `POST /logs`, `GET /logs/tail`, `GET /logs/search`,
-//! `GET /rollups`, `GET /status`.
+//! `GET /logs/show|top|stats|explain|compare`, `GET /rollups`, `GET /status`.
 //!
 //! `POST /logs` answers `{"accepted":n,"duplicates":n,"rejected":n,"reasons":[{"line":n,"reason":"…"}]}`: 200 when
 //! what was accepted is durable (even if other entries of the batch were no JSON objects), 400 when there was nothing
@@ -28,8 +28,9 @@ use tokio::time;
 use super::answer::{self, Answer};
 use super::io::Watched;
 use super::sockets::Stream;
-use super::{Desk, frames, rollups, tail};
+use super::{Desk, frames, questions, rollups, tail};
 use crate::log_service::batch::{self, Parsed, Shape};
+use crate::log_service::exec::Question;
 use crate::log_service::read;
 use crate::log_service::store::{AppendError, Appended, Counts};
 
@@ -72,14 +73,23 @@ async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>)
         (&Method::GET, "/logs/search") => tail::search(request.uri().query(), &desk).await,
         (&Method::GET, "/rollups") => rollups::rollups(request.uri().query(), &desk).await,
         (&Method::GET, "/status") => status(&desk).await,
+        (&Method::GET, path) if question_of(path).is_some() => {
+            let question = question_of(path).unwrap_or(Question::Show);
+            questions::ask(question, request.uri().query(), &desk).await
+        }
         (_, "/frames" | "/logs" | "/logs/tail" | "/logs/search" | "/rollups" | "/status") => {
             answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
         }
         _ => answer::refusal(
             StatusCode::NOT_FOUND,
-            "there is POST /frames, /logs, GET /logs/tail, /logs/search, /rollups, /status",
+            "there is POST /frames, /logs, GET /logs/tail, /logs/search, /logs/show, /logs/top, /logs/stats, /logs/explain, /logs/compare, /rollups, /status",
         ),
     }
+}
+
+/// Searches stream their rows; all other questions have one answer.
+fn question_of(path: &str) -> Option<Question> {
+    path.strip_prefix("/logs/").and_then(Question::named)
 }
 
 fn refuse(headers: &HeaderMap, is_loopback: bool, needs_token: bool, desk: &Desk) -> Option<Answer> {

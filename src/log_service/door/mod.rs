@@ -8,6 +8,7 @@ mod frames;
 mod http;
 pub(super) mod io;
 mod packets;
+mod questions;
 mod rollups;
 mod sockets;
 mod tail;

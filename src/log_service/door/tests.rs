@@ -58,6 +58,15 @@ async fn post(mut stream: impl AsyncRead + AsyncWrite + Unpin, headers: &str, bo
     (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
 }
 
+async fn get(service: &Service, target: &str) -> Value {
+    let mut stream = service.tcp().await;
+    let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
 fn frame(core: u16, range: std::ops::RangeInclusive<u64>) -> Vec<u8> {
     let (mut builder, mut out) = (Builder::default(), Vec::new());
     for seq in range {
@@ -141,16 +150,19 @@ async fn a_live_tail_shows_records_of_frames_as_they_come() {
 async fn rollups_are_there_at_once() {
     let service = start(|_| {}).await;
     post(service.tcp().await, "", &frame(3, 1..=40)).await;
-    let mut stream = service.tcp().await;
-    stream
-        .write_all(b"GET /rollups?since=all&by=host,class&step=1h HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        .await
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let told: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let told = get(&service, "/rollups?since=all&by=host,class&step=1h").await;
     assert_eq!((&told["step_s"], &told["rows"][0]["count"]), (&3600.into(), &40.into()), "{told}");
     assert_eq!(told["rows"][0]["time"], "1970-01-01T00:00:00Z");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_are_answered_from_what_was_just_stored() {
+    let service = start(|_| {}).await;
+    post(service.tcp().await, "", &[frame(3, 1..=4), frame(3, 6..=7)].concat()).await;
+    let told = get(&service, "/logs/top?fields=path&q=path:/f").await;
+    assert_eq!(told["report"]["missing"][0]["from"], 5, "{told}");
+    assert!(told.to_string().contains("\"/f\""), "{told}");
+    assert!(get(&service, "/logs/stats?nope=1").await["error"].as_str().unwrap().contains("nope"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -49,11 +49,12 @@ pub use self::pressure::Step;
 pub use self::ring::{Directory, DirectoryError, Item, Recovered, recover};
 pub use self::settings::{
     FileSettings, Form, Sample, ServiceEndpoint, ServiceSettings, Settings, SinkSettings, SpoolSettings,
-    StdoutSettings, Sync,
+    StdoutSettings, Sync, Token,
 };
 
 use crate::record::binary;
 use crate::record::id::SeedError;
+use crate::tls::TlsError;
 
 /// Smallest ring: room for a few of the longest records.
 const LEAST_RING: usize = 4 * binary::MAX_LEN;
@@ -65,6 +66,12 @@ pub enum Error {
     File { path: PathBuf, source: std::io::Error },
     #[error("cannot use the standard output for the log")]
     Stdout { source: std::io::Error },
+    #[error("cannot read {}", path.display())]
+    Ca { path: PathBuf, source: std::io::Error },
+    #[error("cannot ship the log over https")]
+    Tls(#[from] TlsError),
+    #[error("the token for the log service has bytes that no header field may have")]
+    Token,
     #[error("cannot start a thread for the log")]
     Thread { source: std::io::Error },
     #[error("cannot take memory for the log")]

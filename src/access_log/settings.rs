@@ -1,6 +1,8 @@
 //! What the log must know before it starts.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The log as a whole. Without sinks nothing is recorded.
@@ -122,6 +124,10 @@ impl FileSettings {
 #[derive(Clone, Debug)]
 pub struct ServiceSettings {
     pub endpoint: ServiceEndpoint,
+    /// Sent with each request (`Authorization: Bearer`, RFC 6750).
+    pub token: Option<Token>,
+    /// PEM file of the authorities that vouch for a service over https; the public ones without it.
+    pub ca: Option<PathBuf>,
     /// A batch is sent when it has this many bytes…
     pub batch_bytes: usize,
     /// …or when its oldest record has waited this long.
@@ -138,6 +144,8 @@ impl ServiceSettings {
     pub fn new(endpoint: ServiceEndpoint) -> Self {
         Self {
             endpoint,
+            token: None,
+            ca: None,
             batch_bytes: 1 << 20,
             linger: Duration::from_millis(50),
             timeout: Duration::from_secs(10),
@@ -150,11 +158,22 @@ impl ServiceSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServiceEndpoint {
     Unix(PathBuf),
-    /// Plain HTTP; resolved anew for each connection.
+    /// Resolved anew for each connection.
     Http {
         host: String,
         port: u16,
+        is_tls: bool,
     },
+}
+
+/// A secret, which is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub Arc<str>);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
 }
 
 impl ServiceEndpoint {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::log_child;
 use crate::access_log::{
     self, FileSettings, Form, Sample, ServiceEndpoint, ServiceSettings, SinkSettings, SpoolSettings,
-    StdoutSettings, Sync, recovery,
+    StdoutSettings, Sync, Token, recovery,
 };
 use crate::config::Config;
 use crate::config::log::{LogSample, LogService, OnFull, SpoolSync, StdoutForm};
@@ -37,9 +37,16 @@ pub(super) fn log_settings(config: &Config) -> access_log::Settings {
         LogService::Url(url) => url.host().map(|host| ServiceEndpoint::Http {
             host: host.to_owned(),
             port: url.port_u16().unwrap_or(9600),
+            is_tls: url.scheme_str() == Some("https"),
         }),
     };
-    sinks.extend(endpoint.map(|endpoint| SinkSettings::Service(ServiceSettings::new(endpoint))));
+    sinks.extend(endpoint.map(|endpoint| {
+        SinkSettings::Service(ServiceSettings {
+            token: log.token.as_ref().map(|token| Token(token.value.clone())),
+            ca: log.ca.as_ref().map(|ca| PathBuf::from(&*ca.value)),
+            ..ServiceSettings::new(endpoint)
+        })
+    }));
     // Whoever only looks on keeps nothing, and needs no place for it.
     let is_kept = !sinks.iter().all(|sink| matches!(sink, SinkSettings::Stdout(_)));
     let (spool, sample) = (spool(config, is_kept), log.sample.as_ref().map(|sample| sampling(sample)));

@@ -14,6 +14,10 @@ table! {
     pub struct Log {
         /// The log service: `embedded` (kept and searched on this machine), `none`, `unix:PATH`, or its URL.
         service: default LogService = "embedded";
+        /// A secret that is sent to the log service with each batch (`Authorization: Bearer`): `"${LOG_TOKEN}"`.
+        token: optional Text;
+        /// A PEM file of the authorities that vouch for a log service over https; the public ones when it is left out.
+        ca: optional Text;
         /// Where the embedded log service keeps its data.
         data: default Text = "run/logs";
         /// A file of JSON lines.

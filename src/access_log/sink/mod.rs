@@ -255,7 +255,7 @@ impl Sink {
         Ok(match settings {
             SinkSettings::Stdout(_) => Self::Stdout(StdoutSink::open()?),
             SinkSettings::File(settings) => Self::File(FileSink::open(settings, reopen.clone())?),
-            SinkSettings::Service(settings) => Self::Service(Box::new(ServiceSink::new(settings))),
+            SinkSettings::Service(settings) => Self::Service(Box::new(ServiceSink::new(settings)?)),
         })
     }
 
@@ -265,7 +265,8 @@ impl Sink {
             SinkSettings::File(file) => format!("file:{}", file.path.display()),
             SinkSettings::Service(service) => match &service.endpoint {
                 ServiceEndpoint::Unix(path) => format!("unix:{}", path.display()),
-                ServiceEndpoint::Http { host, port } => format!("http://{host}:{port}"),
+                ServiceEndpoint::Http { host, port, is_tls: false } => format!("http://{host}:{port}"),
+                ServiceEndpoint::Http { host, port, is_tls: true } => format!("https://{host}:{port}"),
             },
         }
     }

@@ -4,21 +4,24 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 
 use super::wire::Wire;
 use super::{Fault, Pace, Reason};
-use crate::access_log::{ServiceEndpoint, ServiceSettings};
+use crate::access_log::{Error, ServiceEndpoint, ServiceSettings, Token};
+use crate::tls::client::{Roots, client_config};
 
 /// The longest answer that is read; a longer one costs the connection.
 const ANSWER: usize = 64 << 10;
@@ -31,19 +34,25 @@ const LINES: (&str, &str) = ("/logs", "application/x-ndjson");
 pub(in crate::access_log) struct ServiceSink {
     settings: ServiceSettings,
     host: String,
+    tls: Option<Arc<ClientConfig>>,
+    authorization: Option<HeaderValue>,
     connection: Option<SendRequest<Parts>>,
     /// Until the service says otherwise; asked anew with each connection, as it may be another service by then.
     knows_frames: bool,
 }
 
 impl ServiceSink {
-    pub(super) fn new(settings: ServiceSettings) -> Self {
+    pub(super) fn new(settings: ServiceSettings) -> Result<Self, Error> {
+        let tls = tls(&settings)?;
+        let authorization = settings.token.as_ref().map(authorization).transpose()?;
         let host = match &settings.endpoint {
             ServiceEndpoint::Unix(_) => "localhost".into(),
-            ServiceEndpoint::Http { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            ServiceEndpoint::Http { host, port } => format!("{host}:{port}"),
+            ServiceEndpoint::Http { host, port, .. } if host.contains(':') && !host.starts_with('[') => {
+                format!("[{host}]:{port}")
+            }
+            ServiceEndpoint::Http { host, port, .. } => format!("{host}:{port}"),
         };
-        Self { settings, host, connection: None, knows_frames: true }
+        Ok(Self { settings, host, tls, authorization, connection: None, knows_frames: true })
     }
 
     pub(super) fn pace(&self) -> Pace {
@@ -95,11 +104,14 @@ impl ServiceSink {
     ) -> Result<(StatusCode, Option<Duration>), Box<dyn std::error::Error + Send + Sync>> {
         connection.ready().await?;
         let (path, media_type) = if are_lines { LINES } else { FRAMES };
-        let request = Request::post(path)
+        let mut request = Request::post(path)
             .header(HOST, &self.host)
             .header(USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
             .header(CONTENT_TYPE, media_type)
             .body(Parts::new(chunks))?;
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.clone());
+        }
         let answer = connection.send_request(request).await?;
         let (status, after) = (answer.status(), retry_after(&answer));
         Limited::new(answer.into_body(), ANSWER).collect().await?;
@@ -108,7 +120,7 @@ impl ServiceSink {
 
     async fn connect(&self) -> Option<SendRequest<Parts>> {
         let shaken = async {
-            let wire = Wire::connect(&self.settings.endpoint).await?;
+            let wire = Wire::connect(&self.settings.endpoint, self.tls.as_ref()).await?;
             http1::handshake(TokioIo::new(wire)).await.map_err(std::io::Error::other)
         };
         match shaken.await {
@@ -123,6 +135,26 @@ impl ServiceSink {
             }
         }
     }
+}
+
+/// What shakes hands, if the endpoint wants it.
+fn tls(settings: &ServiceSettings) -> Result<Option<Arc<ClientConfig>>, Error> {
+    let ServiceEndpoint::Http { is_tls: true, .. } = settings.endpoint else { return Ok(None) };
+    let roots = match &settings.ca {
+        None => Roots::Public,
+        Some(path) => {
+            let read = std::fs::read(path);
+            let bytes = read.map_err(|source| Error::Ca { path: path.clone(), source })?;
+            Roots::Pem { bytes, origin: path.display().to_string() }
+        }
+    };
+    Ok(Some(client_config(&roots, &[b"http/1.1"])?))
+}
+
+fn authorization(token: &Token) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.0)).map_err(|_| Error::Token)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// The answer to frames of a service that does not know them.

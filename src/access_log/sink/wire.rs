@@ -1,28 +1,39 @@
-//! The connection to a log service: a TCP or Unix socket.
+//! The connection to a log service: a Unix or TCP socket, with TLS or without.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::access_log::ServiceEndpoint;
 
 #[derive(Debug)]
 pub(super) enum Wire {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
 impl Wire {
-    pub(super) async fn connect(endpoint: &ServiceEndpoint) -> io::Result<Self> {
+    /// `tls` is there when the endpoint wants it.
+    pub(super) async fn connect(endpoint: &ServiceEndpoint, tls: Option<&Arc<ClientConfig>>) -> io::Result<Self> {
         match endpoint {
             ServiceEndpoint::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
-            ServiceEndpoint::Http { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            ServiceEndpoint::Http { host, port, .. } => {
+                let host = host.trim_matches(['[', ']']);
+                let stream = TcpStream::connect((host, *port)).await?;
                 stream.set_nodelay(true)?;
-                Ok(Self::Tcp(stream))
+                let Some(tls) = tls else { return Ok(Self::Tcp(stream)) };
+                let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+                let shaken = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
+                Ok(Self::Tls(Box::new(shaken)))
             }
         }
     }
@@ -33,6 +44,10 @@ macro_rules! each {
         match $wire.get_mut() {
             Wire::Tcp(stream) => {
                 let $stream = Pin::new(stream);
+                $call
+            }
+            Wire::Tls(stream) => {
+                let $stream = Pin::new(&mut **stream);
                 $call
             }
             Wire::Unix(stream) => {

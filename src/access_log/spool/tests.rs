@@ -12,6 +12,9 @@ use crate::record::frame::{Builder, Codec, Form, Stream};
 
 const STREAM: Stream<'static> = Stream { proxy: "edge-1", boot: 7, core: 0 };
 
+/// First and last, of each frame or gap.
+type Numbers = Vec<(u64, u64)>;
+
 fn settings(dir: &Path) -> SpoolSettings {
     SpoolSettings { dir: Some(dir.into()), segment: 1000, sync: Sync::System, ..SpoolSettings::default() }
 }
@@ -36,7 +39,7 @@ fn frame(first: u64, filling: usize) -> Vec<u8> {
 }
 
 /// Everything that is there to read: numbers of frames, and ranges of gaps.
-fn read_all(reader: &mut Reader) -> (Vec<(u64, u64)>, Vec<(u64, u64)>) {
+fn read_all(reader: &mut Reader) -> (Numbers, Numbers) {
     let (mut frames, mut gaps) = (Vec::new(), Vec::new());
     let deadline = Instant::now() + std::time::Duration::from_secs(20);
     while reader.has_more() {

@@ -179,6 +179,10 @@ fn log(config: &Config, sink: &mut Sink) {
     if log.data.is_written() && log.service.value != LogService::Embedded {
         sink.push(without_effect(&log.data.place, "`data` has no meaning without the embedded log service"));
     }
+    let is_https = matches!(&log.service.value, LogService::Url(url) if url.scheme_str() == Some("https"));
+    if let Some(ca) = log.ca.as_ref().filter(|_| !is_https) {
+        sink.push(without_effect(&ca.place, "`ca` has no meaning without a log service over https"));
+    }
     spool(config, sink);
     if log.service.value == LogService::None && log.file.is_none() && log.stdout.form().is_none() {
         let doubt = Diagnostic::warning(codes::LOG_NOWHERE, "the access records go nowhere")

@@ -132,13 +132,7 @@ impl Rows {
         taken
     }
 
-    fn record(
-        &mut self,
-        bytes: &[u8],
-        frame: &Frame<'_>,
-        fresh: &Fresh<'_>,
-        receipt: Receipt<'_>,
-    ) -> Taken {
+    fn record(&mut self, bytes: &[u8], frame: &Frame<'_>, fresh: &Fresh<'_>, receipt: Receipt<'_>) -> Taken {
         let (mut decoded, mut tries) = (Decoded::default(), Tries::default());
         if let Err(error) = binary::decode_into(&mut decoded, bytes, &mut tries) {
             return self.failed(&error);

@@ -109,8 +109,11 @@ fn lookups(store: &Store, rows: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Names and values, as over HTTP.
+type Arguments<'a> = &'a [(&'a str, &'a str)];
+
 fn questions(store: &Store) -> Result<(), Box<dyn Error>> {
-    let questions: [(&str, &str, &[(&str, &str)]); 11] = [
+    let questions: [(&str, &str, Arguments<'_>); 11] = [
         ("top route --by p99", "top", &[("fields", "route"), ("by", "p99")]),
         ("top host,status", "top", &[("fields", "host,status")]),
         ("top path --by count", "top", &[("fields", "path")]),
@@ -176,6 +179,7 @@ fn skewed(random: u64, values: usize) -> usize {
     (share * share * share * values as f64) as usize % values
 }
 
+#[expect(clippy::too_many_lines, reason = "one record with all its fields")]
 fn bytes_of(at: u64) -> Vec<u8> {
     let random = mixed(at);
     let part = |shift: u32| random.rotate_right(shift);

@@ -117,7 +117,8 @@ impl Counts {
 struct Values {
     name: &'static str,
     field: Field,
-    counts: HashMap<Option<Box<str>>, Counts>,
+    counts: HashMap<Box<str>, Counts, foldhash::fast::RandomState>,
+    absent: Counts,
     is_cut: bool,
 }
 
@@ -177,7 +178,13 @@ fn counts(requests: &Mask, matching: &Mask, weights: &[u64]) -> Counts {
 
 impl Values {
     fn new(name: &'static str) -> Self {
-        Self { name, field: Field::named(name), counts: HashMap::new(), is_cut: false }
+        Self {
+            name,
+            field: Field::named(name),
+            counts: HashMap::default(),
+            absent: Counts::default(),
+            is_cut: false,
+        }
     }
 
     fn add(&mut self, coded: &Coded<'_>, (requests, matching): (&Mask, &Mask), weights: &[u64]) {
@@ -189,18 +196,24 @@ impl Values {
             counts.rows[side] += 1;
         }
         for (code, counts) in (0..).zip(&by_code).filter(|(_, counts)| counts.rows != [0, 0]) {
-            let value = coded.name(code).map(|name| Box::from(&*name));
-            if self.counts.len() >= MAX_VALUES && !self.counts.contains_key(&value) {
-                self.is_cut = true;
+            let Some(value) = coded.name(code) else {
+                self.absent.add(counts);
                 continue;
+            };
+            if let Some(known) = self.counts.get_mut(&*value) {
+                known.add(counts);
+            } else if self.counts.len() < MAX_VALUES {
+                self.counts.insert((*value).into(), *counts);
+            } else {
+                self.is_cut = true;
             }
-            self.counts.entry(value).or_default().add(counts);
         }
     }
 
     fn traits(self, all: &Counts) -> Vec<Trait> {
         let name = self.name;
-        let traits = self.counts.into_iter().filter_map(|(value, counts)| {
+        let values = self.counts.into_iter().map(|(value, counts)| (Some(value), counts));
+        let traits = values.chain([(None, self.absent)]).filter_map(|(value, counts)| {
             let (share_in, share_out) = (counts.share(all, 0), counts.share(all, 1));
             let chance = two_shares(
                 (counts.rows[0] as f64, all.rows[0] as f64),

@@ -49,7 +49,9 @@ const LOOK_EVERY: u32 = 16;
 pub(super) struct Groups {
     split: Split,
     limits: Limits,
-    places: HashMap<Key, u32, foldhash::fast::RandomState>,
+    /// By the values as [`Names`] writes them.
+    places: HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>,
+    names: Names,
     /// The first one is for rows of values beyond the limit.
     tallies: Vec<Tally>,
     is_full: bool,
@@ -65,6 +67,7 @@ impl Groups {
             split,
             limits,
             places: HashMap::default(),
+            names: Names::default(),
             tallies: vec![Tally::default()],
             is_full: false,
             name_bytes: 0,
@@ -101,7 +104,8 @@ impl Groups {
             let code = codes[row];
             let mut place = places[code as usize];
             if place == UNRESOLVED {
-                place = self.place_of(key(&coded, &pairs, code));
+                self.names.write(&coded, &pairs, code);
+                place = self.place_of_names();
                 places[code as usize] = place;
             }
             self.tallies[place as usize].add(&fact);
@@ -124,8 +128,9 @@ impl Groups {
         }
     }
 
-    fn place_of(&mut self, key: Key) -> u32 {
-        if let Some(place) = self.places.get(&key) {
+    fn place_of_names(&mut self) -> u32 {
+        let name = self.names.text.as_slice();
+        if let Some(place) = self.places.get(name) {
             return *place;
         }
         if self.is_full || self.places.len() >= self.limits.groups {
@@ -133,9 +138,9 @@ impl Groups {
             return 0;
         }
         let place = u32::try_from(self.tallies.len()).unwrap_or(0);
-        self.name_bytes += key.iter().flatten().map(|name| name.len()).sum::<usize>();
+        self.name_bytes += name.len();
         self.tallies.push(Tally::default());
-        self.places.insert(key, place);
+        self.places.insert(name.into(), place);
         place
     }
 
@@ -151,24 +156,59 @@ impl Groups {
 
     /// All groups that have a row, and what did not fit.
     pub(super) fn finish(mut self) -> (Vec<(Key, Tally)>, Tally) {
-        let groups = self.places.into_iter().map(|(key, place)| {
-            (key, self.tallies.get_mut(place as usize).map(std::mem::take).unwrap_or_default())
+        let groups = self.places.into_iter().map(|(name, place)| {
+            (key(&name), self.tallies.get_mut(place as usize).map(std::mem::take).unwrap_or_default())
         });
         let groups: Vec<_> = groups.collect();
         (groups, self.tallies.swap_remove(0))
     }
 }
 
-/// The values behind a code.
-fn key(coded: &[Coded<'_>], pairs: &[Vec<(u32, u32)>], mut code: u32) -> Key {
-    let mut names: Vec<Option<Box<str>>> = Vec::with_capacity(coded.len());
-    let name = |at: usize, code: u32| coded.get(at)?.name(code).map(|name| Box::from(&*name));
-    for at in (0..pairs.len()).rev() {
-        let (before, own) = pairs[at].get(code as usize).copied().unwrap_or_default();
-        names.push(name(at + 1, own));
-        code = before;
+/// The values of a group in one piece, so that looking one up allocates nothing: each as a byte that says whether it is
+/// there, four bytes of length, and its text.
+#[derive(Default)]
+struct Names {
+    text: Vec<u8>,
+    codes: Vec<u32>,
+}
+
+const ABSENT: u8 = 0;
+const PRESENT: u8 = 1;
+
+impl Names {
+    /// Writes the values behind a code.
+    fn write(&mut self, coded: &[Coded<'_>], pairs: &[Vec<(u32, u32)>], mut code: u32) {
+        self.text.clear();
+        self.codes.clear();
+        for pairs in pairs.iter().rev() {
+            let (before, own) = pairs.get(code as usize).copied().unwrap_or_default();
+            self.codes.push(own);
+            code = before;
+        }
+        self.codes.push(code);
+        for (coded, code) in coded.iter().zip(self.codes.iter().rev()) {
+            match coded.name(*code) {
+                None => self.text.push(ABSENT),
+                Some(name) => {
+                    self.text.push(PRESENT);
+                    // Names are cut to far less than four gigabytes.
+                    self.text.extend_from_slice(&(name.len() as u32).to_le_bytes());
+                    self.text.extend_from_slice(name.as_bytes());
+                }
+            }
+        }
     }
-    names.push(name(0, code));
-    names.reverse();
-    names.into()
+}
+
+/// Reads what [`Names`] has written.
+fn key(mut text: &[u8]) -> Key {
+    let mut values = Vec::new();
+    while let Some((first, rest)) = text.split_first() {
+        let name = rest.split_first_chunk::<4>().filter(|_| *first == PRESENT);
+        let name =
+            name.and_then(|(length, rest)| rest.split_at_checked(u32::from_le_bytes(*length) as usize));
+        text = name.map_or(rest, |(_, rest)| rest);
+        values.push(name.map(|(name, _)| String::from_utf8_lossy(name).into()));
+    }
+    values.into()
 }

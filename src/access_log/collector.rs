@@ -12,17 +12,17 @@ use super::core_log::Source;
 use super::flight::Flights;
 use super::framer::Framer;
 use super::handle::{Entry, Handle, Reopen, Wake, now_us};
+use super::intake::Intake;
 use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::pressure::Step;
 use super::render::Lines;
 use super::ring::{Directory, Recovered};
-use super::shed::{Kept, Shedder};
+use super::shed::Shedder;
 use super::sink::{Delivery, Sink, Stop};
 use super::span::Origin;
 use super::spool::{self, Writer};
 use super::{Error, Settings};
 use crate::process::memory;
-use crate::record::binary;
 use crate::record::frame::Codec;
 use crate::record::id::{IdSource, Random};
 
@@ -63,16 +63,6 @@ pub struct Collector {
     /// What dead processes have left, and the lock on the place of the rings.
     recovered: Vec<Recovered>,
     directory: Option<Directory>,
-}
-
-/// What becomes of a record that comes out of a ring.
-#[derive(Debug)]
-struct Intake {
-    framer: Framer,
-    shedder: Shedder,
-    metrics: Arc<Metrics>,
-    /// Why records may be missing in the rings.
-    why: Reason,
 }
 
 /// A collector at work.
@@ -332,65 +322,6 @@ impl Collector {
         if lost > self.lines_lost {
             self.intake.framer.lines_lost(lost - self.lines_lost);
             self.lines_lost = lost;
-        }
-    }
-}
-
-impl Intake {
-    /// Takes a share out of one ring; declares every number that did not come. Tells whether the ring was emptied.
-    fn drain(&mut self, core: u16, source: &mut Source, share: usize) -> bool {
-        // Before the ring: then the ring shows everything that came before the refused record.
-        let refused = source.reader.refused();
-        let Source { reader, expected } = source;
-        let (mut records, mut sampled) = (0, 0);
-        let emptied = reader.drain(share, |bytes| {
-            records += 1;
-            sampled += u64::from(!self.record(core, expected, bytes));
-        });
-        self.metrics.records.fetch_add(records, Ordering::Relaxed);
-        if sampled > 0 {
-            self.metrics.sampled.fetch_add(sampled, Ordering::Relaxed);
-        }
-        if emptied {
-            self.tell_missing(core, expected, refused);
-        }
-        emptied
-    }
-
-    /// Tells whether the record was kept; one that is none is declared.
-    #[inline]
-    fn record(&mut self, core: u16, expected: &mut u64, bytes: &[u8]) -> bool {
-        let Some((seq, ts_us)) = binary::heading(bytes).filter(|(seq, _)| seq >= expected) else {
-            self.bad(core, expected);
-            return true;
-        };
-        self.tell_missing(core, expected, seq - 1);
-        *expected = seq.saturating_add(1);
-        match self.shedder.keep(bytes, seq) {
-            Kept::As(bytes) => {
-                self.framer.record(core, (seq, ts_us), bytes);
-                true
-            }
-            Kept::Out => {
-                self.framer.left_out(core, seq);
-                false
-            }
-        }
-    }
-
-    #[cold]
-    fn bad(&mut self, core: u16, expected: &mut u64) {
-        self.metrics.dropped.add(Reason::BadFrame, 1);
-        self.framer.gap(core, Some((*expected, *expected)), 1, Reason::BadFrame);
-        *expected += 1;
-    }
-
-    /// Declares the numbers from `expected` to `last`, if there are any.
-    #[inline]
-    fn tell_missing(&mut self, core: u16, expected: &mut u64, last: u64) {
-        if last >= *expected {
-            self.framer.gap(core, Some((*expected, last)), last - *expected + 1, self.why);
-            *expected = last + 1;
         }
     }
 }

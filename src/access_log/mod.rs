@@ -24,6 +24,7 @@ mod flight;
 pub mod follow;
 mod framer;
 mod handle;
+mod intake;
 mod metrics;
 mod pressure;
 pub mod recovery;

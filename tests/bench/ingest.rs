@@ -78,7 +78,7 @@ async fn run(
 fn make(seq: &mut u64, codec: Codec, out: &mut Vec<u8>) {
     let mut builder = Builder::default();
     for _ in 0..FRAME {
-        let mut record = if *seq % 10 == 0 { samples::typical() } else { samples::plain(*seq) };
+        let mut record = if seq.is_multiple_of(10) { samples::typical() } else { samples::plain(*seq) };
         record.ts_us = 1_795_252_443_512_804 + *seq as i64 * 50;
         // As ids are made: milliseconds, then what is random.
         record.id[..6].copy_from_slice(&(record.ts_us as u64 / 1000).to_be_bytes()[2..]);

@@ -23,7 +23,10 @@ pub(super) enum Wire {
 
 impl Wire {
     /// `tls` is there when the endpoint wants it.
-    pub(super) async fn connect(endpoint: &ServiceEndpoint, tls: Option<&Arc<ClientConfig>>) -> io::Result<Self> {
+    pub(super) async fn connect(
+        endpoint: &ServiceEndpoint,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> io::Result<Self> {
         match endpoint {
             ServiceEndpoint::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
             ServiceEndpoint::Http { host, port, .. } => {

@@ -1,7 +1,7 @@
 //! What the log counts about itself.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::pressure::Step;
 
@@ -136,4 +136,25 @@ pub struct SinkMetrics {
     /// Bytes of the spool that it has still to deliver.
     pub lag_bytes: AtomicU64,
     pub dropped: Dropped,
+    /// Why it takes nothing at the moment, if so.
+    pub(super) trouble: Mutex<Option<String>>,
+    /// Whether that was told.
+    pub(super) told: AtomicBool,
+}
+
+impl SinkMetrics {
+    /// Why it takes nothing at the moment, if so. Without secrets.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells whether that is something else than before.
+    pub(super) fn set_trouble(&self, trouble: Option<&str>) -> bool {
+        let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = known.as_deref() != trouble;
+        if is_news {
+            *known = trouble.map(str::to_owned);
+        }
+        is_news
+    }
 }

@@ -67,8 +67,6 @@ pub enum Error {
     File { path: PathBuf, source: std::io::Error },
     #[error("cannot use the standard output for the log")]
     Stdout { source: std::io::Error },
-    #[error("cannot read {}", path.display())]
-    Ca { path: PathBuf, source: std::io::Error },
     #[error("cannot ship the log over https")]
     Tls(#[from] TlsError),
     #[error("the token for the log service has bytes that no header field may have")]
@@ -79,6 +77,14 @@ pub enum Error {
     Memory { source: std::io::Error },
     #[error(transparent)]
     Seed(#[from] SeedError),
+}
+
+/// Whether the sinks could be opened as far as the settings tell: authorities, certificates, tokens. Opens nothing.
+///
+/// # Errors
+/// As [`open`].
+pub fn verify(settings: &Settings) -> Result<(), Error> {
+    settings.sinks.iter().try_for_each(sink::Sink::verify)
 }
 
 /// Opens the sinks and makes one log per core, with the collector that serves them. Nothing runs until

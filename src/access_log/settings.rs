@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::tls::CertPair;
+use crate::tls::client::Roots;
+
 /// The log as a whole. Without sinks nothing is recorded.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -120,17 +123,21 @@ impl FileSettings {
 }
 
 /// Shipping to a log service: `POST /frames` with frames as they are in the spool, or `POST /logs` with JSON lines to one
-/// that does not know frames; one batch at a time, each until it is acknowledged.
+/// that does not know frames; each batch until it is acknowledged.
 #[derive(Clone, Debug)]
 pub struct ServiceSettings {
     pub endpoint: ServiceEndpoint,
     /// Sent with each request (`Authorization: Bearer`, RFC 6750).
     pub token: Option<Token>,
-    /// PEM file of the authorities that vouch for a service over https; the public ones without it.
-    pub ca: Option<PathBuf>,
+    /// The authorities that vouch for a service over https.
+    pub roots: Roots,
+    /// Shown to a service over https that asks for a certificate.
+    pub identity: Option<CertPair>,
+    /// How many batches may be under way; each has a connection of its own.
+    pub window: usize,
     /// A batch is sent when it has this many bytes…
     pub batch_bytes: usize,
-    /// …or when its oldest record has waited this long.
+    /// …or when this has passed since the batch before (half of it when that was small): what comes alone goes at once.
     pub linger: Duration,
     /// Time for connecting, sending and the answer, together.
     pub timeout: Duration,
@@ -140,12 +147,14 @@ pub struct ServiceSettings {
 }
 
 impl ServiceSettings {
-    /// 1 MiB or 50 ms, 10 s per batch, pauses from 100 ms to 5 s.
+    /// 1 MiB or 50 ms, 4 batches to another machine, 10 s per batch, pauses from 100 ms to 5 s, public authorities.
     pub fn new(endpoint: ServiceEndpoint) -> Self {
         Self {
+            window: if endpoint.is_remote() { 4 } else { 1 },
             endpoint,
             token: None,
-            ca: None,
+            roots: Roots::Public,
+            identity: None,
             batch_bytes: 1 << 20,
             linger: Duration::from_millis(50),
             timeout: Duration::from_secs(10),

@@ -1,7 +1,7 @@
 //! `[log]` of the configuration as the settings of the access log.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::log_child;
 use crate::access_log::{
@@ -10,6 +10,8 @@ use crate::access_log::{
 };
 use crate::config::Config;
 use crate::config::log::{LogSample, LogService, OnFull, SpoolSync, StdoutForm};
+use crate::tls::CertPair;
+use crate::tls::client::Roots;
 
 /// Where the embedded log service keeps its files.
 pub(super) fn data_dir(config: &Config) -> PathBuf {
@@ -17,7 +19,7 @@ pub(super) fn data_dir(config: &Config) -> PathBuf {
 }
 
 /// The sinks that the configuration asks for.
-pub(super) fn log_settings(config: &Config) -> access_log::Settings {
+pub fn log_settings(config: &Config) -> access_log::Settings {
     let log = &config.log;
     let mut sinks = Vec::new();
     if let Some(form) = log.stdout.form() {
@@ -43,7 +45,14 @@ pub(super) fn log_settings(config: &Config) -> access_log::Settings {
     sinks.extend(endpoint.map(|endpoint| {
         SinkSettings::Service(ServiceSettings {
             token: log.token.as_ref().map(|token| Token(token.value.clone())),
-            ca: log.ca.as_ref().map(|ca| PathBuf::from(&*ca.value)),
+            roots: log.ca.as_ref().map_or(Roots::Public, |ca| {
+                Roots::Pem { bytes: loaded(config, ca), origin: ca.value.to_string() }
+            }),
+            identity: log.cert.as_ref().zip(log.key.as_ref()).map(|(cert, key)| CertPair {
+                chain: loaded(config, cert),
+                key: loaded(config, key),
+                origin: cert.value.to_string(),
+            }),
             ..ServiceSettings::new(endpoint)
         })
     }));
@@ -51,6 +60,11 @@ pub(super) fn log_settings(config: &Config) -> access_log::Settings {
     let is_kept = !sinks.iter().all(|sink| matches!(sink, SinkSettings::Stdout(_)));
     let (spool, sample) = (spool(config, is_kept), log.sample.as_ref().map(|sample| sampling(sample)));
     access_log::Settings { spool, sample, ..access_log::Settings::new(host_name(), sinks) }
+}
+
+/// Loading has refused a configuration whose files cannot be read.
+fn loaded(config: &Config, path: &str) -> Vec<u8> {
+    config.files.get(Path::new(path)).map(|file| file.bytes.to_vec()).unwrap_or_default()
 }
 
 /// Beside the data of the log service, if nobody says where.

@@ -8,7 +8,7 @@ pub mod ground;
 mod handover;
 mod life;
 pub mod log_child;
-mod log_settings;
+pub mod log_settings;
 pub mod names;
 pub mod reload;
 pub mod run;

@@ -106,6 +106,7 @@ fn log(metrics: &Metrics) -> LogStatus {
             .max()
             .unwrap_or(0),
         spool_fill: metrics.spool_fill.load(Ordering::Relaxed),
+        failing: metrics.sinks.iter().filter_map(|sink| Some((sink.name.clone(), sink.trouble()?))).collect(),
         pressure: metrics.step().word().to_owned(),
         dropped,
     }

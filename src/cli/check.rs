@@ -6,7 +6,9 @@ use std::path::Path;
 use serde_json::json;
 
 use super::Exit;
+use crate::access_log;
 use crate::app::ground::{self, Purpose, chain};
+use crate::app::log_settings::log_settings;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, Config, Diagnostics, codes};
 use crate::plan::compile::compile;
@@ -37,9 +39,13 @@ fn compiled(config: &Config) -> Diagnostics {
             return found;
         }
     };
-    match compile(config, &ground) {
+    let mut found = match compile(config, &ground) {
         Ok((_, found)) | Err(found) => found,
+    };
+    if let Err(error) = access_log::verify(&log_settings(config)) {
+        found.push(Diagnostic::error(codes::BAD_CERTIFICATE, format!("[log] {}", chain(&error))));
     }
+    found
 }
 
 fn print_text(found: &Diagnostics, color: bool) -> std::io::Result<()> {

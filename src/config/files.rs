@@ -65,6 +65,15 @@ pub(super) fn read_all(config: &Config, sink: &mut Sink) -> LoadedFiles {
             check_mode(&pair.key, key.mode, sink);
         }
     }
+    let log = &config.log;
+    for (path, what) in [(&log.ca, "authorities' file"), (&log.cert, "certificate")] {
+        path.iter().for_each(|path| drop(read_one(path, what, &mut files, sink)));
+    }
+    if let Some(path) = &log.key
+        && let Some(key) = read_one(path, "private key", &mut files, sink)
+    {
+        check_mode(path, key.mode, sink);
+    }
     files
 }
 

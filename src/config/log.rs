@@ -18,6 +18,10 @@ table! {
         token: optional Text;
         /// A PEM file of the authorities that vouch for a log service over https; the public ones when it is left out.
         ca: optional Text;
+        /// A PEM file with the certificate that a log service over https is shown, leaf first; together with `key`.
+        cert: optional Text;
+        /// The private key of `cert`, PEM.
+        key: optional Text;
         /// Where the embedded log service keeps its data.
         data: default Text = "run/logs";
         /// A file of JSON lines.

@@ -2,21 +2,29 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::{CertificateError, ClientConfig};
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time;
+use tokio_rustls::TlsConnector;
 
 use super::door::io::Watched;
 use super::read::Flow;
+use crate::tls::client::client_config;
+use crate::tls::TlsError;
+pub use crate::tls::CertPair;
+pub use crate::tls::client::Roots;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// The service sends an empty line every ten seconds when it has nothing to say.
@@ -24,17 +32,19 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Longest line and longest refusal.
 const MAX_LINE: usize = 2 << 20;
 
-/// Where a log service is reached: `unix:run/logs.sock` or `http://logs.example.com:9600`.
+/// Where a log service is reached: `unix:run/logs.sock`, `http://localhost:9600`, `https://logs.example.com:9600`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     Unix(PathBuf),
     /// Host and port.
     Http(String),
+    /// Host and port; with TLS.
+    Https(String),
 }
 
 /// Text that is no service address.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is neither `unix:PATH` nor `http://HOST:PORT`")]
+#[error("`{0}` is neither `unix:PATH`, `http://HOST:PORT` nor `https://HOST:PORT`")]
 pub struct AddressError(String);
 
 impl FromStr for Address {
@@ -44,12 +54,21 @@ impl FromStr for Address {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
             return Ok(Self::Unix(path.into()));
         }
-        let authority = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+        let (rest, is_tls) = match text.strip_prefix("https://") {
+            Some(rest) => (Some(rest), true),
+            None => (text.strip_prefix("http://"), false),
+        };
+        let authority = rest.map(|rest| rest.trim_end_matches('/'));
         let authority = authority.and_then(|rest| rest.parse::<http::uri::Authority>().ok());
         let authority = authority.filter(|authority| !authority.as_str().contains('@'));
         let authority = authority.ok_or_else(|| AddressError(text.to_owned()))?;
-        let port = if authority.port().is_some() { "" } else { ":80" };
-        Ok(Self::Http(format!("{authority}{port}")))
+        let port = match (authority.port(), is_tls) {
+            (Some(_), _) => "",
+            (None, false) => ":80",
+            (None, true) => ":443",
+        };
+        let authority = format!("{authority}{port}");
+        Ok(if is_tls { Self::Https(authority) } else { Self::Http(authority) })
     }
 }
 
@@ -58,6 +77,7 @@ impl std::fmt::Display for Address {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Http(authority) => write!(f, "http://{authority}"),
+            Self::Https(authority) => write!(f, "https://{authority}"),
         }
     }
 }
@@ -67,6 +87,16 @@ impl std::fmt::Display for Address {
 pub enum ClientError {
     #[error("cannot reach the log service at {0}")]
     Connect(Address, #[source] std::io::Error),
+    #[error("the certificate of the log service at {0} is of an authority that is not trusted here: name the authority's file with --ca")]
+    UnknownIssuer(Address),
+    #[error("the log service at {0} does not speak TLS: write http:// if that is what you want")]
+    NotTls(Address),
+    #[error("the log service asks for a token that it knows: name the file that has it with --token-file")]
+    Unauthorized,
+    #[error("the token has bytes that no header field may have")]
+    Token,
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the log service broke off")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the log service says {0}: {1}")]
@@ -75,62 +105,136 @@ pub enum ClientError {
     TooLong,
 }
 
+/// What a client shows to a service, and what it trusts.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Over https: who vouches for the service.
+    pub roots: Roots,
+    /// Over https: shown to a service that asks for a certificate.
+    pub identity: Option<CertPair>,
+    pub token: Option<Secret>,
+}
+
+/// A token as text; never shown.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A service that can be asked.
+#[derive(Clone, Debug)]
+pub struct Service {
+    address: Address,
+    tls: Option<Arc<ClientConfig>>,
+    authorization: Option<HeaderValue>,
+}
+
+impl Service {
+    /// # Errors
+    /// Broken PEM, a key that does not fit, a token that no header field may have.
+    pub fn new(address: Address, credentials: &Credentials) -> Result<Self, ClientError> {
+        let Credentials { roots, identity, token } = credentials;
+        let tls = match &address {
+            Address::Https(_) => Some(client_config(roots, identity.as_ref(), &[b"http/1.1"])?),
+            Address::Unix(_) | Address::Http(_) => None,
+        };
+        let authorization = token.as_ref().map(authorization).transpose()?;
+        Ok(Self { address, tls, authorization })
+    }
+
+    fn host(&self) -> &str {
+        match &self.address {
+            Address::Unix(_) => "localhost",
+            Address::Http(authority) | Address::Https(authority) => authority,
+        }
+    }
+
+    fn request(&self, builder: http::request::Builder) -> http::request::Builder {
+        let builder = builder.header(HOST, self.host());
+        match &self.authorization {
+            Some(authorization) => builder.header(AUTHORIZATION, authorization.clone()),
+            None => builder,
+        }
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Wire>, ClientError> {
+        let connected = time::timeout(CONNECT, self.wire()).await;
+        let connected = connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        connected.map_err(|error| self.unreachable(error))
+    }
+
+    async fn wire(&self) -> std::io::Result<Box<dyn Wire>> {
+        match (&self.address, &self.tls) {
+            (Address::Unix(path), _) => Ok(Box::new(UnixStream::connect(path).await?)),
+            (Address::Http(authority) | Address::Https(authority), None) => {
+                Ok(Box::new(TcpStream::connect(authority).await?))
+            }
+            (Address::Http(authority) | Address::Https(authority), Some(tls)) => {
+                let stream = TcpStream::connect(authority).await?;
+                let host = authority.rsplit_once(':').map_or(&**authority, |(host, _)| host);
+                let host = host.trim_matches(['[', ']']).to_owned();
+                let name = ServerName::try_from(host).map_err(std::io::Error::other)?;
+                Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
+            }
+        }
+    }
+
+    fn unreachable(&self, error: std::io::Error) -> ClientError {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                ClientError::UnknownIssuer(self.address.clone())
+            }
+            Some(rustls::Error::InvalidMessage(_)) => ClientError::NotTls(self.address.clone()),
+            _ => ClientError::Connect(self.address.clone(), error),
+        }
+    }
+}
+
+fn authorization(token: &Secret) -> Result<HeaderValue, ClientError> {
+    let mut value =
+        HeaderValue::try_from(format!("Bearer {}", token.0)).map_err(|_| ClientError::Token)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
 /// Asks for `target` (a path with its query) and hands out each line of the answer, without its end and without the
 /// empty ones. Ends with the answer, or when `on_line` breaks.
 pub async fn get(
-    address: &Address,
+    service: &Service,
     target: &str,
     on_line: &mut dyn FnMut(&mut [u8]) -> Flow,
 ) -> Result<(), ClientError> {
-    let failed = |error| ClientError::Connect(address.clone(), error);
-    let late = |_| failed(std::io::ErrorKind::TimedOut.into());
-    match address {
-        Address::Unix(path) => {
-            let stream =
-                time::timeout(CONNECT, UnixStream::connect(path)).await.map_err(late)?.map_err(failed)?;
-            ask(stream, "localhost", target, on_line).await
-        }
-        Address::Http(authority) => {
-            let stream =
-                time::timeout(CONNECT, TcpStream::connect(authority)).await.map_err(late)?.map_err(failed)?;
-            ask(stream, authority, target, on_line).await
-        }
-    }
+    let request = service.request(Request::get(target));
+    ask(service.connect().await?, request, on_line).await
 }
 
 /// Sends a body and returns the answer's JSON; a batch of which something was refused is answered, too.
 pub async fn post(
-    address: &Address,
+    service: &Service,
     target: &str,
     content_type: &'static str,
     body: Bytes,
 ) -> Result<serde_json::Value, ClientError> {
-    let failed = |error| ClientError::Connect(address.clone(), error);
-    let late = |_| failed(std::io::ErrorKind::TimedOut.into());
-    match address {
-        Address::Unix(path) => {
-            let stream =
-                time::timeout(CONNECT, UnixStream::connect(path)).await.map_err(late)?.map_err(failed)?;
-            send(stream, "localhost", target, content_type, body).await
-        }
-        Address::Http(authority) => {
-            let stream =
-                time::timeout(CONNECT, TcpStream::connect(authority)).await.map_err(late)?.map_err(failed)?;
-            send(stream, authority, target, content_type, body).await
-        }
-    }
+    let request = service.request(Request::post(target)).header(CONTENT_TYPE, content_type);
+    send(service.connect().await?, request, body).await
 }
 
 async fn send(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    host: &str,
-    target: &str,
-    content_type: &'static str,
+    stream: Box<dyn Wire>,
+    request: http::request::Builder,
     body: Bytes,
 ) -> Result<serde_json::Value, ClientError> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(Watched::new(stream, QUIET))).await.map_err(broken)?;
-    let request = Request::post(target).header(HOST, host).header(CONTENT_TYPE, content_type);
     let request = request.body(Full::new(body)).map_err(broken)?;
     let mut connection = std::pin::pin!(connection);
     let exchange = async {
@@ -139,6 +243,7 @@ async fn send(
         let body = Limited::new(answer.into_body(), MAX_LINE).collect().await.map_err(broken)?.to_bytes();
         let told: serde_json::Value = serde_json::from_slice(&body).map_err(broken)?;
         match told.get("error").and_then(serde_json::Value::as_str) {
+            Some(_) if status == StatusCode::UNAUTHORIZED => Err(ClientError::Unauthorized),
             Some(reason) => Err(ClientError::Refused(status, reason.to_owned())),
             None => Ok(told),
         }
@@ -151,14 +256,13 @@ async fn send(
 }
 
 async fn ask(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    host: &str,
-    target: &str,
+    stream: Box<dyn Wire>,
+    request: http::request::Builder,
     on_line: &mut dyn FnMut(&mut [u8]) -> Flow,
 ) -> Result<(), ClientError> {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(Watched::new(stream, QUIET))).await.map_err(broken)?;
-    let request = Request::get(target).header(HOST, host).body(Empty::<Bytes>::new()).map_err(broken)?;
+    let request = request.body(Empty::<Bytes>::new()).map_err(broken)?;
     let mut connection = std::pin::pin!(connection);
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(broken)?;
@@ -197,6 +301,9 @@ async fn lines(mut body: Incoming, on_line: &mut dyn FnMut(&mut [u8]) -> Flow) -
 }
 
 async fn refused(status: StatusCode, answer: http::Response<Incoming>) -> Result<(), ClientError> {
+    if status == StatusCode::UNAUTHORIZED {
+        return Err(ClientError::Unauthorized);
+    }
     let body = Limited::new(answer.into_body(), MAX_LINE).collect().await.map_err(broken)?.to_bytes();
     let told: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
     let reason = told.as_ref().and_then(|told| told["error"].as_str()).unwrap_or("no reason given");
@@ -216,7 +323,8 @@ mod tests {
         assert_eq!("unix:run/logs.sock".parse::<Address>().unwrap(), Address::Unix("run/logs.sock".into()));
         assert_eq!("http://[::1]:96/".parse::<Address>().unwrap(), Address::Http("[::1]:96".into()));
         assert_eq!("http://logs".parse::<Address>().unwrap(), Address::Http("logs:80".into()));
-        for bad in ["", "unix:", "https://x", "http://", "http://a/b", "http://u@h", "localhost:1"] {
+        assert_eq!("https://logs:1/".parse::<Address>().unwrap(), Address::Https("logs:1".into()));
+        for bad in ["", "unix:", "https://", "http://", "http://a/b", "http://u@h", "localhost:1"] {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }
     }

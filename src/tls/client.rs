@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use rustls_pki_types::pem::PemObject;
 
-use super::TlsError;
+use super::{CertPair, TlsError};
 
 /// Which authorities are trusted.
 #[derive(Clone, Debug)]
@@ -18,17 +18,47 @@ pub enum Roots {
     Pem { bytes: Vec<u8>, origin: String },
 }
 
-/// A client configuration that verifies the server against `roots` and offers `alpn` in this order.
+/// A client configuration that verifies the server against `roots`, shows `identity` to a server that asks for a
+/// certificate, and offers `alpn` in this order.
 ///
 /// # Errors
-/// The PEM text of own roots is broken or has no certificate in it.
-pub fn client_config(roots: &Roots, alpn: &[&[u8]]) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+/// The PEM text of own roots or of the identity is broken or has nothing in it; the key does not fit.
+pub fn client_config(
+    roots: &Roots,
+    identity: Option<&CertPair>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_root_certificates(store(roots)?)
-        .with_no_client_auth();
+        .with_root_certificates(store(roots)?);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(pair) => {
+            let (chain, key) = parts(pair)?;
+            builder.with_client_auth_cert(chain, key).map_err(|source| refused(pair, source))?
+        }
+    };
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+fn parts(pair: &CertPair) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let bad = |source| TlsError::BadPem { origin: pair.origin.clone(), source };
+    let chain = CertificateDer::pem_slice_iter(&pair.chain).collect::<Result<Vec<_>, _>>().map_err(bad)?;
+    if chain.is_empty() {
+        return Err(TlsError::NoCertificate { origin: pair.origin.clone() });
+    }
+    let key = PrivateKeyDer::from_pem_slice(&pair.key)
+        .map_err(|_| TlsError::NoKey { origin: pair.origin.clone() })?;
+    Ok((chain, key))
+}
+
+fn refused(pair: &CertPair, source: rustls::Error) -> TlsError {
+    let origin = pair.origin.clone();
+    match source {
+        rustls::Error::InconsistentKeys(_) => TlsError::KeyMismatch { origin },
+        source => TlsError::BadKey { origin, source },
+    }
 }
 
 fn store(roots: &Roots) -> Result<RootCertStore, TlsError> {

@@ -6,6 +6,8 @@
 mod file;
 mod service;
 mod stdout;
+mod tries;
+mod window;
 mod wire;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use self::file::FileSink;
 use self::service::ServiceSink;
 use self::stdout::StdoutSink;
+use self::tries::{End, Tries};
 use super::Error;
 use super::handle::{Reopen, now_us};
 use super::metrics::{Reason, SinkMetrics};
@@ -45,61 +48,74 @@ pub(super) struct Delivery {
 impl Delivery {
     /// Delivers until the spool is closed and read to its end, or the time to stop has run out.
     pub(super) async fn run(mut self, mut stop: Stop) {
-        let pace = self.sink.pace();
-        while self.reader.wait(pace.batch_bytes, pace.linger).await {
-            let mut parcel = self.parcel(pace.batch_bytes);
-            if parcel.chunk.is_empty() {
-                self.reader.settle(&parcel.chunk);
-                continue;
-            }
-            match self.deliver(&mut parcel, &pace, &mut stop).await {
-                Ok(()) => self.count(&parcel),
-                Err(Reason::Stopped) => {
-                    self.reader.return_gaps(&parcel.chunk.gaps);
-                    break;
-                }
-                Err(reason) => {
-                    if !self.give_up(&mut parcel, reason, &pace, &mut stop).await {
-                        break;
-                    }
-                    stop.pause(pace.backoff).await;
-                }
-            }
-            self.reader.settle(&parcel.chunk);
+        match self.sink.beside() {
+            lanes if lanes.is_empty() => self.one_by_one(&mut stop).await,
+            lanes => self.side_by_side(lanes, &mut stop).await,
         }
         self.reader.abandon();
         self.sink.finish();
     }
 
+    async fn one_by_one(&mut self, stop: &mut Stop) {
+        let pace = self.sink.pace();
+        let mut rhythm = Rhythm::new(&pace);
+        while self.reader.wait(pace.batch_bytes, rhythm.next).await {
+            let mut parcel = self.parcel(pace.batch_bytes);
+            rhythm.beat(parcel.bytes());
+            let end = match parcel.chunk.is_empty() {
+                true => Ok(()),
+                false => self.deliver(&mut parcel, &pace, stop).await,
+            };
+            if !self.conclude(parcel, end, &pace, stop).await {
+                break;
+            }
+        }
+    }
+
+    /// The front of what is under way has ended: the cursor moves over it. Tells whether to go on.
+    async fn conclude(
+        &mut self,
+        mut parcel: Parcel,
+        end: Result<(), Reason>,
+        pace: &Pace,
+        stop: &mut Stop,
+    ) -> bool {
+        match end {
+            Ok(()) if parcel.chunk.is_empty() => {}
+            Ok(()) => self.count(&parcel),
+            Err(Reason::Stopped) => {
+                self.reader.return_gaps(&parcel.chunk.gaps);
+                return false;
+            }
+            Err(reason) => {
+                if !self.give_up(&mut parcel, reason, pace, stop).await {
+                    return false;
+                }
+                stop.pause(pace.backoff).await;
+            }
+        }
+        self.reader.settle(&parcel.chunk);
+        true
+    }
+
     /// Tries until it succeeds, will never succeed, or there is no time left.
     async fn deliver(&mut self, parcel: &mut Parcel, pace: &Pace, stop: &mut Stop) -> Result<(), Reason> {
-        let mut backoff = pace.backoff;
-        while let Some(left) = stop.time_left() {
+        loop {
             if self.sink.wants_lines() && !parcel.has_lines {
                 self.render(parcel);
             }
-            let answer = timeout(left.min(pace.timeout), self.sink.deliver(parcel)).await;
-            let fault = match answer {
-                Ok(Ok(())) => {
-                    self.reader.blame(Reason::QueueFull);
-                    return Ok(());
-                }
-                Ok(Err(Fault::Lines)) => continue,
-                Ok(Err(Fault::Is { reason, is_final: true, .. })) => return Err(reason),
-                Ok(Err(Fault::Is { reason, after, .. })) => (reason, after),
-                Err(_) => {
-                    self.sink.interrupted();
-                    (Reason::ServiceDown, None)
-                }
-            };
-            let (reason, after) = fault;
-            self.reader.blame(reason);
-            self.metrics.retries.fetch_add(1, Ordering::Relaxed);
-            let pause = after.unwrap_or_else(|| self.jittered(backoff)).min(pace.backoff_max);
-            stop.pause(pause).await;
-            backoff = (backoff * 2).min(pace.backoff_max);
+            let tries = self.tries(pace);
+            match tries.deliver(&mut self.sink, parcel, stop).await {
+                Ok(()) => return Ok(()),
+                Err(End::Lines) => {}
+                Err(End::Lost(reason)) => return Err(reason),
+            }
         }
-        Err(Reason::Stopped)
+    }
+
+    fn tries(&self, pace: &Pace) -> Tries {
+        let (metrics, blame) = (Arc::clone(&self.metrics), self.reader.blame());
+        Tries { metrics, blame, pace: *pace, random: self.random.next() }
     }
 
     /// The parcel as a whole will never be taken. One bad frame must not cost the others: each is tried alone. Tells
@@ -183,12 +199,6 @@ impl Delivery {
         self.metrics.written_bytes.fetch_add(parcel.bytes() as u64, Ordering::Relaxed);
         self.metrics.batches.fetch_add(1, Ordering::Relaxed);
     }
-
-    /// Between half of it and all of it, so that many proxies do not come back at once.
-    fn jittered(&self, pause: Duration) -> Duration {
-        let part = (self.random.next() >> 40) as u32;
-        pause / 2 + (pause / 2 / (1 << 24)) * part
-    }
 }
 
 /// What goes out at once: whole lines or whole frames, and which records they are.
@@ -206,13 +216,35 @@ impl Parcel {
 }
 
 /// How a sink likes to be served.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Pace {
     batch_bytes: usize,
     linger: Duration,
     timeout: Duration,
     backoff: Duration,
     backoff_max: Duration,
+}
+
+/// A batch smaller than this is no load: then the next one waits half as long.
+const SMALL: usize = 64 << 10;
+
+/// When the next batch is due. What comes after a rest goes at once: somebody may be watching.
+#[derive(Debug)]
+struct Rhythm {
+    linger: Duration,
+    next: Instant,
+}
+
+impl Rhythm {
+    fn new(pace: &Pace) -> Self {
+        Self { linger: pace.linger, next: Instant::now() }
+    }
+
+    /// A batch with so many bytes goes now.
+    fn beat(&mut self, bytes: usize) {
+        let linger = if bytes < SMALL { self.linger / 2 } else { self.linger };
+        self.next = Instant::now() + linger;
+    }
 }
 
 /// Why a parcel was not taken.
@@ -283,6 +315,31 @@ impl Sink {
     /// Whether frames should be compressed for it in any case.
     pub(super) fn is_remote(settings: &SinkSettings) -> bool {
         matches!(settings, SinkSettings::Service(service) if service.endpoint.is_remote())
+    }
+
+    /// Whether it could be opened as far as the settings tell.
+    pub(super) fn verify(settings: &SinkSettings) -> Result<(), Error> {
+        match settings {
+            SinkSettings::Service(service) => ServiceSink::new(service.clone()).map(drop),
+            SinkSettings::Stdout(_) | SinkSettings::File(_) => Ok(()),
+        }
+    }
+
+    /// The ways for batches side by side; none when they go one by one.
+    fn beside(&self) -> Vec<Self> {
+        let Self::Service(service) = self else { return Vec::new() };
+        if service.window() < 2 {
+            return Vec::new();
+        }
+        (0..service.window()).map(|_| Self::Service(Box::new(service.beside()))).collect()
+    }
+
+    /// Why it has just refused a parcel, in words that may be shown.
+    fn trouble(&self, reason: Reason) -> &str {
+        match self {
+            Self::Service(service) => service.trouble(),
+            Self::Stdout(_) | Self::File(_) => reason.word(),
+        }
     }
 
     fn wants_lines(&self) -> bool {

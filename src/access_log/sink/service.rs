@@ -1,4 +1,4 @@
-//! Shipping to a log service: one batch on its way, taken only when the service says that it has it. Frames go as they
+//! Shipping to a log service: one batch on its way at a time, taken only when the service says that it has it. Frames go as they
 //! are; a service that does not know them gets lines.
 
 use std::collections::VecDeque;
@@ -21,7 +21,7 @@ use rustls::ClientConfig;
 use super::wire::Wire;
 use super::{Fault, Pace, Reason};
 use crate::access_log::{Error, ServiceEndpoint, ServiceSettings, Token};
-use crate::tls::client::{Roots, client_config};
+use crate::tls::client::client_config;
 
 /// The longest answer that is read; a longer one costs the connection.
 const ANSWER: usize = 64 << 10;
@@ -39,6 +39,8 @@ pub(in crate::access_log) struct ServiceSink {
     connection: Option<SendRequest<Parts>>,
     /// Until the service says otherwise; asked anew with each connection, as it may be another service by then.
     knows_frames: bool,
+    /// Why the last batch was not taken, in words that may be shown.
+    trouble: String,
 }
 
 impl ServiceSink {
@@ -52,7 +54,37 @@ impl ServiceSink {
             }
             ServiceEndpoint::Http { host, port, .. } => format!("{host}:{port}"),
         };
-        Ok(Self { settings, host, tls, authorization, connection: None, knows_frames: true })
+        Ok(Self {
+            settings,
+            host,
+            tls,
+            authorization,
+            connection: None,
+            knows_frames: true,
+            trouble: String::new(),
+        })
+    }
+
+    /// Another way to the same service, with a connection of its own.
+    pub(super) fn beside(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            host: self.host.clone(),
+            tls: self.tls.clone(),
+            authorization: self.authorization.clone(),
+            connection: None,
+            knows_frames: true,
+            trouble: String::new(),
+        }
+    }
+
+    /// How many batches may be under way.
+    pub(super) fn window(&self) -> usize {
+        self.settings.window
+    }
+
+    pub(super) fn trouble(&self) -> &str {
+        &self.trouble
     }
 
     pub(super) fn pace(&self) -> Pace {
@@ -71,6 +103,7 @@ impl ServiceSink {
 
     pub(super) fn disconnect(&mut self) {
         self.connection = None;
+        self.trouble = "it does not answer in time".to_owned();
     }
 
     /// Sends all of it and waits for the answer: 200 or 204 means that the service keeps it.
@@ -81,11 +114,15 @@ impl ServiceSink {
             Some(connection) => connection,
             None => {
                 self.knows_frames = true;
-                self.connect().await.ok_or(Fault::passing(Reason::ServiceDown))?
+                self.connect().await.map_err(|error| {
+                    self.trouble = format!("cannot reach it: {}", plain(&error));
+                    Fault::passing(Reason::ServiceDown)
+                })?
             }
         };
-        let (status, after) = self.exchange(&mut connection, chunks, are_lines).await.map_err(|error| {
-            tracing::debug!(%error, "the log service did not answer");
+        let answer = self.exchange(&mut connection, chunks, are_lines).await;
+        let (status, after) = answer.map_err(|error| {
+            self.trouble = format!("it broke off: {}", plain(&*error));
             Fault::passing(Reason::ServiceDown)
         })?;
         self.connection = Some(connection);
@@ -93,7 +130,7 @@ impl ServiceSink {
             self.knows_frames = false;
             return Err(Fault::Lines);
         }
-        judge(status, after)
+        judge(status, after).inspect_err(|_| self.trouble = refusal(status))
     }
 
     async fn exchange(
@@ -118,37 +155,46 @@ impl ServiceSink {
         Ok((status, after))
     }
 
-    async fn connect(&self) -> Option<SendRequest<Parts>> {
+    async fn connect(&self) -> std::io::Result<SendRequest<Parts>> {
         let shaken = async {
             let wire = Wire::connect(&self.settings.endpoint, self.tls.as_ref()).await?;
             http1::handshake(TokioIo::new(wire)).await.map_err(std::io::Error::other)
         };
-        match shaken.await {
-            Ok((sender, connection)) => {
-                // Ends when the sender is dropped or the service goes away; its error reaches us with the answer.
-                tokio::spawn(async { drop(connection.await) });
-                Some(sender)
-            }
-            Err(error) => {
-                tracing::debug!(%error, "cannot reach the log service");
-                None
-            }
+        let (sender, connection) = shaken.await?;
+        // Ends when the sender is dropped or the service goes away; its error reaches us with the answer.
+        tokio::spawn(async { drop(connection.await) });
+        Ok(sender)
+    }
+}
+
+/// An error with its causes. None of them has seen more of the token than that there is one.
+fn plain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
         }
+        source = cause.source();
+    }
+    text
+}
+
+/// What a status means for whoever runs this.
+fn refusal(status: StatusCode) -> String {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            format!("it answers {status}: `token` of `[log]` is not one of its tokens")
+        }
+        status => format!("it answers {status}"),
     }
 }
 
 /// What shakes hands, if the endpoint wants it.
 fn tls(settings: &ServiceSettings) -> Result<Option<Arc<ClientConfig>>, Error> {
     let ServiceEndpoint::Http { is_tls: true, .. } = settings.endpoint else { return Ok(None) };
-    let roots = match &settings.ca {
-        None => Roots::Public,
-        Some(path) => {
-            let read = std::fs::read(path);
-            let bytes = read.map_err(|source| Error::Ca { path: path.clone(), source })?;
-            Roots::Pem { bytes, origin: path.display().to_string() }
-        }
-    };
-    Ok(Some(client_config(&roots, &[b"http/1.1"])?))
+    Ok(Some(client_config(&settings.roots, settings.identity.as_ref(), &[b"http/1.1"])?))
 }
 
 fn authorization(token: &Token) -> Result<HeaderValue, Error> {

@@ -36,7 +36,7 @@ use std::thread::Thread;
 
 use tokio::sync::Notify;
 
-pub(super) use self::reader::{Chunk, Reader};
+pub(super) use self::reader::{Blame, Chunk, Reader};
 pub(super) use self::writer::Writer;
 
 use self::cursor::Cursor;
@@ -249,6 +249,11 @@ impl State {
 impl Seat {
     fn new(at: Position) -> Self {
         Self { at, taken: at, lost: Spans::default(), why: Reason::QueueFull }
+    }
+
+    /// Where to read on.
+    fn next(&self) -> Position {
+        self.at.max(self.taken)
     }
 }
 

@@ -1,13 +1,13 @@
 //! [`Reader`]: a sink's end. It reads whole frames in order, says what is missing, and moves its cursor when they are
-//! delivered.
+//! delivered. Several chunks may be read before the first of them is settled; they are settled in that order.
 
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::cursor::Cursor;
 use super::segment::{Piece, Place, Source};
@@ -25,6 +25,13 @@ pub(in crate::access_log) struct Reader {
     opened: Option<(u64, Source)>,
     origins: Origins,
     streams: Streams,
+}
+
+/// Who knows why a reader lags.
+#[derive(Debug)]
+pub(in crate::access_log) struct Blame {
+    spool: Arc<Spool>,
+    seat: usize,
 }
 
 /// Frames that were read together.
@@ -50,17 +57,17 @@ impl Reader {
         Self { spool, seat, cursor, opened: None, origins: Origins::default(), streams: Streams::default() }
     }
 
-    /// Waits for something to deliver, then a little longer (`linger`) for more, up to about `most` bytes. `false` when
-    /// the spool is closed and read to its end.
-    pub(in crate::access_log) async fn wait(&self, most: usize, linger: Duration) -> bool {
+    /// Waits for something that was not read yet, then until `due` for more, up to about `most` bytes. `false` when the
+    /// spool is closed and read to its end.
+    pub(in crate::access_log) async fn wait(&self, most: usize, due: Instant) -> bool {
         loop {
             let changed = self.spool.changed[self.seat].notified();
             match self.ahead() {
                 Ahead::Closed => return false,
                 Ahead::Nothing => changed.await,
                 Ahead::Some { bytes, is_closed } => {
-                    if bytes < most as u64 && !is_closed && !linger.is_zero() {
-                        tokio::time::sleep(linger).await;
+                    if bytes < most as u64 && !is_closed && due > Instant::now() {
+                        tokio::time::sleep_until(due).await;
                     }
                     return true;
                 }
@@ -143,9 +150,9 @@ impl Reader {
         self.spool.lock().seats[self.seat].lost.extend(gaps);
     }
 
-    /// Why it may soon lag too far.
-    pub(in crate::access_log) fn blame(&self, why: Reason) {
-        self.spool.lock().seats[self.seat].why = why;
+    /// Says why it may soon lag too far.
+    pub(in crate::access_log) fn blame(&self) -> Blame {
+        Blame { spool: Arc::clone(&self.spool), seat: self.seat }
     }
 
     /// The time to stop has run out: what is in memory is lost, what is on disk waits for the next start.
@@ -184,7 +191,7 @@ impl Reader {
     fn ahead(&self) -> Ahead {
         let state = self.spool.lock();
         let seat = &state.seats[self.seat];
-        match (state.lag(seat.at), seat.lost.is_empty(), state.is_closed) {
+        match (state.lag(seat.next()), seat.lost.is_empty(), state.is_closed) {
             (0, true, true) => Ahead::Closed,
             (0, true, false) => Ahead::Nothing,
             (bytes, _, is_closed) => Ahead::Some { bytes, is_closed },
@@ -195,7 +202,7 @@ impl Reader {
     fn next(&self) -> (Spans, Option<(u64, Range<u64>)>) {
         let mut state = self.spool.lock();
         let seat = &mut state.seats[self.seat];
-        let (gaps, at) = (std::mem::take(&mut seat.lost), seat.at);
+        let (gaps, at) = (std::mem::take(&mut seat.lost), seat.next());
         // A segment that is not there counts as consumed.
         let next = state.segments.iter().find_map(|segment| {
             let from = if segment.number == at.segment { at.offset } else { 0 };
@@ -227,6 +234,12 @@ impl Reader {
         }
         self.streams.damages += 1;
         tracing::warn!(segment = number, %error, "a segment of the log's spool cannot be read");
+    }
+}
+
+impl Blame {
+    pub(in crate::access_log) fn on(&self, why: Reason) {
+        self.spool.lock().seats[self.seat].why = why;
     }
 }
 

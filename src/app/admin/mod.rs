@@ -142,6 +142,9 @@ pub struct LogStatus {
     pub waiting_bytes: u64,
     /// How far the spool is filled, in thousandths.
     pub spool_fill: u64,
+    /// What keeps a place from taking records, by place; they wait.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub failing: BTreeMap<String, String>,
     /// What records leave out because the spool fills: `none`, `detail`, `sample`, `mini`, `full`.
     pub pressure: String,
 }

@@ -29,6 +29,9 @@ fn log_line(status: &Status) -> String {
     for (reason, count) in &status.log.dropped {
         let _ = write!(line, ", {count} dropped ({reason})");
     }
+    for (place, why) in &status.log.failing {
+        let _ = write!(line, ", waiting for {place}: {why}");
+    }
     if status.log.sampled > 0 {
         let _ = write!(line, ", {} left out by sampling", status.log.sampled);
     }

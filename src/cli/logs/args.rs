@@ -73,9 +73,11 @@ pub(super) struct SourceArgs {
     /// Read this data directory; no service needs to run.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["service", "from"])]
     pub(super) data: Option<PathBuf>,
-    /// Ask a log service: unix:PATH or http://HOST:PORT.
+    /// Ask a log service: unix:PATH, http://HOST:PORT or https://HOST:PORT.
     #[arg(long, value_name = "ADDRESS", conflicts_with = "from")]
     pub(super) service: Option<Address>,
+    #[command(flatten)]
+    pub(super) access: super::access::AccessArgs,
     /// Read log files, or `-` for stdin: of tollgate, nginx, Apache, HAProxy, Caddy or Traefik; gzip and zstd too.
     /// A pattern in quotes works: --from 'access.log*'.
     #[arg(long = "from", alias = "file", value_name = "PATH", num_args = 1..)]

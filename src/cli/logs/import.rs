@@ -18,7 +18,7 @@ use super::progress::Progress;
 use super::source::{self, cannot_read};
 use super::words::{count, text};
 use super::{CommandError, summary};
-use crate::log_service::client::{self, Address, ClientError};
+use crate::log_service::client::{self, Address, ClientError, Service};
 use crate::log_service::foreign::{self, Format, Walk};
 use crate::log_service::query::Query;
 use crate::log_service::read::{Flow, Row, Window};
@@ -42,14 +42,16 @@ pub(super) struct ImportArgs {
     /// What the files are written in, as for --from. [default: told by each line]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// The log service: unix:PATH or http://HOST:PORT.
+    /// The log service: unix:PATH, http://HOST:PORT or https://HOST:PORT.
     #[arg(long, value_name = "ADDRESS", default_value = "http://127.0.0.1:9600")]
     service: Address,
+    #[command(flatten)]
+    access: super::access::AccessArgs,
 }
 
 pub(super) fn run(args: &ImportArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
-    let mut sender = Sender::new(args.service.clone())?;
+    let mut sender = Sender::new(args.access.service(&args.service)?)?;
     let paths = source::paths(&args.files)?;
     let progress = Progress::of(&paths);
     let mut walk = Walk::new(&Query::all(), Window::default(), args.format);
@@ -142,7 +144,7 @@ struct Sent {
 
 /// Batches on their way to the service.
 struct Sender {
-    address: Address,
+    service: Service,
     runtime: Runtime,
     batch: Vec<u8>,
     entries: usize,
@@ -153,10 +155,10 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(address: Address) -> Result<Self, CommandError> {
+    fn new(service: Service) -> Result<Self, CommandError> {
         let runtime = source::runtime()?;
         Ok(Self {
-            address,
+            service,
             runtime,
             batch: Vec::new(),
             entries: 0,
@@ -181,7 +183,7 @@ impl Sender {
         self.entries = 0;
         // Before anything was taken, a service that is not there is a mistake of the command, not of the moment.
         let patience = if self.answered { PATIENCE } else { Duration::ZERO };
-        let answer = self.runtime.block_on(post(&self.address, &body, patience))?;
+        let answer = self.runtime.block_on(post(&self.service, &body, patience))?;
         self.answered = true;
         let number = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or(0);
         self.sent.stored += number("accepted");
@@ -195,17 +197,17 @@ impl Sender {
 }
 
 /// Sends one batch; sent twice it is stored once.
-async fn post(address: &Address, body: &bytes::Bytes, patience: Duration) -> Result<Value, CommandError> {
+async fn post(service: &Service, body: &bytes::Bytes, patience: Duration) -> Result<Value, CommandError> {
     let started = Instant::now();
     loop {
-        let failed = match client::post(address, "/logs", "application/x-ndjson", body.clone()).await {
+        let failed = match client::post(service, "/logs", "application/x-ndjson", body.clone()).await {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         let may_pass = match &failed {
             ClientError::Refused(status, _) => status.as_u16() == 503,
             ClientError::Connect(..) | ClientError::Broken(_) => true,
-            ClientError::TooLong => false,
+            _ => false,
         };
         if !may_pass || started.elapsed() >= patience {
             return Err(failed.into());

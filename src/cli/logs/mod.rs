@@ -9,6 +9,7 @@
 //!
 //! Exit codes of the reading commands are grep's: 0 found, 1 nothing found, 2 wrong usage or an error.
 
+mod access;
 mod args;
 mod audit;
 mod compare;

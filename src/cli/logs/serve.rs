@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::ServeArgs;
-use super::{output, tell};
+use super::{access, output, tell};
 use crate::cli::Exit;
 use crate::log_service::{DEFAULT_PACKETS, Listen, LogService, ServiceError, Settings, Tls, Token};
 
@@ -59,6 +59,7 @@ fn read(path: &Path) -> Result<Vec<u8>, FileError> {
 }
 
 fn tokens(path: &Path) -> Result<Vec<Token>, FileError> {
+    access::warn_when_open(path);
     let tokens = Token::of_file(&String::from_utf8_lossy(&read(path)?));
     if tokens.is_empty() {
         // Better not to start than to let everybody in.
@@ -69,6 +70,7 @@ fn tokens(path: &Path) -> Result<Vec<Token>, FileError> {
 
 fn tls(args: &ServeArgs) -> Result<Option<Tls>, FileError> {
     let (Some(cert), Some(key)) = (&args.cert, &args.key) else { return Ok(None) };
+    access::warn_when_open(key);
     let client_ca = args.client_ca.as_deref().map(read).transpose()?;
     Ok(Some(Tls { chain: read(cert)?, key: read(key)?, client_ca }))
 }

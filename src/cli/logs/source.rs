@@ -12,7 +12,7 @@ use super::CommandError;
 use super::args::{SourceArgs, WindowArgs};
 use super::escape::Safe;
 use super::progress::Progress;
-use crate::log_service::client::{self, Address, ClientError};
+use crate::log_service::client::{self, ClientError, Service};
 use crate::log_service::foreign::{self, Format, Walk};
 use crate::log_service::query::{Query, moment};
 use crate::log_service::read::{Flow, Newest, Report, Row, Scan, Window};
@@ -128,7 +128,7 @@ impl Told {
 
 pub(super) enum Source {
     Directory(PathBuf),
-    Service(Address),
+    Service(Service),
     Files(Files),
 }
 
@@ -140,7 +140,11 @@ pub(super) struct Files {
 impl Source {
     fn new(args: &SourceArgs, paths: Vec<PathBuf>) -> Result<Self, CommandError> {
         if let Some(address) = &args.service {
-            return Ok(Self::Service(address.clone()));
+            return Ok(Self::Service(args.access.service(address)?));
+        }
+        if !args.access.is_empty() {
+            let what = "--ca, --cert and --token-file are for a service: name it with --service";
+            return Err(CommandError::Usage(what.to_owned()));
         }
         if !paths.is_empty() {
             return Ok(Self::Files(Files { paths, format: args.format }));
@@ -173,7 +177,7 @@ impl Source {
             on_row(row)
         };
         let told = match self {
-            Self::Service(address) => Told::of(ask(address, asked, None, &mut on_row)?),
+            Self::Service(service) => Told::of(ask(service, asked, None, &mut on_row)?),
             Self::Directory(data) => Told::of(scan(data, asked, &mut on_row)?),
             Self::Files(files) => files.each(asked, &mut on_row)?,
         };
@@ -196,7 +200,7 @@ impl Source {
             Flow::Continue(())
         };
         let mut told = match self {
-            Self::Service(address) => Told::of(ask(address, asked, Some(count), &mut keep)?),
+            Self::Service(service) => Told::of(ask(service, asked, Some(count), &mut keep)?),
             _ => self.each(asked, &mut keep)?,
         };
         told.report.rows = rows.len() as u64;
@@ -259,7 +263,7 @@ pub(super) fn target(path: &str, asked: &Asked, count: Option<usize>) -> String 
 }
 
 fn ask(
-    address: &Address,
+    service: &Service,
     asked: &Asked,
     count: Option<usize>,
     on_row: &mut dyn FnMut(&Row<'_>) -> Flow,
@@ -280,7 +284,7 @@ fn ask(
         }
         Flow::Continue(())
     };
-    runtime()?.block_on(client::get(address, &target, &mut on_line))?;
+    runtime()?.block_on(client::get(service, &target, &mut on_line))?;
     match (report, failed) {
         (_, Some(failed)) => Err(CommandError::Usage(format!("the log service failed: {failed}"))),
         (Some(report), None) => Ok(report),

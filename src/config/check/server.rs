@@ -1,6 +1,6 @@
 //! Listeners, hosts, and what `[server]`, `[log]` and `[limit.NAME]` say against themselves.
 
-use super::super::log::LogService;
+use super::super::log::{Log, LogService};
 use super::super::read::Sink;
 use super::super::site::{Site, Tls, TlsSource};
 use super::super::words::{Host, Listen, Net};
@@ -180,8 +180,17 @@ fn log(config: &Config, sink: &mut Sink) {
         sink.push(without_effect(&log.data.place, "`data` has no meaning without the embedded log service"));
     }
     let is_https = matches!(&log.service.value, LogService::Url(url) if url.scheme_str() == Some("https"));
-    if let Some(ca) = log.ca.as_ref().filter(|_| !is_https) {
-        sink.push(without_effect(&ca.place, "`ca` has no meaning without a log service over https"));
+    for (name, key) in [("ca", &log.ca), ("cert", &log.cert), ("key", &log.key)] {
+        if let Some(key) = key.as_ref().filter(|_| !is_https) {
+            let message = format!("`{name}` has no meaning without a log service over https");
+            sink.push(without_effect(&key.place, &message));
+        }
+    }
+    log_identity(log, sink);
+    if log.token.as_ref().is_some_and(|token| !is_field_value(token)) {
+        // Without its line: it may have the secret in it.
+        let message = "the `token` of `[log]` is empty, or has bytes that no header field may have";
+        sink.push(Diagnostic::error(codes::BAD_VALUE, message));
     }
     spool(config, sink);
     if log.service.value == LogService::None && log.file.is_none() && log.stdout.form().is_none() {
@@ -189,6 +198,21 @@ fn log(config: &Config, sink: &mut Sink) {
             .at(&log.service.place, "");
         sink.push(doubt.help("add `file` or `stdout = true`, or use the embedded log service"));
     }
+}
+
+/// What is shown to the log service is a pair.
+fn log_identity(log: &Log, sink: &mut Sink) {
+    let (one, missing) = match (&log.cert, &log.key) {
+        (Some(cert), None) => (cert, "key"),
+        (None, Some(key)) => (key, "cert"),
+        _ => return,
+    };
+    let message = format!("`{missing}` is missing beside it");
+    sink.push(Diagnostic::error(codes::MISSING_KEY, message).at(&one.place, ""));
+}
+
+fn is_field_value(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte == b'\t' || (b' '..0x7f).contains(&byte) || byte >= 0x80)
 }
 
 fn spool(config: &Config, sink: &mut Sink) {

@@ -14,7 +14,7 @@ use super::args::{Form, TailArgs};
 use super::output::{self, Output};
 use super::source::{self, Asked, Source, Told};
 use super::{CommandError, search, summary};
-use crate::log_service::client::{self, Address};
+use crate::log_service::client::{self, Service};
 use crate::log_service::read::{Flow, Follow, Row, Scan, Window};
 use printer::Printer;
 
@@ -51,7 +51,7 @@ fn follow(source: &Source, asked: &Asked, args: &TailArgs, started: Instant) -> 
     let printer = Printer::new(args.output, args.rate.as_deref())?;
     let told = match source {
         Source::Directory(data) => runtime.block_on(follow_directory(data, asked, args, printer))?,
-        Source::Service(address) => return runtime.block_on(follow_service(address, asked, args, printer)),
+        Source::Service(service) => return runtime.block_on(follow_service(service, asked, args, printer)),
         Source::Files(files) => runtime.block_on(file::follow(files, asked, args.count, printer))?,
     };
     summary::end(&mut Output::stdout(), args.output == Form::Json, &told, started)?;
@@ -89,7 +89,7 @@ async fn follow_directory(
 }
 
 async fn follow_service(
-    address: &Address,
+    service: &Service,
     asked: &Asked,
     args: &TailArgs,
     mut printer: Printer,
@@ -106,7 +106,7 @@ async fn follow_service(
         if printer.flush().is_err() { Flow::Break(()) } else { flow }
     };
     tokio::select! {
-        ended = client::get(address, &target, &mut on_line) => ended?,
+        ended = client::get(service, &target, &mut on_line) => ended?,
         _ = tokio::signal::ctrl_c() => {}
     }
     printer.end()?;

@@ -45,8 +45,9 @@ pub fn log_settings(config: &Config) -> access_log::Settings {
     sinks.extend(endpoint.map(|endpoint| {
         SinkSettings::Service(ServiceSettings {
             token: log.token.as_ref().map(|token| Token(token.value.clone())),
-            roots: log.ca.as_ref().map_or(Roots::Public, |ca| {
-                Roots::Pem { bytes: loaded(config, ca), origin: ca.value.to_string() }
+            roots: log.ca.as_ref().map_or(Roots::Public, |ca| Roots::Pem {
+                bytes: loaded(config, ca),
+                origin: ca.value.to_string(),
             }),
             identity: log.cert.as_ref().zip(log.key.as_ref()).map(|(cert, key)| CertPair {
                 chain: loaded(config, cert),

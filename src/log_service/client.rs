@@ -21,10 +21,10 @@ use tokio_rustls::TlsConnector;
 
 use super::door::io::Watched;
 use super::read::Flow;
-use crate::tls::client::client_config;
-use crate::tls::TlsError;
 pub use crate::tls::CertPair;
+use crate::tls::TlsError;
 pub use crate::tls::client::Roots;
+use crate::tls::client::client_config;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// The service sends an empty line every ten seconds when it has nothing to say.
@@ -87,7 +87,9 @@ impl std::fmt::Display for Address {
 pub enum ClientError {
     #[error("cannot reach the log service at {0}")]
     Connect(Address, #[source] std::io::Error),
-    #[error("the certificate of the log service at {0} is of an authority that is not trusted here: name the authority's file with --ca")]
+    #[error(
+        "the certificate of the log service at {0} is of an authority that is not trusted here: name the authority's file with --ca"
+    )]
     UnknownIssuer(Address),
     #[error("the log service at {0} does not speak TLS: write http:// if that is what you want")]
     NotTls(Address),
@@ -186,9 +188,9 @@ impl Service {
     fn unreachable(&self, error: std::io::Error) -> ClientError {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
-            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                ClientError::UnknownIssuer(self.address.clone())
-            }
+            Some(rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            )) => ClientError::UnknownIssuer(self.address.clone()),
             Some(rustls::Error::InvalidMessage(_)) => ClientError::NotTls(self.address.clone()),
             _ => ClientError::Connect(self.address.clone(), error),
         }
@@ -196,8 +198,7 @@ impl Service {
 }
 
 fn authorization(token: &Secret) -> Result<HeaderValue, ClientError> {
-    let mut value =
-        HeaderValue::try_from(format!("Bearer {}", token.0)).map_err(|_| ClientError::Token)?;
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.0)).map_err(|_| ClientError::Token)?;
     value.set_sensitive(true);
     Ok(value)
 }

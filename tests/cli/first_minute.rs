@@ -133,3 +133,42 @@ fn proxy_to_prints_json_when_asked() {
     assert_eq!(record["status"], 308);
     running.stop();
 }
+
+/// Sends a line to a log service and checks that it was stored.
+fn post_line(socket: &Path, line: &str) {
+    let mut service = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let head =
+        "POST /logs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json";
+    write!(service, "{head}\r\nContent-Length: {}\r\n\r\n{line}", line.len()).unwrap();
+    let mut answer = String::new();
+    service.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\"accepted\":1"), "{answer}");
+}
+
+#[test]
+fn a_line_of_an_application_joins_the_request_whose_id_it_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[server]\nhttp = \"127.0.0.1:0\"\n[site.\"localhost\"]\nroutes = [{ path = \"/*\", respond = \"hi\" }]\n";
+    std::fs::write(dir.path().join("tollgate.toml"), config).unwrap();
+    let running = Running::start(dir.path(), &["run", "-c", "tollgate.toml"]);
+    assert!(get(address(dir.path()), "/joined").ends_with("hi"));
+    let logs = |words: &[&str]| {
+        let mut logs = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let output = logs.arg("logs").args(words).current_dir(dir.path()).output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    };
+    let found = eventually("the record is found", || logs(&["search", "path:/joined", "-o", "json"]));
+    let id = found.split_once("\"id\":\"").unwrap().1.split_once('"').unwrap().0.to_owned();
+
+    let socket = dir.path().join("run/logs/ingest.sock");
+    post_line(&socket, &format!("{{\"id\":\"{id}\",\"level\":\"info\",\"msg\":\"cart has 3 parts\"}}"));
+    post_line(&socket, &format!("{{\"x-request-id\":\"{id}\",\"msg\":\"paid by card\"}}"));
+    let shown = logs(&["show", &id]).unwrap();
+    for part in ["/joined", "cart has 3 parts", "paid by card"] {
+        assert!(shown.contains(part), "{part} is missing in\n{shown}");
+    }
+    let service = format!("unix:{}", socket.display());
+    let shown = logs(&["show", &id, "--service", &service]).unwrap();
+    assert!(shown.contains("/joined") && shown.contains("paid by card"), "{shown}");
+    running.stop();
+}

@@ -71,7 +71,11 @@ impl Tries {
         self.metrics.retries.fetch_add(1, Ordering::Relaxed);
         let is_news = self.metrics.set_trouble(Some(why));
         if began.elapsed() >= TELL_AFTER && (!self.metrics.told.swap(true, Ordering::Relaxed) || is_news) {
-            tracing::warn!(sink = self.metrics.name, why, "the log is not taken: records wait, and it is tried again");
+            tracing::warn!(
+                sink = self.metrics.name,
+                why,
+                "the log is not taken: records wait, and it is tried again"
+            );
         }
     }
 

@@ -72,4 +72,3 @@ async fn carry(mut lane: Sink, parcel: Parcel, tries: Tries, mut stop: Stop) -> 
     };
     Done { lane, parcel, end }
 }
-

@@ -49,7 +49,12 @@ impl FakeService {
         let listener = UnixListener::bind(path).unwrap();
         let serving = service.clone();
         // Ends with the test process.
-        thread::spawn(move || listener.incoming().for_each(|stream| serving.serve(stream.unwrap())));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (serving, stream) = (serving.clone(), stream.unwrap());
+                thread::spawn(move || serving.serve(stream));
+            }
+        });
         service
     }
 
@@ -57,6 +62,11 @@ impl FakeService {
     pub(super) fn lines(&self) -> Vec<Value> {
         let bytes = self.acknowledged.lock().unwrap();
         bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(read).collect()
+    }
+
+    /// How many answers are still to be given by the script.
+    pub(super) fn script_len(&self) -> usize {
+        self.script.lock().unwrap().len()
     }
 
     fn serve(&self, stream: UnixStream) {

@@ -135,6 +135,43 @@ async fn delivers_every_record_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn batches_go_side_by_side_and_the_cursor_stays_before_the_oldest() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, spool) = (dir.path().join("logs.sock"), dir.path().join("spool"));
+    let (_release, held) = mpsc::channel();
+    let service = FakeService::listen(&path, [Answer::Hold(held)]);
+    let wide = || ServiceSettings { window: 4, ..to_service(&path) };
+    let (logs, collector) = open(on_disk(vec![SinkSettings::Service(wide())], &spool), 1).unwrap();
+    let running = collector.spawn().unwrap();
+    let metrics = running.metrics();
+    for round in 1..=6 {
+        // One record is one batch.
+        write(&logs[0], 1);
+        drained(&metrics, round).await;
+        // The first batch is in the hands of the service, which says nothing.
+        until("it is answered", || service.lines().len() as u64 >= round.min(4) - 1).await;
+        if round == 1 {
+            until("the first batch is there", || service.script_len() == 0).await;
+        }
+    }
+    assert_eq!(metrics.sinks[0].written.load(Ordering::Relaxed), 0, "the oldest is not acknowledged");
+    assert_eq!(service.lines().len(), 3, "three are, and no more than four are under way");
+    // As if it had died here: nothing was counted as delivered.
+    let report = running.stop(Duration::from_millis(50)).await;
+    assert!(!report.waiting.is_empty());
+    drop(logs);
+
+    let second = dir.path().join("second.sock");
+    let service = FakeService::listen(&second, []);
+    let sink = ServiceSettings { window: 4, ..to_service(&second) };
+    let (_logs, collector) = open(on_disk(vec![SinkSettings::Service(sink)], &spool), 1).unwrap();
+    let running = collector.spawn().unwrap();
+    running.stop(GRACE).await;
+    let lines: Vec<Value> = service.lines().into_iter().filter(|line| line["core"] == 0).collect();
+    assert_complete(&lines, 0, 6);
+}
+
+#[tokio::test]
 async fn sends_a_batch_again_until_it_is_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("logs.sock");

@@ -132,7 +132,7 @@ pub struct ServiceSettings {
     /// The authorities that vouch for a service over https.
     pub roots: Roots,
     /// Shown to a service over https that asks for a certificate.
-    pub identity: Option<CertPair>,
+    pub identity: Option<Arc<CertPair>>,
     /// How many batches may be under way; each has a connection of its own.
     pub window: usize,
     /// A batch is sent when it has this many bytes…

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::log_child;
 use crate::access_log::{
@@ -49,10 +50,12 @@ pub fn log_settings(config: &Config) -> access_log::Settings {
                 bytes: loaded(config, ca),
                 origin: ca.value.to_string(),
             }),
-            identity: log.cert.as_ref().zip(log.key.as_ref()).map(|(cert, key)| CertPair {
-                chain: loaded(config, cert),
-                key: loaded(config, key),
-                origin: cert.value.to_string(),
+            identity: log.cert.as_ref().zip(log.key.as_ref()).map(|(cert, key)| {
+                Arc::new(CertPair {
+                    chain: loaded(config, cert),
+                    key: loaded(config, key),
+                    origin: cert.value.to_string(),
+                })
             }),
             ..ServiceSettings::new(endpoint)
         })

@@ -70,7 +70,7 @@ pub(super) enum Command {
     /// Make the running instance open its log files again (after a rotation from outside).
     ReopenLogs,
     /// Read the access log, or serve it.
-    Logs(logs::LogsArgs),
+    Logs(Box<logs::LogsArgs>),
     /// A tiny server that answers with what it received.
     Whoami(whoami::Arguments),
     /// Print completions for a shell.

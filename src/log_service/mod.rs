@@ -31,8 +31,6 @@ mod settings;
 mod store;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod wire_tests;
 
 use std::future::Future;
 use std::io;

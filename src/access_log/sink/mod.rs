@@ -6,6 +6,7 @@
 mod file;
 mod service;
 mod stdout;
+mod stop;
 mod tries;
 mod window;
 mod wire;
@@ -15,12 +16,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
 use self::file::FileSink;
 use self::service::ServiceSink;
 use self::stdout::StdoutSink;
+pub(super) use self::stop::Stop;
 use self::tries::{End, Tries};
 use super::Error;
 use super::handle::{Reopen, now_us};
@@ -386,35 +387,5 @@ fn local_pace(linger: Duration) -> Pace {
         timeout: Duration::MAX,
         backoff: Duration::from_millis(100),
         backoff_max: Duration::from_secs(1),
-    }
-}
-
-/// Tells the sinks when to stop trying.
-#[derive(Clone, Debug)]
-pub(super) struct Stop(watch::Receiver<Option<Instant>>);
-
-impl Stop {
-    pub(super) fn new(deadline: watch::Receiver<Option<Instant>>) -> Self {
-        Self(deadline)
-    }
-
-    /// `None` when the time has run out.
-    fn time_left(&self) -> Option<Duration> {
-        match *self.0.borrow() {
-            None => Some(Duration::MAX),
-            Some(deadline) => deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()),
-        }
-    }
-
-    /// Waits; less when the end is announced meanwhile. Tells whether there is time left.
-    async fn pause(&mut self, pause: Duration) -> bool {
-        let is_asked = self.0.borrow_and_update().is_some();
-        let Some(left) = self.time_left() else { return false };
-        if is_asked {
-            sleep(pause.min(left)).await;
-        } else {
-            let _ = timeout(pause, self.0.changed()).await;
-        }
-        self.time_left().is_some()
     }
 }

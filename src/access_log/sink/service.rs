@@ -194,7 +194,7 @@ fn refusal(status: StatusCode) -> String {
 /// What shakes hands, if the endpoint wants it.
 fn tls(settings: &ServiceSettings) -> Result<Option<Arc<ClientConfig>>, Error> {
     let ServiceEndpoint::Http { is_tls: true, .. } = settings.endpoint else { return Ok(None) };
-    Ok(Some(client_config(&settings.roots, settings.identity.as_ref(), &[b"http/1.1"])?))
+    Ok(Some(client_config(&settings.roots, settings.identity.as_deref(), &[b"http/1.1"])?))
 }
 
 fn authorization(token: &Token) -> Result<HeaderValue, Error> {

@@ -42,7 +42,10 @@ impl Tries {
         while let Some(left) = stop.time_left() {
             let answer = timeout(left.min(self.pace.timeout), sink.deliver(parcel)).await;
             let (reason, after) = match answer {
-                Ok(Ok(())) => return Ok(self.taken()),
+                Ok(Ok(())) => {
+                    self.taken();
+                    return Ok(());
+                }
                 Ok(Err(Fault::Lines)) => return Err(End::Lines),
                 Ok(Err(Fault::Is { reason, is_final: true, .. })) => return Err(End::Lost(reason)),
                 Ok(Err(Fault::Is { reason, after, .. })) => (reason, after),

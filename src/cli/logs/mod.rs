@@ -37,6 +37,8 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod top;
+#[cfg(test)]
+mod wire_tests;
 
 pub(super) use args::LogsArgs;
 

@@ -1,14 +1,15 @@
 //! From the log of a proxy to the service and back to a reader, over TLS: real sockets, a real spool.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use super::client::{Address, ClientError, Credentials, Secret, Service, get};
-use super::{Listen, LogService, Settings, Tls, Token};
 use crate::access_log::{self, ServiceEndpoint, ServiceSettings, SinkSettings, SpoolSettings};
+use crate::log_service::client::{Address, ClientError, Credentials, Secret, Service, get};
+use crate::log_service::{Listen, LogService, Settings, Tls, Token};
 use crate::record::Record;
 use crate::tls::CertPair;
 use crate::tls::client::Roots;
@@ -69,7 +70,7 @@ fn sink(port: u16, server: &Issued, client: &Issued, token: &str) -> ServiceSett
     let endpoint = ServiceEndpoint::Http { host: "localhost".into(), port, is_tls: true };
     ServiceSettings {
         roots: server.roots(),
-        identity: Some(client.pair.clone()),
+        identity: Some(Arc::new(client.pair.clone())),
         token: Some(access_log::Token(token.into())),
         backoff: Duration::from_millis(2),
         backoff_max: Duration::from_millis(10),

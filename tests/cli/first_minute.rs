@@ -169,6 +169,6 @@ fn a_line_of_an_application_joins_the_request_whose_id_it_names() {
     }
     let service = format!("unix:{}", socket.display());
     let shown = logs(&["show", &id, "--service", &service]).unwrap();
-    assert!(shown.contains("/joined") && shown.contains("paid by card"), "{shown}");
+    assert!(shown.contains("/joined") && shown.contains("cart has 3 parts"), "{shown}");
     running.stop();
 }

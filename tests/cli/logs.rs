@@ -103,6 +103,23 @@ fn a_request_is_told_whole() {
     golden("logs-show.txt", &format!("{}---\n{}", stdout(&output), without_ms(&stderr(&output))));
 }
 
+#[test]
+fn the_short_form_of_an_id_finds_the_request_among_all_of_its_minute() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("minute.jsonl");
+    let id = |number: usize| format!("01a1fd62-5978-7cdd-9c2e-{number:012x}");
+    let line = |number| {
+        format!(r#"{{"kind":"request","id":"{}","ts":"2026-11-21T09:14:03Z","method":"GET"}}"#, id(number))
+    };
+    let named = format!(r#"{{"kind":"app","ts":"2026-11-21T09:14:03Z","line":"failed for {}"}}"#, id(4321));
+    let lines: Vec<String> = (0x1000..0x2000).map(line).chain([named]).collect();
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let output = tollgate(&["logs", "show", "01a1fd62…10e1", "--from", file.to_str().unwrap()]);
+    let seen = stdout(&output);
+    assert!(seen.contains(&format!("id        {}", id(4321))), "{seen}");
+    assert!(seen.contains("| failed for") && !seen.contains(&id(4322)), "{seen}");
+}
+
 /// A request that failed, its neighbours, and what its worker said.
 fn story() -> String {
     let record = |seq: u64, id: &str, more: &str| {

@@ -1,4 +1,4 @@
-//! The spool: frames between the spooler, which appends them, and the sinks, each of which reads them at its own pace.
+//! The spool: frames between the collector, which appends them, and the sinks, each of which reads them at its own pace.
 //!
 //! ```text
 //! DIR/00000007.spool   segments: frames one after the other (record::frame), 64 MiB each
@@ -52,7 +52,7 @@ pub(super) struct Position {
     pub(super) offset: u64,
 }
 
-/// What the spooler and the sinks share.
+/// What the collector and the sinks share.
 #[derive(Debug)]
 pub(super) struct Spool {
     settings: SpoolSettings,

@@ -1,4 +1,4 @@
-//! [`Writer`]: the spooler's end.
+//! [`Writer`]: the collector's end.
 
 use std::fs::{File, OpenOptions};
 use std::io;

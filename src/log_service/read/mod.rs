@@ -1,6 +1,6 @@
 //! Reading stored entries: straight from a data directory or from any JSON lines, with or without a service running.
 //!
-//! Here live the hour files' names ([`hour`]), the walk over lines ([`Scan`]), what is missing among them
+//! Here live the names of an earlier version's files ([`hour`]), the walk over rows and lines ([`Scan`]), what is missing among them
 //! ([`Report`]), following a growing directory ([`Follow`]) and [`Quantiles`]. How a row looks is not here.
 //!
 //! Invariant: a line that is not whole is never handed out; it is counted.

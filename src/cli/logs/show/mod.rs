@@ -128,13 +128,30 @@ fn find(source: &Source, wanted: &Wanted, window: Window) -> Result<(Vec<Kept>, 
     let needle = Some(wanted.head.clone());
     let query = if matches!(source, Source::Directory(_)) { String::new() } else { wanted.filter() };
     let asked = Asked { query: Query::parse(&query)?, text: query, window, needle };
-    keep(source, &asked, MAX_ROWS)
+    if wanted.tail.is_empty() {
+        return keep(source, &asked, MAX_ROWS);
+    }
+    // All of a minute begin alike: lines that name the one are found by its whole id.
+    let (rows, told) = keep_if(source, &asked, MAX_ROWS, &|entry| wanted.names(entry))?;
+    match &*rows {
+        [only] => find(source, &Wanted::new(text(&only.entry, "id").unwrap_or(&wanted.head))?, window),
+        _ => Ok((rows, told)),
+    }
 }
 
 fn keep(source: &Source, asked: &Asked, most: usize) -> Result<(Vec<Kept>, Told), CommandError> {
+    keep_if(source, asked, most, &|_| true)
+}
+
+fn keep_if(
+    source: &Source,
+    asked: &Asked,
+    most: usize,
+    is_wanted: &dyn Fn(&Value) -> bool,
+) -> Result<(Vec<Kept>, Told), CommandError> {
     let mut rows: Vec<Kept> = Vec::new();
     let told = source.each(asked, &mut |row| {
-        if rows.len() < most {
+        if rows.len() < most && is_wanted(row.value) {
             rows.push(Kept { entry: row.value.clone(), json: row.json.to_owned() });
         }
         Flow::Continue(())

@@ -104,6 +104,19 @@ fn a_request_is_told_whole() {
 }
 
 #[test]
+fn json_is_asked_for_in_either_way() {
+    for words in [&["search"][..], &["tail"], &["show", "01a1fd62"]] {
+        let with = |more: &[&str]| {
+            let file = sample("caddy.jsonl");
+            let words: Vec<&str> =
+                ["logs"].iter().chain(words).chain(more).copied().chain(["--from", &file]).collect();
+            without_ms(&stdout(&tollgate(&words)))
+        };
+        assert_eq!(with(&["--json"]), with(&["-o", "json"]), "{words:?}");
+    }
+}
+
+#[test]
 fn the_short_form_of_an_id_finds_the_request_among_all_of_its_minute() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("minute.jsonl");

@@ -165,22 +165,26 @@ def plain(kind):
 
 def contents(store, engine, table):
     """Every column, by what can be said of all its values at once."""
+    questions, wanted = [], []
     for name in table.column_names:
         column, quoted = table[name], f'"{name}"'
         values = [value for value in column.to_pylist() if value is not None]
         match plain(column.type):
             case "string":
-                told, wanted = f"sum(octet_length(encode({quoted})))", sum(len(value.encode()) for value in values)
+                question, answer = f"sum(octet_length(encode({quoted})))", sum(len(value.encode()) for value in values)
             case kind if kind.startswith("fixed"):
-                told, wanted = f"count(DISTINCT {quoted})", len(set(values))
+                question, answer = f"count(DISTINCT {quoted})", len(set(values))
             case kind if kind.startswith("timestamp"):
-                told, wanted = f"sum(epoch_us({quoted}))", sum(micros(value) for value in values)
+                question, answer = f"sum(epoch_us({quoted}))", sum(micros(value) for value in values)
             case "bool":
-                told, wanted = f"sum({quoted}::INT)", sum(values)
+                question, answer = f"sum({quoted}::INT)", sum(values)
             case _:
-                told, wanted = f"sum({quoted}::HUGEINT)", sum(values)
-        told = engine.one(f"SELECT count({quoted}), {engine.dialect(told)} FROM access")
-        same(f"{store.name}: {name} in {engine.name}", (told[0], int(told[1] or 0)), (len(values), wanted))
+                question, answer = f"sum({quoted}::HUGEINT)", sum(values)
+        questions += [f"count({quoted})", engine.dialect(question)]
+        wanted += [(name, len(values)), (name, answer)]
+    told = engine.one(f"SELECT {', '.join(questions)} FROM access")
+    for value, (name, answer) in zip(told, wanted, strict=True):
+        same(f"{store.name}: {name} in {engine.name}", int(value or 0), answer)
 
 
 def micros(value):

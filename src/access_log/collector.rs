@@ -106,6 +106,7 @@ impl Collector {
                 metrics: Arc::clone(metrics),
                 lines: Lines::new(form, IdSource::new(u16::MAX)?),
                 random: Random::from_os(0)?,
+                usual: 0,
                 origin: origin.clone(),
                 control,
             });

@@ -37,6 +37,8 @@ pub(super) struct Delivery {
     pub(super) metrics: Arc<SinkMetrics>,
     pub(super) lines: Lines,
     pub(super) random: Random,
+    /// Bytes of the last rendered parcel.
+    pub(super) usual: usize,
     /// For the frames of what this sink has lost: this process and its control stream.
     pub(super) origin: Origin,
     pub(super) control: u16,
@@ -127,11 +129,11 @@ impl Delivery {
     /// Reads what comes next, as lines for a sink that wants them.
     fn parcel(&mut self, most: usize) -> Parcel {
         let has_lines = self.sink.wants_lines();
-        let (mut rendered, mut unread) = (Vec::new(), Vec::new());
+        // The next parcel will be of about the same size: growing step by step would copy all of it twice.
+        let (mut rendered, mut unread) = (Vec::with_capacity(self.usual + self.usual / 4), Vec::new());
         let lines = &mut self.lines;
         let chunk = self.reader.read(most, |frame| {
             if has_lines {
-                rendered.reserve(frame.len * 2);
                 let bad = lines.frame(frame, &mut rendered);
                 if bad > 0 {
                     unread.push(bad);
@@ -141,6 +143,7 @@ impl Delivery {
         self.metrics.dropped.add(Reason::BadFrame, unread.iter().sum());
         let mut parcel = Parcel { chunks: Vec::with_capacity(2), has_lines, chunk };
         if has_lines {
+            self.usual = rendered.len();
             parcel.chunks.extend(self.gap_lines(&parcel.chunk.gaps));
             parcel.chunks.push(rendered.into());
         } else {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::core_log::Source;
 use super::flight::Flights;
 use super::framer::Framer;
-use super::handle::{Entry, Handle, Reopen, Wake, now_us};
+use super::handle::{Entry, Handle, Reopen, Wake};
 use super::intake::Intake;
 use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::pressure::Step;
@@ -83,8 +83,8 @@ pub struct Report {
 }
 
 impl Collector {
-    pub(super) fn open(settings: Settings, cores: usize, wake: Arc<Wake>) -> Result<Self, Error> {
-        let origin = Origin { proxy: settings.proxy.into(), boot: (now_us() / 1000).unsigned_abs() };
+    pub(super) fn open(settings: Settings, boot: u64, cores: usize, wake: Arc<Wake>) -> Result<Self, Error> {
+        let origin = Origin { proxy: settings.proxy.into(), boot };
         let named = |sink| Arc::new(SinkMetrics { name: Sink::name(sink), ..SinkMetrics::default() });
         let sinks: Vec<Arc<SinkMetrics>> = settings.sinks.iter().map(named).collect();
         let compresses = settings.sinks.iter().any(Sink::is_remote);

@@ -96,7 +96,9 @@ pub fn open(mut settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Colle
     }
     let wake = Arc::default();
     let fails_closed = settings.spool.fails_closed;
-    let collector = Collector::open(settings, cores, Arc::clone(&wake))?;
+    let now_ms = (handle::now_us() / 1000).unsigned_abs();
+    let boot = directory.as_ref().map_or(now_ms, |directory| directory.next_boot(now_ms));
+    let collector = Collector::open(settings, boot, cores, Arc::clone(&wake))?;
     let metrics = collector.metrics();
     let recovered = directory.as_ref().map(recovery::recover_all).unwrap_or_default();
     let origin = collector.origin();

@@ -65,6 +65,9 @@ pub(super) struct Spool {
     is_dirty: AtomicBool,
     syncer: OnceLock<Thread>,
     has_failed_sync: AtomicBool,
+    /// How many of the next reads fail.
+    #[cfg(test)]
+    read_faults: std::sync::atomic::AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +118,8 @@ pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Wr
         is_dirty: AtomicBool::new(false),
         syncer: OnceLock::new(),
         has_failed_sync: AtomicBool::new(false),
+        #[cfg(test)]
+        read_faults: Default::default(),
     });
     spool.prune();
     sync::start(&spool);
@@ -127,6 +132,16 @@ impl Spool {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing is left half done where a holder could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a test lets the disk answer.
+    #[cfg_attr(not(test), allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests have faults"))]
+    fn take_fault(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if self.read_faults.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        Ok(())
     }
 
     fn path(&self, number: u64) -> Option<PathBuf> {

@@ -35,6 +35,8 @@ pub(in crate::access_log) struct Chunk {
     pub(in crate::access_log) frames: Vec<(Carried, Range<usize>)>,
     /// What was lost in front of them.
     pub(in crate::access_log) gaps: Spans,
+    /// The disk did not give what comes next: it is to be tried again, after a while.
+    pub(in crate::access_log) has_failed: bool,
     end: Position,
 }
 
@@ -75,6 +77,7 @@ impl Reader {
         let Some((number, range)) = next else { return chunk };
         chunk.end = Position { segment: number, offset: range.end };
         let read = self.source(number, range.start).and_then(|source| {
+            self.spool.take_fault()?;
             let Self { origins, streams, .. } = self;
             let (frames, gaps) = (&mut chunk.frames, &mut chunk.gaps);
             source.read_frames(range, most, |piece| match piece {
@@ -92,7 +95,13 @@ impl Reader {
         });
         match read {
             Ok((bytes, end)) => (chunk.bytes, chunk.end.offset) = (bytes, end),
-            Err(error) => self.skip(number, &error),
+            Err(error) => {
+                chunk.frames.clear();
+                chunk.has_failed = !self.is_lost(number, &error);
+                if chunk.has_failed {
+                    chunk.end = self.spool.lock().seats[self.seat].at;
+                }
+            }
         }
         for span in chunk.gaps.iter().filter(|span| span.reason == Reason::BadFrame) {
             self.spool.sinks[self.seat].dropped.add(Reason::BadFrame, span.count);
@@ -219,14 +228,16 @@ impl Reader {
         Ok(source)
     }
 
-    fn skip(&mut self, number: u64, error: &io::Error) {
+    /// Whether a segment that could not be read is not there (any more); else the disk may give it later.
+    fn is_lost(&mut self, number: u64, error: &io::Error) -> bool {
         self.opened = None;
-        // Given up meanwhile, or taken away by somebody: consumed.
-        if error.kind() == io::ErrorKind::NotFound {
-            return;
+        let is_lost = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
+        // What was given up meanwhile is declared already.
+        if self.spool.lock().segments.iter().any(|segment| segment.number == number) {
+            tracing::warn!(segment = number, %error, is_lost, "a segment of the log's spool cannot be read");
+            self.streams.damages += u64::from(is_lost);
         }
-        self.streams.damages += 1;
-        tracing::warn!(segment = number, %error, "a segment of the log's spool cannot be read");
+        is_lost
     }
 }
 

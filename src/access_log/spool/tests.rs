@@ -105,6 +105,28 @@ fn a_start_goes_on_behind_what_each_sink_has() {
 }
 
 #[test]
+fn what_the_disk_does_not_give_is_tried_again_and_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (mut writer, _) = open_in(dir.path(), &["a"]);
+        append_all(&mut writer, 1, 30);
+    }
+    let (_writer, mut readers) = open_in(dir.path(), &["a"]);
+    let reader = &mut readers[0];
+    for _ in 0..3 {
+        reader.spool.read_faults.store(1, Ordering::Relaxed);
+        let failed = reader.read(500, |_| panic!("nothing can be read"));
+        assert!(failed.has_failed && failed.frames.is_empty());
+        let chunk = reader.read(500, |_| ());
+        assert!(!chunk.has_failed && !chunk.frames.is_empty());
+        reader.settle(&chunk);
+    }
+    let (rest, gaps) = read_all(reader);
+    assert!(rest.last() == Some(&(28, 30)) && gaps.is_empty(), "{rest:?} {gaps:?}");
+    assert_eq!(reader.spool.sinks[0].dropped.total(), 0);
+}
+
+#[test]
 fn a_torn_end_is_cut_off_and_damage_in_the_middle_is_declared() {
     let dir = tempfile::tempdir().unwrap();
     {

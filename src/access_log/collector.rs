@@ -20,7 +20,7 @@ use super::ring::{Directory, Recovered};
 use super::shed::Shedder;
 use super::sink::{Delivery, Sink, Stop};
 use super::span::Origin;
-use super::spool::{self, Writer};
+use super::spool::{self, End, Writer};
 use super::{Error, Settings};
 use crate::process::memory;
 use crate::record::frame::Codec;
@@ -144,7 +144,13 @@ impl Collector {
     }
 
     /// What goes through the sinks before anything else, and the directory that stays locked.
-    pub(super) fn with_past(mut self, directory: Option<Directory>, recovered: Vec<Recovered>) -> Self {
+    pub(super) fn with_past(
+        mut self,
+        directory: Option<Directory>,
+        recovered: Vec<Recovered>,
+        ends: &[End],
+    ) -> Self {
+        self.spool.expect(ends);
         (self.directory, self.recovered) = (directory, recovered);
         self
     }

@@ -91,8 +91,8 @@ fn a_stop_does_not_wait_for_who_has_not_asked_for_anything() {
     assert_eq!(tollgate.plain().ask(get("/")).status, 200);
     assert_eq!(tollgate.tls().ask(get("/")).status, 200);
     tollgate.signal(Signal::TERM);
-    for connection in &mut silent {
-        assert!(connection.closes_within(DEADLINE));
+    for (which, connection) in silent.iter_mut().enumerate() {
+        assert!(connection.closes_within(DEADLINE), "connection {which} is still open");
     }
     assert!(tollgate.wait_exit(DEADLINE).is_some_and(|status| status.success()));
 }

@@ -88,11 +88,10 @@ impl Station {
         if plan.h2c {
             let deadline = self.proxy.core.deadlines.slot();
             deadline.set(plan.downstream.header);
-            // Who has sent nothing is told to leave as a parked one is.
-            let silent = deadline.race(std::future::poll_fn(|cx| socket.poll_readable(cx)));
-            let _ = self.unless_draining(silent).await?;
-            let Some(sniffed) = sniff(&mut socket, &deadline).await else {
-                self.refuse(Rc::new(connection), &plan, Why::Gone, "");
+            let Some(sniffed) = sniff(&mut socket, &deadline, || self.is_draining.get()).await else {
+                if !self.is_draining.get() {
+                    self.refuse(Rc::new(connection), &plan, Why::Gone, "");
+                }
                 return None;
             };
             (connection.is_h2, prefix) = sniffed;

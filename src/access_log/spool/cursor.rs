@@ -26,7 +26,7 @@ const SLOTS_AT: [u64; 2] = [0, SLOT as u64];
 const HEAD: usize = 40;
 const STREAM: usize = 22;
 /// Most streams in a slot.
-const MOST: usize = (SLOT - HEAD) / STREAM;
+pub(super) const MOST: usize = (SLOT - HEAD) / STREAM;
 /// Longest readable part of a file's name.
 const READABLE: usize = 40;
 

@@ -129,6 +129,7 @@ pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Wr
         let known = known.filter(|_| is_known);
         histories.push(History {
             known: known.map(|known| known.reached.clone()),
+            is_over: false,
             has_holes: known.is_some_and(|known| ends.miss(known.at, state.segments.iter())),
         });
     }
@@ -311,6 +312,8 @@ struct History {
     known: Option<Vec<cursor::Reached>>,
     /// Something that it had before it is gone.
     has_holes: bool,
+    /// All that earlier starts have left was read.
+    is_over: bool,
 }
 
 impl Seat {

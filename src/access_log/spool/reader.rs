@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::cursor::{Cursor, Reached};
+use super::cursor::{Cursor, MOST, Reached};
 use super::ends::End;
 use super::segment::{Piece, Place, Source};
 use super::{History, Position, Spool};
@@ -226,7 +226,7 @@ impl Reader {
 
     /// On the way to the segment `next`: what was in the spool and is neither there nor with the sink is lost.
     fn compare(&mut self, next: Option<u64>, gaps: &mut Spans) {
-        if self.history.known.is_none() {
+        if self.history.is_over {
             return;
         }
         let (begun, past) = {
@@ -234,7 +234,8 @@ impl Reader {
             (state.begun, state.past.clone())
         };
         if self.last.is_none() {
-            self.streams.remember(self.history.known.as_deref().unwrap_or_default(), &past);
+            self.streams.remember(self.history.known.as_deref(), &past);
+            self.begin();
         }
         if self.history.has_holes && self.last != next {
             self.streams.damages += 1;
@@ -243,7 +244,17 @@ impl Reader {
         self.last = next.or(self.last).or(Some(begun));
         if next.is_none_or(|next| next >= begun) {
             past.iter().for_each(|end| self.streams.end(end, gaps));
-            self.history.known = None;
+            self.history.is_over = true;
+        }
+    }
+
+    /// From now on a sink without a cursor is owed what comes, also if it never gets any of it from us.
+    fn begin(&mut self) {
+        let at = self.spool.lock().seats[self.seat].at;
+        if let Some(cursor) = self.cursor.as_mut().filter(|_| self.history.known.is_none())
+            && let Err(error) = cursor.store(at, self.streams.reached())
+        {
+            tracing::debug!(%error, "cannot write down where a log sink begins");
         }
     }
 
@@ -319,12 +330,15 @@ impl Streams {
     const LIMIT: usize = 4096;
 
     /// What a cursor says was delivered. `past` are the streams that there were: of one that it does not know the sink
-    /// has nothing.
-    fn remember(&mut self, reached: &[Reached], past: &[End]) {
+    /// has nothing; a sink without a cursor is owed nothing.
+    fn remember(&mut self, reached: Option<&[Reached]>, past: &[End]) {
         for end in past {
             let proxy = crc_fast::crc32_iscsi(end.proxy.as_bytes());
             let same = |one: &&Reached| (one.proxy, one.boot, one.core) == (proxy, end.boot, end.core);
-            let last = reached.iter().find(same).map_or(0, |one| one.last);
+            let known = reached.and_then(|reached| reached.iter().find(same)).map(|one| one.last);
+            // One that is full may have had no room for it.
+            let is_owed = reached.is_some_and(|reached| reached.len() < MOST);
+            let last = known.unwrap_or(if is_owed { 0 } else { end.last });
             let origin = Origin { proxy: end.proxy.as_str().into(), boot: end.boot };
             self.seen.push(Seen { origin, proxy, core: end.core, last, damages: self.damages });
         }

@@ -78,7 +78,9 @@ impl Writer {
         if !self.append_to_disk(frames) {
             self.append_to_memory(frames);
         }
-        self.ends.note(frames);
+        if self.spool.settings.dir.is_some() {
+            self.ends.note(frames);
+        }
         self.spool.changed.iter().for_each(tokio::sync::Notify::notify_one);
     }
 

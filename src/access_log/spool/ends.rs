@@ -5,6 +5,7 @@
 //! each segment. After a death the rings know better ([`super::Spool::expect`]), and how far a sink has come is
 //! known by its cursor. No record is read by it: segments describe themselves.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -90,14 +91,10 @@ impl Ends {
     }
 
     /// Whether a segment that `at` had not passed is gone or shorter than it was; `found` are those that there are.
-    pub(super) fn miss<'s>(
-        &self,
-        at: super::Position,
-        found: impl Iterator<Item = &'s Segment> + Clone,
-    ) -> bool {
+    pub(super) fn miss(&self, at: super::Position, found: &VecDeque<Segment>) -> bool {
         self.segments.iter().filter(|(number, _)| *number >= at.segment).any(|&(number, len)| {
             let known = if number == at.segment { len.max(at.offset) } else { len };
-            match found.clone().find(|segment| segment.number == number) {
+            match found.iter().find(|segment| segment.number == number) {
                 Some(segment) => segment.len < known,
                 None => number > at.segment || len == 0 || at.offset < len,
             }

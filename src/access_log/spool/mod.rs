@@ -130,7 +130,7 @@ pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Wr
         histories.push(History {
             known: known.map(|known| known.reached.clone()),
             is_over: false,
-            has_holes: known.is_some_and(|known| ends.miss(known.at, state.segments.iter())),
+            has_holes: known.is_some_and(|known| ends.miss(known.at, &state.segments)),
         });
     }
     ends.set_segments(state.segments.iter());

@@ -94,8 +94,9 @@ async fn what_is_gone_from_the_log_is_declared_at_the_next_start() {
     let remove = |path: &Path| fs::remove_file(path).unwrap();
     let cut =
         |path: &Path, len: u64| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
-    type Harm<'h> = &'h dyn Fn(&[PathBuf]);
-    let harms: [(&str, Harm<'_>, &[(u64, u64)]); 6] = [
+    /// Its name, what it does to the files, and what is gone then.
+    type Harm<'h> = (&'h str, &'h dyn Fn(&[PathBuf]), &'h [(u64, u64)]);
+    let harms: [Harm<'_>; 6] = [
         ("no harm", &|_| (), &[]),
         ("the first removed", &|files| remove(&files[0]), &[(1, 5)]),
         ("the last removed", &|files| remove(&files[1]), &[(6, 9)]),

@@ -48,8 +48,20 @@ impl Delivery {
     /// Delivers until the spool is closed and read to its end, or the time to stop has run out.
     pub(super) async fn run(mut self, mut stop: Stop) {
         let pace = self.sink.pace();
+        let mut unread = pace.backoff;
         while self.reader.wait(pace.batch_bytes, pace.linger).await {
             let mut parcel = self.parcel(pace.batch_bytes);
+            if parcel.chunk.has_failed {
+                // Nothing is delivered that has been read half, and nothing is lost that the disk may still give.
+                self.reader.return_gaps(&parcel.chunk.gaps);
+                self.metrics.retries.fetch_add(1, Ordering::Relaxed);
+                if !stop.pause(self.jittered(unread)).await {
+                    break;
+                }
+                unread = (unread * 2).min(pace.backoff_max);
+                continue;
+            }
+            unread = pace.backoff;
             if parcel.chunk.is_empty() {
                 self.reader.settle(&parcel.chunk);
                 continue;

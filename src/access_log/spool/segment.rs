@@ -59,8 +59,9 @@ pub(super) fn recover(dir: &Path) -> VecDeque<Segment> {
     let last = numbers.last().copied();
     let segments = numbers.into_iter().filter_map(|number| {
         let path = path(dir, number);
-        let len =
-            if Some(number) == last { repair(&path) } else { fs::metadata(&path).map(|meta| meta.len()) };
+        let whole = || fs::metadata(&path).map(|meta| meta.len());
+        // What the disk does not give now it may give when a sink comes to it.
+        let len = if Some(number) == last { repair(&path).or_else(|_| whole()) } else { whole() };
         match len {
             Ok(0) => {
                 let _ = fs::remove_file(&path);

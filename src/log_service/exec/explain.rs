@@ -236,7 +236,9 @@ impl Values {
     fn end_words(&mut self) {
         let by_word = std::mem::take(&mut self.by_word);
         if let Some(words) = self.words.take() {
-            (0..).zip(&by_word).for_each(|(at, counts)| self.note(Some(&cut(words.value(at).into())), counts));
+            (0..)
+                .zip(&by_word)
+                .for_each(|(at, counts)| self.note(Some(&cut(words.value(at).into())), counts));
         }
     }
 

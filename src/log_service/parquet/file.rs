@@ -109,8 +109,7 @@ impl Part for StoredFile {
         }
         let opened = self.footers.open(&self.path)?;
         let (file, metadata) = &opened;
-        let leaves: Vec<usize> =
-            columns.iter().filter_map(|name| prune::column_of(metadata, name)).collect();
+        let leaves: Vec<usize> = columns.iter().filter_map(|name| prune::column_of(metadata, name)).collect();
         for group in prune::row_groups(file, metadata, prune).map_err(io_error)? {
             let filled = prune::filled(metadata, group.0, &leaves);
             let mask = ProjectionMask::leaves(metadata.parquet_schema(), filled);

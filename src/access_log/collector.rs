@@ -105,8 +105,8 @@ impl Collector {
                 reader,
                 metrics: Arc::clone(metrics),
                 lines: Lines::new(form, IdSource::new(u16::MAX)?),
-                random: Random::from_os(0)?,
                 usual: 0,
+                random: Random::from_os(0)?,
                 origin: origin.clone(),
                 control,
             });

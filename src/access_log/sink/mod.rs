@@ -36,9 +36,9 @@ pub(super) struct Delivery {
     pub(super) reader: Reader,
     pub(super) metrics: Arc<SinkMetrics>,
     pub(super) lines: Lines,
-    pub(super) random: Random,
-    /// Bytes of the last rendered parcel.
+    /// Bytes of the last lines: room for the next ones, which else would be copied again and again while they grow.
     pub(super) usual: usize,
+    pub(super) random: Random,
     /// For the frames of what this sink has lost: this process and its control stream.
     pub(super) origin: Origin,
     pub(super) control: u16,

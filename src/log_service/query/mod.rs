@@ -20,6 +20,7 @@
 mod field;
 pub mod moment;
 mod parse;
+mod part;
 mod pattern;
 mod units;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use units::Unit;
 
 pub(in crate::log_service) use field::lookup;
 pub(in crate::log_service) use parse::{Bound, Node, Order, WORD_MEMBERS};
+pub(in crate::log_service) use part::Part;
 pub(in crate::log_service) use pattern::Pattern;
 
 /// A checked filter. The empty one matches everything.

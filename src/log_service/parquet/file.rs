@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::metadata::{ColumnChunkMask, PageIndexPolicy};
 
-use super::{EXTENT_KEY, ExtentForm, PAGE_ROWS, io_error, prune};
+use super::{BATCH_ROWS, EXTENT_KEY, ExtentForm, PAGE_ROWS, io_error, prune};
 use crate::log_service::part::{Each, Extent, Part, Prune};
 
 /// A file that is listed in the manifest. It stays on the disk as long as anybody holds it.
@@ -64,18 +64,21 @@ impl StoredFile {
         opened: &(File, ArrowReaderMetadata),
         (group, selection): (usize, Option<RowSelection>),
         columns: &ProjectionMask,
-        id: Option<[u8; 16]>,
+        prune: &Prune,
     ) -> io::Result<ParquetRecordBatchReader> {
         let (file, metadata) = opened;
+        // Who wants the newest first stops early. All others count: a batch with several pages that have no dictionary
+        // has one of its own, and the more rows share it the better.
+        let rows = if prune.newest_first || prune.id.is_some() { PAGE_ROWS } else { BATCH_ROWS };
         let mut builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(file.try_clone()?, metadata.clone())
-                .with_batch_size(PAGE_ROWS)
+                .with_batch_size(rows)
                 .with_row_groups(vec![group])
                 .with_projection(columns.clone());
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }
-        if let Some(id) = id {
+        if let Some(id) = prune.id {
             builder = builder.with_row_filter(only(id, metadata));
         }
         builder.build().map_err(io_error)
@@ -106,10 +109,11 @@ impl Part for StoredFile {
         }
         let opened = self.footers.open(&self.path)?;
         let (file, metadata) = &opened;
-        let leaves = columns.iter().filter_map(|name| prune::column_of(metadata, name));
-        let mask = ProjectionMask::leaves(metadata.parquet_schema(), leaves);
+        let leaves: Vec<usize> = columns.iter().filter_map(|name| prune::column_of(metadata, name)).collect();
         for group in prune::row_groups(file, metadata, prune).map_err(io_error)? {
-            for batch in self.read_group(&opened, group, &mask, prune.id)? {
+            let filled = prune::filled(metadata, group.0, &leaves);
+            let mask = ProjectionMask::leaves(metadata.parquet_schema(), filled);
+            for batch in self.read_group(&opened, group, &mask, prune)? {
                 if each(batch.map_err(io_error)?)?.is_break() {
                     return Ok(());
                 }
@@ -153,7 +157,8 @@ impl Footers {
 
     fn find(&self, path: &Path) -> Option<ArrowReaderMetadata> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = kept.iter().position(|(known, _)| known == path)?;
+        // Paths are compared by their bytes: by components it would cost more than a lookup in thousands of files.
+        let place = kept.iter().position(|(known, _)| known.as_os_str() == path.as_os_str())?;
         let found = kept.remove(place)?;
         let metadata = found.1.clone();
         kept.push_back(found);

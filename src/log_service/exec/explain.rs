@@ -3,17 +3,19 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use arrow_array::{Array as _, StringArray};
 use serde::Serialize;
 
-use super::coded::{self, Coded};
+use super::coded::{self, Coded, cut};
 use super::complete;
 use super::control::{Control, ExecError};
-use super::filter::Filter;
+use super::filter::{Filter, is_same};
 use super::mask::Mask;
 use super::parts::Parts;
 use super::scan::{Asked, Wanted, read};
 use super::significance::two_shares;
 use super::tally::{FACTS, Facts};
+use crate::log_service::part::Prune;
 use crate::log_service::query::{Field, Query};
 use crate::log_service::read::Report;
 
@@ -120,6 +122,10 @@ struct Values {
     counts: HashMap<Box<str>, Counts, foldhash::fast::RandomState>,
     absent: Counts,
     is_cut: bool,
+    /// The dictionary of the last batch, which is that of its whole row group, and what its words came to: names are
+    /// looked up once per row group.
+    words: Option<StringArray>,
+    by_word: Vec<Counts>,
 }
 
 /// The first `count` traits. Fields that the filter itself names are left out.
@@ -137,7 +143,7 @@ pub(crate) fn explain(
     let mut wanted = Wanted::of(&filter, FACTS);
     window.add_columns(&mut wanted.0);
     values.iter().for_each(|values| coded::add_columns(&values.field, &mut wanted.0));
-    let (columns, prune) = (wanted.names(), window.prune().clone());
+    let (columns, prune) = (wanted.names(), Prune { newest_first: false, ..window.prune().clone() });
     let mut all = Counts::default();
     control.expect(parts.admitted(&prune).map(|part| part.extent().rows).sum());
     for part in parts.admitted(&prune) {
@@ -149,29 +155,40 @@ pub(crate) fn explain(
                 weights[row] > 0
             });
             let matching = filter.select_among(batch, &requests);
-            all.add(&counts(&requests, &matching, &weights));
+            let sides = sides(&requests, &matching, &weights);
+            let in_batch = counts(&sides);
+            all.add(&in_batch);
             values.iter_mut().for_each(|values| {
-                values.add(&Coded::of(batch, &values.field, &requests), (&requests, &matching), &weights);
+                values.add(&Coded::of(batch, &values.field, &requests), &sides, &in_batch);
             });
             ControlFlow::Continue(())
         })?;
     }
     let mut report = complete::report(parts, window.window());
     (report.rows, report.lines) = (all.rows[0], control.progress().0);
-    let cut = values.iter().filter(|values| values.is_cut).map(|values| values.name).collect();
+    values.iter_mut().for_each(Values::end_words);
+    let beyond = values.iter().filter(|values| values.is_cut).map(|values| values.name).collect();
     let mut traits: Vec<Trait> = values.into_iter().flat_map(|values| values.traits(&all)).collect();
     let difference = |one: &Trait| one.share_in - one.share_out;
     traits.sort_by(|a, b| difference(b).total_cmp(&difference(a)).then_with(|| a.value.cmp(&b.value)));
     traits.truncate(count);
-    Ok(Explained { matching: all.requests[0], rest: all.requests[1], values: traits, cut, report })
+    Ok(Explained { matching: all.requests[0], rest: all.requests[1], values: traits, cut: beyond, report })
 }
 
-fn counts(requests: &Mask, matching: &Mask, weights: &[u64]) -> Counts {
+/// A request: its row, 0 for the matching and 1 for the rest, and how many it stands for.
+type Side = (u32, u8, u64);
+
+/// The requests of a batch, once for all fields.
+fn sides(requests: &Mask, matching: &Mask, weights: &[u64]) -> Vec<Side> {
+    // A batch has far fewer rows than 32 bits count.
+    requests.rows().map(|row| (row as u32, u8::from(!matching.has(row)), weights[row])).collect()
+}
+
+fn counts(sides: &[Side]) -> Counts {
     let mut counts = Counts::default();
-    for row in requests.rows() {
-        let side = usize::from(!matching.has(row));
-        counts.requests[side] += weights[row];
-        counts.rows[side] += 1;
+    for &(_, side, weight) in sides {
+        counts.requests[usize::from(side)] += weight;
+        counts.rows[usize::from(side)] += 1;
     }
     counts
 }
@@ -184,29 +201,61 @@ impl Values {
             counts: HashMap::default(),
             absent: Counts::default(),
             is_cut: false,
+            words: None,
+            by_word: Vec::new(),
         }
     }
 
-    fn add(&mut self, coded: &Coded<'_>, (requests, matching): (&Mask, &Mask), weights: &[u64]) {
-        let mut by_code = vec![Counts::default(); coded.len()];
-        for row in requests.rows() {
-            let side = usize::from(!matching.has(row));
-            let counts = &mut by_code[coded.codes[row] as usize];
-            counts.requests[side] += weights[row];
-            counts.rows[side] += 1;
+    fn add(&mut self, coded: &Coded<'_>, sides: &[Side], all: &Counts) {
+        if coded.len() == 1 {
+            return self.note(coded.name(0).as_deref(), all);
         }
-        for (code, counts) in (0..).zip(&by_code).filter(|(_, counts)| counts.rows != [0, 0]) {
-            let Some(value) = coded.name(code) else {
-                self.absent.add(counts);
-                continue;
-            };
-            if let Some(known) = self.counts.get_mut(&*value) {
-                known.add(counts);
-            } else if self.counts.len() < MAX_VALUES {
-                self.counts.insert((*value).into(), *counts);
-            } else {
-                self.is_cut = true;
-            }
+        let base = coded.words.map_or(0, StringArray::len);
+        let is_known = match (&self.words, coded.words) {
+            (Some(words), Some(same)) => is_same(words, same),
+            (words, other) => words.is_none() && other.is_none(),
+        };
+        if !is_known {
+            self.end_words();
+            self.words = coded.words.cloned();
+        }
+        self.by_word.resize(coded.len(), Counts::default());
+        for &(row, side, weight) in sides {
+            let counts = &mut self.by_word[coded.codes[row as usize] as usize];
+            counts.requests[usize::from(side)] += weight;
+            counts.rows[usize::from(side)] += 1;
+        }
+        // Above the words the numbers mean something else in each batch.
+        let more = self.by_word.split_off(base);
+        for (code, counts) in (0..).map(|code: u32| base as u32 + code).zip(&more) {
+            self.note(coded.name(code).as_deref(), counts);
+        }
+    }
+
+    /// Counts what came with the words of a dictionary that does not come again.
+    fn end_words(&mut self) {
+        let by_word = std::mem::take(&mut self.by_word);
+        if let Some(words) = self.words.take() {
+            (0..)
+                .zip(&by_word)
+                .for_each(|(at, counts)| self.note(Some(&cut(words.value(at).into())), counts));
+        }
+    }
+
+    fn note(&mut self, value: Option<&str>, counts: &Counts) {
+        if counts.rows == [0, 0] {
+            return;
+        }
+        let Some(value) = value else {
+            self.absent.add(counts);
+            return;
+        };
+        if let Some(known) = self.counts.get_mut(value) {
+            known.add(counts);
+        } else if self.counts.len() < MAX_VALUES {
+            self.counts.insert(value.into(), *counts);
+        } else {
+            self.is_cut = true;
         }
     }
 

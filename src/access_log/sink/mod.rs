@@ -36,6 +36,8 @@ pub(super) struct Delivery {
     pub(super) reader: Reader,
     pub(super) metrics: Arc<SinkMetrics>,
     pub(super) lines: Lines,
+    /// Bytes of the last lines: room for the next ones, which else would be copied again and again while they grow.
+    pub(super) usual: usize,
     pub(super) random: Random,
     /// For the frames of what this sink has lost: this process and its control stream.
     pub(super) origin: Origin,
@@ -127,7 +129,7 @@ impl Delivery {
     /// Reads what comes next, as lines for a sink that wants them.
     fn parcel(&mut self, most: usize) -> Parcel {
         let has_lines = self.sink.wants_lines();
-        let (mut rendered, mut unread) = (Vec::new(), Vec::new());
+        let (mut rendered, mut unread) = (Vec::with_capacity(self.usual), Vec::new());
         let lines = &mut self.lines;
         let chunk = self.reader.read(most, |frame| {
             if has_lines {
@@ -142,6 +144,7 @@ impl Delivery {
         let mut parcel = Parcel { chunks: Vec::with_capacity(2), has_lines, chunk };
         if has_lines {
             parcel.chunks.extend(self.gap_lines(&parcel.chunk.gaps));
+            self.usual = rendered.len() + rendered.len() / 4;
             parcel.chunks.push(rendered.into());
         } else {
             parcel.chunks.extend(self.gap_frame(&parcel.chunk.gaps));

@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _, Seek as _};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -149,8 +148,14 @@ impl Source {
     fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
         match self {
             Self::Disk(file) => {
-                let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, offset)?;
+                // Nobody else moves the place in this file. The buffer is not cleared first, as it would be for
+                // `read_exact_at`.
+                let (mut file, mut bytes) = (&**file, Vec::with_capacity(length));
+                file.seek(io::SeekFrom::Start(offset))?;
+                let read = file.take(length as u64).read_to_end(&mut bytes)?;
+                if read < length {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
                 Ok(bytes.into())
             }
             Self::Memory(chunks) => Ok(gather(chunks, offset, length)),

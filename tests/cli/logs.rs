@@ -109,7 +109,7 @@ fn json_is_asked_for_in_either_way() {
         // The report, which is last, says how long it took.
         let with = |more: &[&str]| {
             let file = sample("caddy.jsonl");
-            let words = [&["logs"], words, more, &["--from", &file]].concat();
+            let words = [&["logs"][..], words, more, &["--from", file.as_str()]].concat();
             let text = stdout(&tollgate(&words));
             text.split_once("{\"kind\":\"report\"").unwrap().0.to_owned()
         };

@@ -11,6 +11,7 @@ mod batch;
 #[doc(hidden)]
 pub mod bench;
 pub mod client;
+pub(crate) mod directory;
 #[allow(dead_code, unused_imports, reason = "commands that use all of it come next")]
 mod columns;
 mod door;

@@ -322,7 +322,7 @@ fn groups_beyond_the_limit_are_counted_together() {
 
 #[test]
 fn long_lived_exchanges_are_counted_but_not_timed() {
-    let found = stats(&parts(), &asked("status:101"), None, Limits::default(), &Control::default()).unwrap();
+    let found = stats(&parts(), &asked("status:101"), (None, None), Limits::default(), &Control::default()).unwrap();
     // The opening is the same exchange as its end.
     assert_eq!((found.whole.count, found.whole.max_us), (1, None));
 }
@@ -331,7 +331,7 @@ fn long_lived_exchanges_are_counted_but_not_timed() {
 fn stats_tell_reasons_phases_and_spans() {
     let by_minute = Some(Split::Every(60_000_000));
     let found =
-        stats(&parts(), &asked("kind:request"), by_minute, Limits::default(), &Control::default()).unwrap();
+        stats(&parts(), &asked("kind:request"), (by_minute, None), Limits::default(), &Control::default()).unwrap();
     assert_eq!((found.whole.count, found.whole.errors, found.whole.rows), (600, 100, 600));
     assert!((found.rate - 600.0 / 149.75).abs() < 1e-6, "{}", found.rate);
     assert_eq!(found.statuses, [(200, 500), (500, 100)]);
@@ -356,7 +356,7 @@ fn rows_that_stand_for_many_count_as_many_and_say_so() {
         })
         .collect();
     let parts = Parts::new(vec![Arc::new(Memory::new(&rows))]);
-    let found = stats(&parts, &asked(""), None, Limits::default(), &Control::default()).unwrap().whole;
+    let found = stats(&parts, &asked(""), (None, None), Limits::default(), &Control::default()).unwrap().whole;
     // 1.96 · √(100 · 10 · 9)
     assert_eq!((found.rows, found.count, found.count_off), (100, 1_000, Some(186)));
     assert_eq!(found.time_us, rows.iter().map(|row| row["dur_us"].as_u64().unwrap() * 10).sum::<u64>());
@@ -405,7 +405,7 @@ fn a_stopped_query_ends_without_an_answer() {
 #[test]
 fn progress_reaches_all_rows() {
     let control = Control::default();
-    stats(&parts(), &asked(""), None, Limits::default(), &control).unwrap();
+    stats(&parts(), &asked(""), (None, None), Limits::default(), &control).unwrap();
     assert_eq!(control.progress(), (605, 605));
 }
 

@@ -13,6 +13,7 @@ mod quantiles;
 mod report;
 mod scan;
 mod seen;
+mod series;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use follow::Follow;
 pub(super) use lines::{Lines, Next};
 pub use quantiles::Quantiles;
 pub use report::{Missing, Report};
+pub use series::Series;
 pub use scan::{Flow, Newest, Row, Scan, Window};
 
 use std::path::Path;

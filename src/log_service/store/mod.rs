@@ -64,7 +64,7 @@ use super::rollup::{self, Packed};
 use super::{ServiceError, SyncWhen};
 pub(crate) use commit::Group;
 pub(crate) use counts::Counts;
-pub(crate) use view::{Growing, View};
+pub(crate) use view::{Growing, View, files_of};
 
 /// Batches that may wait for the writing thread; senders beyond it wait in line, each within its own timeout.
 const QUEUE: usize = 64;

@@ -16,6 +16,7 @@ pub(crate) mod directory;
 mod columns;
 mod door;
 mod entry;
+pub(crate) mod export;
 #[allow(dead_code, unused_imports, reason = "doors and commands come next")]
 pub(crate) mod exec;
 pub mod foreign;

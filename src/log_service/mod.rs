@@ -12,18 +12,15 @@ mod batch;
 pub mod bench;
 pub mod client;
 pub(crate) mod directory;
-#[allow(dead_code, unused_imports, reason = "commands that use all of it come next")]
 mod columns;
 mod door;
 mod entry;
 pub(crate) mod export;
-#[allow(dead_code, unused_imports, reason = "doors and commands come next")]
 pub(crate) mod exec;
 pub mod foreign;
 mod frames;
 mod intervals;
 mod line;
-#[allow(dead_code, unused_imports, reason = "commands that use all of it come next")]
 mod parquet;
 mod part;
 pub mod query;

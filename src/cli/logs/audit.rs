@@ -75,6 +75,13 @@ pub(super) fn run(args: &AuditArgs) -> Result<bool, CommandError> {
         && !told.report.unknown
         && audit.verified.is_none_or(|(found, told)| found == told)
         && audit.streams.values().all(|stream| stream.unexplained == 0);
+    if let Some((found, listed)) = audit.verified.filter(|(found, listed)| found != listed) {
+        super::output::note(&format!(
+            "note: {} numbered rows were read, but the store lists {}",
+            count(found),
+            count(listed)
+        ));
+    }
     if args.verify && is_whole {
         super::output::note(
             "verified: everything could be read, and no number is missing without a reason",
@@ -187,8 +194,9 @@ impl Audit {
             }
         }
         if self.unnumbered > 0 {
+            let entries = if self.unnumbered == 1 { "entry carries" } else { "entries carry" };
             output.line(&format!(
-                "{} entries carry no number (lines of applications and other services)",
+                "{} {entries} no number (lines of applications and other services)",
                 count(self.unnumbered)
             ))?;
         }

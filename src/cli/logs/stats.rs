@@ -67,7 +67,8 @@ pub(super) fn run(args: &StatsArgs) -> Result<bool, CommandError> {
     let more: Vec<(&str, String)> = more.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let (stats, told) = match source.ask::<exec::Stats>(Question::Stats, &asked, &more)? {
         Some(stats) => {
-            let told = Told::counted(stats.report.clone(), stats.whole.rows, stats.whole.count);
+            // `rows` of the figures are the rows of the table there.
+            let told = Told::counted(stats.report.clone(), stats.report.rows, stats.whole.count);
             (stats, told)
         }
         None => walked(&source, &asked, &split)?,

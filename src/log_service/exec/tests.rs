@@ -8,6 +8,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::column::{Column, id_at};
+use super::compare::compare;
+use super::explain::explain;
+use super::groups::{Limits, Split};
+use super::show::{Shown, show};
+use super::stats::stats;
+use super::top::{By, top};
 use super::*;
 use crate::log_service::columns::Builder;
 use crate::log_service::part::{Each, Extent, Part, Prune, StreamExtent};
@@ -364,14 +370,14 @@ fn rows_that_stand_for_many_count_as_many_and_say_so() {
 
 #[test]
 fn explain_names_what_the_failures_have_in_common() {
-    let found = explain(&parts(), &asked("status:504"), 20, &Control::default()).unwrap();
+    let found = explain(&parts(), (&asked("status:504"), &Query::all()), 20, &Control::default()).unwrap();
     assert_eq!((found.matching, found.rest), (100, 501));
     let endpoint = found.values.iter().find(|told| told.field == "up_addr").unwrap();
     assert_eq!((endpoint.value.as_deref(), endpoint.support, endpoint.share_in), (Some("b"), 100, 1.0));
     assert!((endpoint.share_out - 100.0 / 501.0).abs() < 1e-9 && endpoint.lift.unwrap() > 5.0);
     // What was asked for explains nothing; what is spread evenly neither.
     assert!(
-        found.values.iter().all(|told| !["status", "route", "method"].contains(&told.field)),
+        found.values.iter().all(|told| !["status", "route", "method"].contains(&&*told.field)),
         "{:?}",
         found.values
     );
@@ -381,12 +387,12 @@ fn explain_names_what_the_failures_have_in_common() {
 fn compare_tells_only_what_the_data_supports() {
     let control = Control::default();
     let differ = |a: &str, b: &str| {
-        compare(&parts(), (&asked(a), &asked(b)), &Field::named("route"), Limits::default(), &control)
+        compare(&parts(), (&asked(a), &asked(b)), &[Field::named("route")], Limits::default(), &control)
             .unwrap()
     };
     let found = differ("up_addr:a", "up_addr:b");
     let told: Vec<_> = found.overall.differences.iter().map(|difference| difference.of).collect();
-    assert_eq!((told, found.overall.b.errors), (vec!["errors"], 100));
+    assert_eq!((told, found.overall.b.errors), (vec!["errors".to_owned()], 100));
     let found = differ("conn:(0 2 4 6 8 10 12 14)", "conn:(1 3 5 7 9 11 13 15)");
     assert_eq!((found.differences, found.rows.len()), (0, 2));
     let nobody = differ("up_addr:a", "up_addr:z");

@@ -45,10 +45,6 @@ impl StoredFile {
         Ok(Self::new(path, form.into(), footers))
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Keeps the file open from now on; not when the process has too many open files, which is no error.
     pub(crate) fn hold(&self) -> io::Result<()> {
         match File::open(&self.path) {
@@ -64,6 +60,11 @@ impl StoredFile {
             Some(file) => self.footers.of(&self.path, file.try_clone()?),
             None => self.footers.open(&self.path),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Unlinks the file as soon as nobody reads it any more.

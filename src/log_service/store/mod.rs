@@ -11,20 +11,17 @@
 
 mod claim;
 mod commit;
-#[allow(dead_code, reason = "commands that use all of it come next")]
 mod compact;
 #[cfg(test)]
 mod compact_tests;
 mod counts;
 mod extent;
-#[allow(dead_code, reason = "commands that use all of it come next")]
 mod files;
 mod flush;
 #[cfg(test)]
 mod flush_tests;
 mod hot;
 mod import;
-#[allow(dead_code, reason = "commands that use all of it come next")]
 mod manifest;
 mod replay;
 mod rows;

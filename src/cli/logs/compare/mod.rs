@@ -16,7 +16,7 @@ use super::table::{Cell, Side as Align, Table};
 use super::tally::{in_words, share, short, to_json as figures_json};
 use super::words::{NOTHING, count, duration, is_request, size};
 use super::{CommandError, summary};
-use crate::log_service::exec::{Compared, Figures, Question};
+use crate::log_service::exec::{Compared, Figures, Pair, Question};
 use crate::log_service::read::{Flow, Window};
 use changes::{Change, Changes};
 use side::{Side, certainty, quantile_certainty, rate_certainty, share_certainty};
@@ -96,7 +96,11 @@ fn stored(
     let more =
         [("a", sides[0].as_argument()), ("b", sides[1].as_argument()), ("by", by), ("n", MAX_PAIRS.to_string())];
     let Some(told) = source.ask::<Compared>(Question::Compare, asked, &more)? else { return Ok(None) };
-    let mut found: Vec<Change> = told.rows.iter().flat_map(changes::of_pair).collect();
+    // What nearly all requests have changes as all of them do.
+    let most = |part: &Figures, all: &Figures| part.count as f64 > all.count as f64 * 0.99;
+    let is_all = |pair: &Pair| most(&pair.a, &told.overall.a) && most(&pair.b, &told.overall.b);
+    let pairs = told.rows.iter().filter(|pair| !is_all(pair));
+    let mut found: Vec<Change> = pairs.flat_map(changes::of_pair).collect();
     found.sort_by(|a, b| b.z.total_cmp(&a.z).then_with(|| b.weight().total_cmp(&a.weight())));
     found.truncate(args.count);
     let sure = told.overall.differences.iter().filter_map(|difference| {

@@ -85,7 +85,11 @@ impl Answer {
                 None => found.push((counts, Finding::of(value.field.clone(), text, value.share_in, value.share_out))),
             }
         }
-        found.retain(|(_, finding)| finding.selected >= 0.02 && finding.selected > finding.rest * 1.3);
+        // Of the many minutes only those in which much of it happened.
+        let least = |finding: &Finding| if finding.field == "minute" { 0.1 } else { 0.02 };
+        found.retain(|(_, finding)| {
+            finding.selected >= least(finding) && finding.selected > finding.rest * 1.3
+        });
         let gap = |phase: &exec::Medians| phase.p50_in.unwrap_or(0).abs_diff(phase.p50_out.unwrap_or(0));
         let most = |phase: &exec::Medians| phase.p50_in.max(phase.p50_out).unwrap_or(0);
         let mut phases: Vec<&exec::Medians> =

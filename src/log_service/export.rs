@@ -47,7 +47,8 @@ impl RowFile {
         if recv.is_some() {
             // The service has added both; they have columns of their own.
             object.remove("recv");
-            from = object.remove("from").and_then(|from| from.as_str().map(str::to_owned)).unwrap_or_default();
+            from =
+                object.remove("from").and_then(|from| from.as_str().map(str::to_owned)).unwrap_or_default();
         }
         recv = recv.or_else(|| time(object.get("ts")));
         let recv = recv.unwrap_or_default().as_microsecond();

@@ -83,9 +83,7 @@ pub(super) fn run(args: &AuditArgs) -> Result<bool, CommandError> {
         ));
     }
     if args.verify && is_whole {
-        super::output::note(
-            "verified: everything could be read, and no number is missing without a reason",
-        );
+        super::output::note("verified: everything could be read, and no number is missing without a reason");
     }
     Ok(if args.verify { is_whole } else { !audit.streams.is_empty() || audit.unnumbered > 0 })
 }

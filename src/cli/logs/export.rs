@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::args::{SourceArgs, WindowArgs};
 use super::escape::{self, Safe};
 use super::output::Output;
-use super::words::{is_request, number, text};
 use super::source::{self, Asked, Source};
+use super::words::{is_request, number, text};
 use super::{CommandError, summary};
 use crate::log_service::export::RowFile;
 use crate::log_service::query::Field;
@@ -106,7 +106,8 @@ fn columns(
 ) -> Result<bool, CommandError> {
     let usage = || CommandError::Usage("Parquet goes to a file: name it with -o FILE.parquet".to_owned());
     let path = args.output.as_deref().ok_or_else(usage)?;
-    let failed = |error| CommandError::Read(format!("cannot write {}", Safe(&path.display().to_string())), error);
+    let failed =
+        |error| CommandError::Read(format!("cannot write {}", Safe(&path.display().to_string())), error);
     let mut writer = RowFile::create(path).map_err(failed)?;
     let mut refused = None;
     let told = source.each(asked, &mut |row| match writer.row(row.json) {

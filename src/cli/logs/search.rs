@@ -33,7 +33,10 @@ pub(super) fn run(args: &SearchArgs) -> Result<bool, CommandError> {
         note(&format!("the {which} {} are shown; -n shows more", args.count));
     }
     if is_full {
-        note(&format!("note: only the slowest {} are told at once; narrow --since or the filter", rows.len()));
+        note(&format!(
+            "note: only the slowest {} are told at once; narrow --since or the filter",
+            rows.len()
+        ));
     }
     if rows.is_empty() {
         summary::hint(&asked);

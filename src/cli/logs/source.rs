@@ -13,9 +13,9 @@ use super::CommandError;
 use super::args::{SourceArgs, WindowArgs};
 use super::escape::Safe;
 use super::progress::{self, Progress};
+use crate::log_service::client::{self, Address, ClientError};
 use crate::log_service::directory;
 use crate::log_service::exec::{AnswerError, Control, ExecError, Question, Sort};
-use crate::log_service::client::{self, Address, ClientError};
 use crate::log_service::foreign::{self, Format, Walk};
 use crate::log_service::query::{Query, moment};
 use crate::log_service::read::{Flow, Newest, Report, Row, Scan, Window};
@@ -191,7 +191,8 @@ impl Source {
             Self::Directory(data) if has_hours(data)? => return Ok(None),
             Self::Directory(data) => {
                 let control = Control::default();
-                let told = progress::of_scan(&control, || directory::answer(data, question, &values, &control));
+                let told =
+                    progress::of_scan(&control, || directory::answer(data, question, &values, &control));
                 told.map_err(|error| not_answered(data, error))?
             }
         };
@@ -263,7 +264,9 @@ impl Source {
             let known: HashSet<&str> =
                 rows.iter().rev().take_while(|row| time_of(row) == Some(end)).map(String::as_str).collect();
             let known: HashSet<String> = known.into_iter().map(str::to_owned).collect();
-            let Some((page, next)) = self.page(&asked, sort, count - rows.len() + known.len())? else { break };
+            let Some((page, next)) = self.page(&asked, sort, count - rows.len() + known.len())? else {
+                break;
+            };
             last_page = page.len();
             let before = rows.len();
             rows.extend(page.into_iter().filter(|row| !known.contains(row)));
@@ -376,7 +379,8 @@ fn values(question: Question, asked: &Asked, more: &[(&str, String)]) -> HashMap
 }
 
 fn target_of(question: Question, values: &HashMap<String, String>) -> String {
-    let values = values.iter().map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+    let values =
+        values.iter().map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
     format!("/logs/{}?{}", question.name(), values.collect::<Vec<_>>().join("&"))
 }
 

@@ -64,7 +64,8 @@ pub(super) fn run(args: &StatsArgs) -> Result<bool, CommandError> {
     let (source, asked) = source::question(&args.filter, Some(&args.window), &args.source)?;
     let split = Split::new(args)?;
     let more = [("by", args.by.clone()), ("every", args.every.clone())];
-    let more: Vec<(&str, String)> = more.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let more: Vec<(&str, String)> =
+        more.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let (stats, told) = match source.ask::<exec::Stats>(Question::Stats, &asked, &more)? {
         Some(stats) => {
             // `rows` of the figures are the rows of the table there.
@@ -296,7 +297,8 @@ impl Telling<'_> {
 
     fn print_reasons(&self, output: &mut Output) -> Result<(), CommandError> {
         for reason in self.0.reasons.iter().take(SHOWN_REASONS) {
-            let cause = reason.cause.as_deref().map(|cause| format!(" ({})", Safe(cause))).unwrap_or_default();
+            let cause =
+                reason.cause.as_deref().map(|cause| format!(" ({})", Safe(cause))).unwrap_or_default();
             let share = share(reason.count, self.0.whole.count);
             output.line(&format!(
                 "{:>9} {DIM}{share:>6.2} %{DIM:#}  {}{cause}",

@@ -101,7 +101,8 @@ fn stored(
         if top.groups <= lines.len() {
             // All of now are listed: what is there no more comes last.
             let order = earlier.rows.iter().map(names);
-            let gone = order.filter_map(|names| Some((names.clone(), Figures::default(), known.remove(&names)?)));
+            let gone =
+                order.filter_map(|names| Some((names.clone(), Figures::default(), known.remove(&names)?)));
             lines.extend(gone.take(args.count - lines.len().min(args.count)));
         }
         top.report.rows += earlier.report.rows;
@@ -201,7 +202,8 @@ impl Groups {
 
     /// The first groups.
     fn sorted(self, args: &TopArgs) -> Vec<Line> {
-        let lines = self.map.into_iter().map(|(names, pair)| (names, pair.now.figures(), pair.before.figures()));
+        let lines =
+            self.map.into_iter().map(|(names, pair)| (names, pair.now.figures(), pair.before.figures()));
         let mut lines: Vec<Line> = lines.collect();
         lines.sort_by(|a, b| rank(&b.1, args.by).total_cmp(&rank(&a.1, args.by)).then_with(|| a.0.cmp(&b.0)));
         lines.truncate(args.count);

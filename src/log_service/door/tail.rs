@@ -22,8 +22,8 @@ use tokio::time;
 
 use super::Desk;
 use super::answer::{self, Answer};
-use crate::log_service::query::{Query, moment};
 use crate::log_service::exec::{self, Control, ExecError, Found, Parts, Sort};
+use crate::log_service::query::{Query, moment};
 use crate::log_service::read::{Flow, Scan, Window};
 use crate::log_service::store::{Counts, Group, Store};
 

@@ -254,7 +254,9 @@ pub(crate) fn by(name: &str) -> Result<By, AnswerError> {
         "bytes" => By::Bytes,
         "self" => By::Own,
         other => {
-            return Err(wrong(format!("by={other}: there is count, errors, err%, p50, p99, time, bytes, self")));
+            return Err(wrong(format!(
+                "by={other}: there is count, errors, err%, p50, p99, time, bytes, self"
+            )));
         }
     })
 }

@@ -120,12 +120,18 @@ impl Audit {
             }
             let (known, stream) = self.streams.entry(key).or_insert_with_key(|(proxy, boot, core)| {
                 let first = u64::MAX;
-                let stream =
-                    AuditedStream { proxy: proxy.clone(), boot: *boot, core: *core, first, ..Default::default() };
+                let stream = AuditedStream {
+                    proxy: proxy.clone(),
+                    boot: *boot,
+                    core: *core,
+                    first,
+                    ..Default::default()
+                };
                 (Intervals::bounded(MAX_RANGES), stream)
             });
             for &(from, to) in &told.numbers {
-                let new: u64 = known.missing_in(&(from..=to)).iter().map(|range| range.end() - range.start() + 1).sum();
+                let new: u64 =
+                    known.missing_in(&(from..=to)).iter().map(|range| range.end() - range.start() + 1).sum();
                 (stream.stored, self.numbered) = (stream.stored + new, self.numbered + (to - from + 1));
                 known.insert_range(from..=to);
                 (stream.first, stream.last) = (stream.first.min(from), stream.last.max(to));
@@ -145,7 +151,9 @@ fn read_all(parts: &Parts, prune: &Prune, control: &Control) -> Result<u64, Exec
     for part in parts.admitted(prune) {
         let _ = read(part, columns::NAMES, &everything, control, &mut |batch| {
             if let Some(Column::U64(numbers)) = Column::of(batch, "seq") {
-                numbered += (0..numbers.len()).filter(|row| numbers.is_valid(*row) && numbers.value(*row) > 0).count() as u64;
+                numbered += (0..numbers.len())
+                    .filter(|row| numbers.is_valid(*row) && numbers.value(*row) > 0)
+                    .count() as u64;
             }
             ControlFlow::Continue(())
         })?;

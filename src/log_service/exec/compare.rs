@@ -176,7 +176,12 @@ fn share_of((a, b): (&Tally, &Tally), (all_a, all_b): (&Tally, &Tally), alpha: f
 fn errors(a: &Tally, b: &Tally, alpha: f64) -> Option<Difference> {
     let of = |tally: &Tally| (tally.error_share() * tally.independent(), tally.independent());
     let chance = two_shares(of(a), of(b));
-    (chance < alpha).then(|| Difference { of: "errors".to_owned(), a: a.error_share(), b: b.error_share(), chance })
+    (chance < alpha).then(|| Difference {
+        of: "errors".to_owned(),
+        a: a.error_share(),
+        b: b.error_share(),
+        chance,
+    })
 }
 
 fn percentile(of: &str, share: f64, (a, b): (&Tally, &Tally), alpha: f64) -> Option<Difference> {

@@ -163,7 +163,7 @@ pub(crate) fn explain(
     control: &Control,
 ) -> Result<Explained, ExecError> {
     let asked_for: Vec<&str> = asked.query.fields().iter().flat_map(Field::members).collect();
-    let is_told = |name: &&&str| !asked_for.contains(*name) && !(**name == MINUTE && asked_for.contains(&"ts"));
+    let is_told = |name: &&&str| !asked_for.contains(if **name == MINUTE { &"ts" } else { *name });
     let fields = FIELDS.iter().filter(is_told);
     let mut phases: Vec<(&str, [Quantiles; 2])> =
         PHASES.iter().filter(is_told).map(|name| (*name, Default::default())).collect();

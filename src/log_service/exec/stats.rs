@@ -183,7 +183,9 @@ impl Sums {
             last_us: self.last,
             statuses,
             reasons,
-            phases: phases.map(|(name, time_us)| Phase { name: (*name).to_owned(), time_us, share: share(time_us) }).collect(),
+            phases: phases
+                .map(|(name, time_us)| Phase { name: (*name).to_owned(), time_us, share: share(time_us) })
+                .collect(),
             rows,
             others,
             report,

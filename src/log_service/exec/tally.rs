@@ -9,7 +9,8 @@ use super::column::{Column, Keys};
 use crate::log_service::read::{Quantiles, Series};
 
 /// The columns that [`Facts`] looks at.
-pub(super) const FACTS: &[&str] = &["kind", "status", "end_by", "end_at", "sw", "dur_us", "t_self_us", "tx_body_b"];
+pub(super) const FACTS: &[&str] =
+    &["kind", "status", "end_by", "end_at", "sw", "dur_us", "t_self_us", "tx_body_b"];
 
 /// For 95 % confidence, in standard errors.
 pub(super) const CONFIDENCE: f64 = 1.96;

@@ -328,7 +328,8 @@ fn groups_beyond_the_limit_are_counted_together() {
 
 #[test]
 fn long_lived_exchanges_are_counted_but_not_timed() {
-    let found = stats(&parts(), &asked("status:101"), (None, None), Limits::default(), &Control::default()).unwrap();
+    let found =
+        stats(&parts(), &asked("status:101"), (None, None), Limits::default(), &Control::default()).unwrap();
     // The opening is the same exchange as its end.
     assert_eq!((found.whole.count, found.whole.max_us), (1, None));
 }
@@ -337,7 +338,8 @@ fn long_lived_exchanges_are_counted_but_not_timed() {
 fn stats_tell_reasons_phases_and_spans() {
     let by_minute = Some(Split::Every(60_000_000));
     let found =
-        stats(&parts(), &asked("kind:request"), (by_minute, None), Limits::default(), &Control::default()).unwrap();
+        stats(&parts(), &asked("kind:request"), (by_minute, None), Limits::default(), &Control::default())
+            .unwrap();
     assert_eq!((found.whole.count, found.whole.errors, found.whole.rows), (600, 100, 600));
     assert!((found.rate - 600.0 / 149.75).abs() < 1e-6, "{}", found.rate);
     assert_eq!(found.statuses, [(200, 500), (500, 100)]);
@@ -362,7 +364,8 @@ fn rows_that_stand_for_many_count_as_many_and_say_so() {
         })
         .collect();
     let parts = Parts::new(vec![Arc::new(Memory::new(&rows))]);
-    let found = stats(&parts, &asked(""), (None, None), Limits::default(), &Control::default()).unwrap().whole;
+    let found =
+        stats(&parts, &asked(""), (None, None), Limits::default(), &Control::default()).unwrap().whole;
     // 1.96 · √(100 · 10 · 9)
     assert_eq!((found.rows, found.count, found.count_off), (100, 1_000, Some(186)));
     assert_eq!(found.time_us, rows.iter().map(|row| row["dur_us"].as_u64().unwrap() * 10).sum::<u64>());
@@ -391,7 +394,7 @@ fn compare_tells_only_what_the_data_supports() {
             .unwrap()
     };
     let found = differ("up_addr:a", "up_addr:b");
-    let told: Vec<_> = found.overall.differences.iter().map(|difference| difference.of).collect();
+    let told: Vec<_> = found.overall.differences.iter().map(|difference| difference.of.clone()).collect();
     assert_eq!((told, found.overall.b.errors), (vec!["errors".to_owned()], 100));
     let found = differ("conn:(0 2 4 6 8 10 12 14)", "conn:(1 3 5 7 9 11 13 15)");
     assert_eq!((found.differences, found.rows.len()), (0, 2));

@@ -21,8 +21,8 @@ pub use follow::Follow;
 pub(super) use lines::{Lines, Next};
 pub use quantiles::Quantiles;
 pub use report::{Missing, Report};
-pub use series::Series;
 pub use scan::{Flow, Newest, Row, Scan, Window};
+pub use series::Series;
 
 use std::path::Path;
 

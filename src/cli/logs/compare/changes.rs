@@ -127,7 +127,9 @@ impl Changes {
         let groups = self.0.iter().filter(|((field, _), _)| !is_asked(field));
         let mut found: Vec<Change> =
             groups.flat_map(|((field, value), groups)| changes_of(field, value, groups, all)).collect();
-        found.sort_by(|a, b| b.z.total_cmp(&a.z).then_with(|| (&a.field, &a.value).cmp(&(&b.field, &b.value))));
+        found.sort_by(|a, b| {
+            b.z.total_cmp(&a.z).then_with(|| (&a.field, &a.value).cmp(&(&b.field, &b.value)))
+        });
         found.truncate(most);
         found
     }
@@ -136,7 +138,8 @@ impl Changes {
 fn changes_of(field: &'static str, value: &str, groups: &[Group; 2], all: [u64; 2]) -> Vec<Change> {
     let [a, b] = groups;
     let counts = [a.count, b.count];
-    let change = |what, numbers, z| Change { field: field.to_owned(), value: value.to_owned(), what, numbers, z };
+    let change =
+        |what, numbers, z| Change { field: field.to_owned(), value: value.to_owned(), what, numbers, z };
     let mut changes = vec![change(
         "share",
         [0, 1].map(|side| share(counts[side], all[side])),

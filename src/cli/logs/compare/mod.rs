@@ -93,8 +93,12 @@ fn stored(
     // What A and B are told apart by is no change.
     let fields = changes::FIELDS.iter().filter(|field| !sides.iter().any(|side| side.names(field)));
     let by = fields.copied().collect::<Vec<_>>().join(",");
-    let more =
-        [("a", sides[0].as_argument()), ("b", sides[1].as_argument()), ("by", by), ("n", MAX_PAIRS.to_string())];
+    let more = [
+        ("a", sides[0].as_argument()),
+        ("b", sides[1].as_argument()),
+        ("by", by),
+        ("n", MAX_PAIRS.to_string()),
+    ];
     let Some(told) = source.ask::<Compared>(Question::Compare, asked, &more)? else { return Ok(None) };
     // What nearly all requests have changes as all of them do.
     let most = |part: &Figures, all: &Figures| part.count as f64 > all.count as f64 * 0.99;
@@ -123,7 +127,8 @@ fn stored(
     report.damaged = report.damaged.max(other.damaged);
     let [a, b] = figures;
     let told = Told::counted(report, a.rows + b.rows, a.count + b.count);
-    let whole = |at: usize, figures: Figures| Whole { name: sides[at].name.clone(), figures, rate: rates[at] };
+    let whole =
+        |at: usize, figures: Figures| Whole { name: sides[at].name.clone(), figures, rate: rates[at] };
     Ok(Some(Answer { sides: [whole(0, a), whole(1, b)], sure, changes: found, told }))
 }
 
@@ -131,12 +136,7 @@ fn stored(
 const MAX_PAIRS: usize = 1_000;
 
 /// Row by row.
-fn walked(
-    source: &Source,
-    asked: &Asked,
-    mut sides: [Side; 2],
-    most: usize,
-) -> Result<Answer, CommandError> {
+fn walked(source: &Source, asked: &Asked, mut sides: [Side; 2], most: usize) -> Result<Answer, CommandError> {
     let mut changes = Changes::default();
     let told = source.each(asked, &mut |row| {
         if is_request(row.value) {
@@ -157,7 +157,8 @@ fn walked(
         sure.push((name, quantile_certainty(&a.group.durations, &b.group.durations, at)));
     }
     let found = changes.found(&sides, most);
-    let whole = |side: &Side| Whole { name: side.name.clone(), figures: side.group.figures(), rate: side.rate() };
+    let whole =
+        |side: &Side| Whole { name: side.name.clone(), figures: side.group.figures(), rate: side.rate() };
     Ok(Answer { sides: [whole(a), whole(b)], sure, changes: found, told })
 }
 
@@ -243,10 +244,9 @@ fn whole(answer: &Answer) -> Table {
     row("rate", rates.map(|rate| if rate > 0.0 { in_words(rate) } else { NOTHING.to_owned() }), rates, None);
     let shares = [a, b].map(|side| share(side.figures.errors, side.figures.count));
     row("errors", shares.map(|share| format!("{share:.2} %")), shares, Some(true));
-    let times: [(&str, fn(&Figures) -> Option<u64>); 3] =
-        [("p50", |of| of.p50_us), ("p90", |of| of.p90_us), ("p99", |of| of.p99_us)];
-    for (name, time) in times {
-        if let [Some(first), Some(second)] = [a, b].map(|side| time(&side.figures)) {
+    let times = |side: &Whole| [side.figures.p50_us, side.figures.p90_us, side.figures.p99_us];
+    for (name, pair) in ["p50", "p90", "p99"].into_iter().zip(times(a).into_iter().zip(times(b))) {
+        if let (Some(first), Some(second)) = pair {
             row(name, [first, second].map(duration), [first as f64, second as f64], Some(true));
         }
     }

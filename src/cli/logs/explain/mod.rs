@@ -82,7 +82,8 @@ impl Answer {
             let (counts, text) = ((value.support, of_rest), value.value.clone().unwrap_or_default());
             match found.iter_mut().find(|(known, first)| *known == counts && first.field != value.field) {
                 Some((_, first)) => first.also.push((value.field.clone(), text)),
-                None => found.push((counts, Finding::of(value.field.clone(), text, value.share_in, value.share_out))),
+                None => found
+                    .push((counts, Finding::of(value.field.clone(), text, value.share_in, value.share_out))),
             }
         }
         // Of the many minutes only those in which much of it happened.
@@ -99,7 +100,10 @@ impl Answer {
             selected: told.matching,
             rest: told.rest,
             findings: found.into_iter().map(|(_, finding)| finding).collect(),
-            phases: phases.into_iter().map(|phase| (phase.field.clone(), phase.p50_in, phase.p50_out)).collect(),
+            phases: phases
+                .into_iter()
+                .map(|phase| (phase.field.clone(), phase.p50_in, phase.p50_out))
+                .collect(),
             cut: told.cut.clone(),
         }
     }
@@ -146,7 +150,10 @@ fn print(answer: &Answer, json: bool, told: &Told, started: Instant) -> Result<(
     }
     if !answer.cut.is_empty() {
         output.flush()?;
-        note(&format!("note: not all values were told apart of {}: there are too many", answer.cut.join(", ")));
+        note(&format!(
+            "note: not all values were told apart of {}: there are too many",
+            answer.cut.join(", ")
+        ));
     }
     Ok(summary::end(&mut output, false, told, started)?)
 }

@@ -154,7 +154,11 @@ pub(super) fn one(source: &Source, id: &str) -> Result<(Value, Told), CommandErr
 
 fn look(source: &Source, wanted: &Wanted) -> Result<(Found, Told), CommandError> {
     let all = Asked::new(String::new(), Window::default())?;
-    let id = if wanted.tail.is_empty() { wanted.head.clone() } else { format!("{}…{}", wanted.head, wanted.tail) };
+    let id = if wanted.tail.is_empty() {
+        wanted.head.clone()
+    } else {
+        format!("{}…{}", wanted.head, wanted.tail)
+    };
     if let Some(shown) = source.ask::<Shown>(Question::Show, &all, &[("id", id)])? {
         let told = Told::of(shown.report.clone());
         return Ok((Found::of(shown), told));
@@ -222,7 +226,10 @@ fn print_neighbours(output: &mut Output, records: &[Kept], rows: &[Kept]) -> Res
     if rows.len() < 2 {
         return Ok(());
     }
-    output.line(&format!("{BOLD}on the same connection{BOLD:#} {DIM}({} requests nearby){DIM:#}", rows.len()))?;
+    output.line(&format!(
+        "{BOLD}on the same connection{BOLD:#} {DIM}({} requests nearby){DIM:#}",
+        rows.len()
+    ))?;
     for (index, row) in rows.iter().enumerate().skip(at.saturating_sub(NEIGHBOURS)).take(2 * NEIGHBOURS + 1) {
         let mark = if index == at { ">" } else { " " };
         output.line(&format!("{mark} {}", line::render(&row.entry, &row.json, Form::Line)))?;

@@ -34,7 +34,7 @@ pub enum Exit {
 
 /// Parses the arguments and runs the command.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(args::words(std::env::args_os()));
     tell(arguments.verbose, arguments.quiet);
     ExitCode::from(dispatch(arguments) as u8)
 }

@@ -11,17 +11,16 @@ mod batch;
 #[doc(hidden)]
 pub mod bench;
 pub mod client;
-#[allow(dead_code, unused_imports, reason = "commands that use all of it come next")]
+pub(crate) mod directory;
 mod columns;
 mod door;
 mod entry;
-#[allow(dead_code, unused_imports, reason = "doors and commands come next")]
+pub(crate) mod export;
 pub(crate) mod exec;
 pub mod foreign;
 mod frames;
 mod intervals;
 mod line;
-#[allow(dead_code, unused_imports, reason = "commands that use all of it come next")]
 mod parquet;
 mod part;
 pub mod query;

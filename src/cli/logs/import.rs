@@ -205,7 +205,7 @@ async fn post(address: &Address, body: &bytes::Bytes, patience: Duration) -> Res
         let may_pass = match &failed {
             ClientError::Refused(status, _) => status.as_u16() == 503,
             ClientError::Connect(..) | ClientError::Broken(_) => true,
-            ClientError::TooLong => false,
+            ClientError::TooLong(_) => false,
         };
         if !may_pass || started.elapsed() >= patience {
             return Err(failed.into());

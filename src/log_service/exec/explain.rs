@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use arrow_array::{Array as _, StringArray};
-use serde::Serialize;
+use arrow_array::{Array as _, RecordBatch, StringArray};
+use serde::{Deserialize, Serialize};
 
 use super::coded::{self, Coded, cut};
+use super::column::Column;
 use super::complete;
 use super::control::{Control, ExecError};
 use super::filter::{Filter, is_same};
@@ -17,7 +18,7 @@ use super::significance::two_shares;
 use super::tally::{FACTS, Facts};
 use crate::log_service::part::Prune;
 use crate::log_service::query::{Field, Query};
-use crate::log_service::read::Report;
+use crate::log_service::read::{Quantiles, Report};
 
 /// The members whose values are compared: words and small numbers.
 const FIELDS: &[&str] = &[
@@ -32,6 +33,7 @@ const FIELDS: &[&str] = &[
     "host",
     "site",
     "route",
+    "path",
     "proto",
     "ua",
     "req_type",
@@ -59,6 +61,22 @@ const FIELDS: &[&str] = &[
     "tls_resumed",
     "trace_flags",
     "detail",
+    MINUTE,
+];
+/// Not a member: the minute of `ts`.
+const MINUTE: &str = "minute";
+const MINUTE_US: i64 = 60_000_000;
+/// Durations whose medians are compared.
+const PHASES: [&str; 9] = [
+    "dur_us",
+    "t_head_us",
+    "t_policy_us",
+    "t_queue_us",
+    "t_conn_us",
+    "t_send_us",
+    "t_wait_us",
+    "t_resp_us",
+    "t_self_us",
 ];
 /// Different values of a field that are counted.
 const MAX_VALUES: usize = 20_000;
@@ -67,7 +85,8 @@ const MIN_ROWS: u64 = 3;
 /// Chance that a value is told although it is not over-represented, for each value looked at.
 const MAX_CHANCE: f64 = 1e-4;
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Explained {
     /// Requests that match.
     pub(crate) matching: u64,
@@ -76,14 +95,26 @@ pub(crate) struct Explained {
     /// What is over-represented among the matching, the largest difference of shares first.
     pub(crate) values: Vec<Trait>,
     /// Fields with more different values than were counted.
-    pub(crate) cut: Vec<&'static str>,
+    pub(crate) cut: Vec<String>,
+    /// Durations of both, but those that the filter names.
+    pub(crate) phases: Vec<Medians>,
     pub(crate) report: Report,
 }
 
+/// A duration of the matching requests and of the rest, microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Medians {
+    pub(crate) field: String,
+    pub(crate) p50_in: Option<u64>,
+    pub(crate) p50_out: Option<u64>,
+}
+
 /// A value that the matching requests have more often than the rest.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Trait {
-    pub(crate) field: &'static str,
+    pub(crate) field: String,
     /// `None`: the field is not there.
     pub(crate) value: Option<String>,
     /// Of the matching requests, 0 to 1.
@@ -128,21 +159,27 @@ struct Values {
     by_word: Vec<Counts>,
 }
 
-/// The first `count` traits. Fields that the filter itself names are left out.
+/// The first `count` traits, against the rest of those that match `among`. Fields that the filter itself names are left
+/// out.
 pub(crate) fn explain(
     parts: &Parts,
-    asked: &Asked,
+    (asked, among): (&Asked, &Query),
     count: usize,
     control: &Control,
 ) -> Result<Explained, ExecError> {
     let asked_for: Vec<&str> = asked.query.fields().iter().flat_map(Field::members).collect();
-    let fields = FIELDS.iter().filter(|name| !asked_for.contains(name));
+    let is_told = |name: &&&str| !asked_for.contains(if **name == MINUTE { &"ts" } else { *name });
+    let fields = FIELDS.iter().filter(is_told);
+    let mut phases: Vec<(&str, [Quantiles; 2])> =
+        PHASES.iter().filter(is_told).map(|name| (*name, Default::default())).collect();
     let mut values: Vec<Values> = fields.map(|name| Values::new(name)).collect();
     let mut filter = asked.filter();
-    let mut window = Filter::new(&Query::all(), asked.window);
+    let mut window = Filter::new(among, asked.window);
     let mut wanted = Wanted::of(&filter, FACTS);
     window.add_columns(&mut wanted.0);
     values.iter().for_each(|values| coded::add_columns(&values.field, &mut wanted.0));
+    wanted.add(&["ts"]);
+    wanted.add(&PHASES);
     let (columns, prune) = (wanted.names(), Prune { newest_first: false, ..window.prune().clone() });
     let mut all = Counts::default();
     control.expect(parts.admitted(&prune).map(|part| part.extent().rows).sum());
@@ -159,20 +196,47 @@ pub(crate) fn explain(
             let in_batch = counts(&sides);
             all.add(&in_batch);
             values.iter_mut().for_each(|values| {
-                values.add(&Coded::of(batch, &values.field, &requests), &sides, &in_batch);
+                values.add(&values.coded(batch, &requests), &sides, &in_batch);
             });
+            phases.iter_mut().for_each(|phase| note(phase, batch, (&requests, &matching), &weights));
             ControlFlow::Continue(())
         })?;
     }
     let mut report = complete::report(parts, window.window());
     (report.rows, report.lines) = (all.rows[0], control.progress().0);
     values.iter_mut().for_each(Values::end_words);
-    let beyond = values.iter().filter(|values| values.is_cut).map(|values| values.name).collect();
+    let beyond = values.iter().filter(|values| values.is_cut).map(|values| values.name.to_owned()).collect();
+    let phases = phases.into_iter().map(medians).collect();
     let mut traits: Vec<Trait> = values.into_iter().flat_map(|values| values.traits(&all)).collect();
     let difference = |one: &Trait| one.share_in - one.share_out;
     traits.sort_by(|a, b| difference(b).total_cmp(&difference(a)).then_with(|| a.value.cmp(&b.value)));
     traits.truncate(count);
-    Ok(Explained { matching: all.requests[0], rest: all.requests[1], values: traits, cut: beyond, report })
+    Ok(Explained {
+        matching: all.requests[0],
+        rest: all.requests[1],
+        values: traits,
+        cut: beyond,
+        phases,
+        report,
+    })
+}
+
+fn note(
+    (name, sides): &mut (&str, [Quantiles; 2]),
+    batch: &RecordBatch,
+    (requests, matching): (&Mask, &Mask),
+    weights: &[u64],
+) {
+    let Some(column) = Column::of(batch, name) else { return };
+    for row in requests.rows() {
+        if let Some(micros) = column.number(row) {
+            sides[usize::from(!matching.has(row))].add_many(micros, weights[row]);
+        }
+    }
+}
+
+fn medians((field, [matching, rest]): (&str, [Quantiles; 2])) -> Medians {
+    Medians { field: field.to_owned(), p50_in: matching.at(0.5), p50_out: rest.at(0.5) }
 }
 
 /// A request: its row, 0 for the matching and 1 for the rest, and how many it stands for.
@@ -204,6 +268,13 @@ impl Values {
             words: None,
             by_word: Vec::new(),
         }
+    }
+
+    fn coded<'b>(&self, batch: &'b RecordBatch, requests: &Mask) -> Coded<'b> {
+        if self.name == MINUTE {
+            return Coded::spans(batch, MINUTE_US, requests);
+        }
+        Coded::of(batch, &self.field, requests)
     }
 
     fn add(&mut self, coded: &Coded<'_>, sides: &[Side], all: &Counts) {
@@ -270,7 +341,7 @@ impl Values {
             );
             let says_something = counts.rows[0] >= MIN_ROWS && share_in > share_out && chance < MAX_CHANCE;
             says_something.then(|| Trait {
-                field: name,
+                field: name.to_owned(),
                 value: value.map(String::from),
                 share_in,
                 share_out,

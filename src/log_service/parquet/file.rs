@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::{BooleanArray, RecordBatch};
@@ -26,11 +26,13 @@ pub(crate) struct StoredFile {
     footers: Arc<Footers>,
     /// Taken out of the manifest: the last one who holds it unlinks it.
     is_removed: AtomicBool,
+    /// Kept open, so that it can be read after somebody has unlinked it.
+    held: OnceLock<File>,
 }
 
 impl StoredFile {
     pub(crate) fn new(path: PathBuf, extent: Extent, footers: Arc<Footers>) -> Self {
-        Self { path, extent, footers, is_removed: AtomicBool::new(false) }
+        Self { path, extent, footers, is_removed: AtomicBool::new(false), held: OnceLock::new() }
     }
 
     /// A file with the extent that it says itself, for reading without a manifest.
@@ -43,6 +45,24 @@ impl StoredFile {
         Ok(Self::new(path, form.into(), footers))
     }
 
+    /// Keeps the file open from now on; not when the process has too many open files, which is no error.
+    pub(crate) fn hold(&self) -> io::Result<()> {
+        match File::open(&self.path) {
+            Ok(file) => drop(self.held.set(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn opened(&self) -> io::Result<(File, ArrowReaderMetadata)> {
+        match self.held.get() {
+            Some(file) => self.footers.of(&self.path, file.try_clone()?),
+            None => self.footers.open(&self.path),
+        }
+    }
+
+    #[cfg(test)]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -107,7 +127,7 @@ impl Part for StoredFile {
         if !prune.admits(&self.extent) {
             return Ok(());
         }
-        let opened = self.footers.open(&self.path)?;
+        let opened = self.opened()?;
         let (file, metadata) = &opened;
         let leaves: Vec<usize> = columns.iter().filter_map(|name| prune::column_of(metadata, name)).collect();
         for group in prune::row_groups(file, metadata, prune).map_err(io_error)? {
@@ -147,7 +167,10 @@ impl Footers {
     }
 
     fn open(&self, path: &Path) -> io::Result<(File, ArrowReaderMetadata)> {
-        let file = File::open(path)?;
+        self.of(path, File::open(path)?)
+    }
+
+    fn of(&self, path: &Path, file: File) -> io::Result<(File, ArrowReaderMetadata)> {
         let metadata = match self.find(path) {
             Some(metadata) => metadata,
             None => self.keep(path, load(&file)?),

@@ -13,6 +13,7 @@ mod quantiles;
 mod report;
 mod scan;
 mod seen;
+mod series;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ pub(super) use lines::{Lines, Next};
 pub use quantiles::Quantiles;
 pub use report::{Missing, Report};
 pub use scan::{Flow, Newest, Row, Scan, Window};
+pub use series::Series;
 
 use std::path::Path;
 

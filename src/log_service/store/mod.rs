@@ -11,20 +11,17 @@
 
 mod claim;
 mod commit;
-#[allow(dead_code, reason = "commands that use all of it come next")]
 mod compact;
 #[cfg(test)]
 mod compact_tests;
 mod counts;
 mod extent;
-#[allow(dead_code, reason = "commands that use all of it come next")]
 mod files;
 mod flush;
 #[cfg(test)]
 mod flush_tests;
 mod hot;
 mod import;
-#[allow(dead_code, reason = "commands that use all of it come next")]
 mod manifest;
 mod replay;
 mod rows;
@@ -66,7 +63,7 @@ use super::rollup::{self, Packed};
 use super::{ServiceError, SyncWhen};
 pub(crate) use commit::Group;
 pub(crate) use counts::Counts;
-pub(crate) use view::{Growing, View};
+pub(crate) use view::{Growing, View, files_of};
 
 /// Batches that may wait for the writing thread; senders beyond it wait in line, each within its own timeout.
 const QUEUE: usize = 64;

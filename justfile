@@ -49,6 +49,10 @@ crash *arguments:
     sudo tests/crash/disk.py
     tests/crash/clock.py
 
+# The log's Parquet files in DuckDB, pyarrow and ClickHouse, with bytes per row.
+store:
+    .ci/run store
+
 # One target for as long as you like; what it finds is kept in tests/fuzz/artifacts, what it learns in tests/fuzz/corpus.
 fuzz target seconds="300":
     mkdir -p tests/fuzz/corpus/{{target}} tests/fuzz/artifacts

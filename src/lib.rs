@@ -23,6 +23,29 @@
 //! the answer comes back through `filter` → `access_log` follows its body and writes the record when the last
 //! byte has left or the connection has died.
 //!
+//! # One record
+//!
+//! By file, from the core to the terminal:
+//!
+//! * **on the core**: `proxy/begin.rs` enters the exchange in the in-flight table (`access_log/flight`) → when `access_log/follow.rs`
+//!   sees it end, `access_log/compose.rs` makes the [`record::Record`] → `access_log/core_log.rs` numbers it and encodes it
+//!   ([`record::binary`]) straight into the core's `access_log/ring`: no lock, no allocation, no system call.
+//! * **on the log's thread**: `access_log/collector.rs` looks at all rings every 10 ms → `intake.rs` takes out and declares what is
+//!   missing → `shed.rs` samples, and leaves out what `pressure.rs` says → `framer.rs` makes frames ([`record::frame`]) →
+//!   `spool/writer.rs` appends them; only then the ring may use the room again.
+//! * **on a thread for each sink**: `sink/mod.rs` reads the spool (`spool/reader.rs`) → `file.rs` and `stdout.rs` write lines
+//!   (`render.rs`, with [`record::json`], [`mod@record::line`] or [`record::combined`]), `service.rs` posts the frames as they are → what
+//!   was taken moves `spool/cursor.rs`.
+//! * **in the log service**, a process of its own: `log_service/door/frames.rs` takes them in and `log_service/frames.rs` checks
+//!   them → `store/commit.rs`, the one writing thread: `claim.rs` (what of it is new) → `wal.rs`, synced → `rows.rs` makes columns
+//!   (`columns/native.rs`) and counts them (`rollup`) → answers the sender, and the live tails → `flush.rs` makes a Parquet file
+//!   of the rows in `hot.rs` (`parquet/write.rs`), which counts when `manifest` says so → `compact.rs` merges closed hours,
+//!   `retention.rs` drops old ones.
+//! * **for a reader**: [`log_service::query`] reads the filter → `log_service/exec` (in the service) or [`log_service::read`] (a directory,
+//!   files of others by [`log_service::foreign`]) finds the rows → `cli/logs` prints them.
+//!
+//! After `kill -9` the next start goes on at `access_log/recovery.rs`; the log service at `store/replay.rs`.
+//!
 //! # Words
 //!
 //! **downstream** who connects to us · **upstream** a named group that we send to · **endpoint** one address in it ·

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::core_log::Source;
 use super::flight::Flights;
 use super::framer::Framer;
-use super::handle::{Entry, Handle, Reopen, Wake, now_us};
+use super::handle::{Entry, Handle, Reopen, Wake};
 use super::intake::Intake;
 use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::pressure::Step;
@@ -20,7 +20,7 @@ use super::ring::{Directory, Recovered};
 use super::shed::Shedder;
 use super::sink::{Delivery, Sink, Stop};
 use super::span::Origin;
-use super::spool::{self, Writer};
+use super::spool::{self, End, Writer};
 use super::{Error, Settings};
 use crate::process::memory;
 use crate::record::frame::Codec;
@@ -83,8 +83,8 @@ pub struct Report {
 }
 
 impl Collector {
-    pub(super) fn open(settings: Settings, cores: usize, wake: Arc<Wake>) -> Result<Self, Error> {
-        let origin = Origin { proxy: settings.proxy.into(), boot: (now_us() / 1000).unsigned_abs() };
+    pub(super) fn open(settings: Settings, boot: u64, cores: usize, wake: Arc<Wake>) -> Result<Self, Error> {
+        let origin = Origin { proxy: settings.proxy.into(), boot };
         let named = |sink| Arc::new(SinkMetrics { name: Sink::name(sink), ..SinkMetrics::default() });
         let sinks: Vec<Arc<SinkMetrics>> = settings.sinks.iter().map(named).collect();
         let compresses = settings.sinks.iter().any(Sink::is_remote);
@@ -105,6 +105,7 @@ impl Collector {
                 reader,
                 metrics: Arc::clone(metrics),
                 lines: Lines::new(form, IdSource::new(u16::MAX)?),
+                usual: 0,
                 random: Random::from_os(0)?,
                 origin: origin.clone(),
                 control,
@@ -144,7 +145,13 @@ impl Collector {
     }
 
     /// What goes through the sinks before anything else, and the directory that stays locked.
-    pub(super) fn with_past(mut self, directory: Option<Directory>, recovered: Vec<Recovered>) -> Self {
+    pub(super) fn with_past(
+        mut self,
+        directory: Option<Directory>,
+        recovered: Vec<Recovered>,
+        ends: &[End],
+    ) -> Self {
+        self.spool.expect(ends);
         (self.directory, self.recovered) = (directory, recovered);
         self
     }

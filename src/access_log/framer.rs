@@ -1,4 +1,4 @@
-//! [`Framer`]: what the spooler drains, as frames: one row of frames per core, one for everything that no core wrote.
+//! [`Framer`]: what the collector drains, as frames: one row of frames per core, one for everything that no core wrote.
 
 use super::handle::{Entry, Stream, What, now_us};
 use super::metrics::Reason;

@@ -28,10 +28,12 @@ pub enum Reason {
     SpoolFull,
     /// Left out on purpose; the records that were kept carry a weight.
     Sampled,
+    /// It was in the spool, and what held it is gone or damaged.
+    SpoolDamaged,
 }
 
 impl Reason {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RingFull,
         Self::LinesFull,
         Self::BadFrame,
@@ -43,6 +45,7 @@ impl Reason {
         Self::Stopped,
         Self::SpoolFull,
         Self::Sampled,
+        Self::SpoolDamaged,
     ];
 
     pub(super) fn of(error: &std::io::Error) -> Self {
@@ -67,6 +70,7 @@ impl Reason {
             Self::Stopped => "stopped",
             Self::SpoolFull => "spool_full",
             Self::Sampled => "sampled",
+            Self::SpoolDamaged => "spool_damaged",
         }
     }
 }

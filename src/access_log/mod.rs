@@ -102,9 +102,11 @@ pub fn open(mut settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Colle
     }
     let wake = Arc::default();
     let fails_closed = settings.spool.fails_closed;
-    let collector = Collector::open(settings, cores, Arc::clone(&wake))?;
+    let now_ms = (handle::now_us() / 1000).unsigned_abs();
+    let boot = directory.as_ref().map_or(now_ms, |directory| directory.next_boot(now_ms));
+    let collector = Collector::open(settings, boot, cores, Arc::clone(&wake))?;
     let metrics = collector.metrics();
-    let recovered = directory.as_ref().map(recovery::recover_all).unwrap_or_default();
+    let (recovered, ends) = directory.as_ref().map(recovery::recover_all).unwrap_or_default();
     let origin = collector.origin();
     let pair = |core| {
         let identity = ring::Identity {
@@ -119,5 +121,5 @@ pub fn open(mut settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Colle
     };
     let cores = 0..u16::try_from(cores).unwrap_or(u16::MAX);
     let (logs, sources) = cores.map(pair).collect::<Result<Vec<_>, Error>>()?.into_iter().unzip();
-    Ok((logs, collector.with_sources(sources).with_past(directory, recovered)))
+    Ok((logs, collector.with_sources(sources).with_past(directory, recovered, &ends)))
 }

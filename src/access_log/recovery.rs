@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ring::{Directory, DirectoryError, Item, Recovered, recover};
+use super::spool::End;
 use super::{Error, OpenExchange};
 use crate::record::binary::{self, Decoded, Tries};
 use crate::record::id::{self, IdSource};
@@ -156,15 +157,21 @@ pub(super) fn take(path: &Path) -> Option<Directory> {
     opened.ok()
 }
 
-/// Reads what dead processes have left; says so, and removes what says nothing more.
-pub(super) fn recover_all(directory: &Directory) -> Vec<Recovered> {
+/// Reads what dead processes have left; says so, and removes what says nothing more. Also how far the streams had gone into
+/// the spool.
+pub(super) fn recover_all(directory: &Directory) -> (Vec<Recovered>, Vec<End>) {
     let recovered = examine(directory);
+    let end = |one: &Recovered| {
+        let (proxy, boot, core) = (one.proxy.clone(), one.boot, one.core);
+        End { proxy, boot, core, last: one.accounted }
+    };
+    let ends = recovered.iter().map(end).collect();
     if let Some(crash) = Crash::of(&recovered) {
         tell(&crash);
     }
     let (empty, recovered): (Vec<_>, Vec<_>) = recovered.into_iter().partition(Recovered::is_empty);
     empty.iter().for_each(Recovered::remove);
-    recovered
+    (recovered, ends)
 }
 
 /// Reads what dead processes have left, and writes down the last death. Each stays until [`Recovered::remove`].

@@ -88,8 +88,10 @@ impl Station {
         if plan.h2c {
             let deadline = self.proxy.core.deadlines.slot();
             deadline.set(plan.downstream.header);
-            let Some(sniffed) = sniff(&mut socket, &deadline).await else {
-                self.refuse(Rc::new(connection), &plan, Why::Gone, "");
+            let Some(sniffed) = sniff(&mut socket, &deadline, || self.is_draining.get()).await else {
+                if !self.is_draining.get() {
+                    self.refuse(Rc::new(connection), &plan, Why::Gone, "");
+                }
                 return None;
             };
             (connection.is_h2, prefix) = sniffed;
@@ -133,7 +135,8 @@ impl Station {
         let server = plan.tls.as_ref()?;
         let deadline = self.proxy.core.deadlines.slot();
         deadline.set(plan.downstream.handshake);
-        let (stream, facts) = match server.accept(socket, deadline.due()).await {
+        // A client that has not even shaken hands has asked for nothing: it may come again elsewhere.
+        let (stream, facts) = match self.unless_draining(server.accept(socket, deadline.due())).await? {
             Ok(shaken) => shaken,
             Err(error) => {
                 let is_timeout = error.why == HandshakeWhy::Timeout;
@@ -147,6 +150,16 @@ impl Station {
         connection.is_h2 = facts.alpn == Some("h2");
         connection.tls = Some(Box::new(tls_facts(facts)));
         Some((Box::new(stream), Rc::new(connection)))
+    }
+
+    /// Ends with `None` as soon as the core drains. `work` waits on a deadline of the core too: those wake it then.
+    async fn unless_draining<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Pending if self.is_draining.get() => Poll::Ready(None),
+            polled => polled.map(Some),
+        })
+        .await
     }
 
     async fn serve<S: Socket>(

@@ -1,5 +1,6 @@
 //! The arguments, as clap reads them.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
@@ -118,10 +119,57 @@ pub(super) struct ExplainArgs {
     pub from: std::net::IpAddr,
 }
 
+/// The words of the command line. Behind `logs`, a condition with a minus in front such as `-method:GET` is no option:
+/// it is put in parentheses, which mean the same to a filter.
+pub(super) fn words(words: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let (mut is_log, mut is_over) = (false, false);
+    words.map(move |word| {
+        let is_negation = is_log && !is_over && word.to_str().is_some_and(is_negation);
+        is_log |= word == "logs";
+        is_over |= word == "--";
+        if !is_negation {
+            return word;
+        }
+        let mut condition = OsString::from("(");
+        condition.push(word);
+        condition.push(")");
+        condition
+    })
+}
+
+/// Options of one letter may have their value behind them (`-n5`, `-o=json`); names of fields are longer.
+fn is_negation(word: &str) -> bool {
+    let Some(rest) = word.strip_prefix('-').filter(|rest| !rest.starts_with('-')) else { return false };
+    let name = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+    match rest[name..].chars().next() {
+        Some(':' | '=' | '<' | '>' | '~') => name > 1,
+        Some('(' | '"') => name == 0,
+        _ => false,
+    }
+}
+
 /// The admin socket that the configuration names, however broken the rest of it is.
 pub(super) fn socket(file: &Path) -> PathBuf {
     match config::admin(file, &config::process_env) {
         Some(Listen::Unix(path)) => path,
         _ => PathBuf::from(SOCKET),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_with_a_minus_is_no_option() {
+        let read = |line: &str| {
+            let words = words(line.split(' ').map(OsString::from));
+            words.map(|word| word.into_string().unwrap_or_default()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(read("t logs search -method:GET -n 5"), "t logs search (-method:GET) -n 5");
+        assert_eq!(read("t logs search -dur>1s -(a)"), "t logs search (-dur>1s) (-(a))");
+        for same in ["t logs search -n5 -o=json --since=1h", "t logs tail -f -- -a:b", "t explain -H:x"] {
+            assert_eq!(read(same), same);
+        }
     }
 }

@@ -34,7 +34,7 @@ pub enum Exit {
 
 /// Parses the arguments and runs the command.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(args::words(std::env::args_os()));
     tell(arguments.verbose, arguments.quiet);
     ExitCode::from(dispatch(arguments) as u8)
 }
@@ -55,7 +55,7 @@ fn dispatch(arguments: Arguments) -> Exit {
         Command::Stop => control::stop(&socket()),
         Command::Status => control::status(&socket(), json),
         Command::ReopenLogs => control::reopen_logs(&socket(), json),
-        Command::Logs(arguments) => logs::run(*arguments, quiet, socket),
+        Command::Logs(arguments) => logs::run(arguments.with_json(json), quiet, socket),
         Command::Whoami(arguments) => whoami::run(&arguments),
         Command::Completions { shell } => completions(shell),
         Command::Version => version(json),

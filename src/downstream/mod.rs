@@ -17,6 +17,7 @@ pub mod wire;
 
 use std::future::Future;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -89,14 +90,25 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Whether a plain connection opens with the HTTP/2 preface; also returns the bytes read to know.
 ///
 /// # Errors
-/// `None` when the client closed, failed, or sent nothing before the deadline.
-pub async fn sniff<S: Socket>(socket: &mut S, deadline: &Deadline) -> Option<(bool, Bytes)> {
+/// `None` when the client closed, failed, or sent nothing before the deadline or before `is_draining`, which is looked at
+/// when the deadline wakes the task.
+pub async fn sniff<S: Socket>(
+    socket: &mut S,
+    deadline: &Deadline,
+    is_draining: impl Fn() -> bool,
+) -> Option<(bool, Bytes)> {
     use tokio::io::AsyncReadExt;
     let mut bytes = Vec::with_capacity(PREFACE.len());
     loop {
         let mut part = [0; PREFACE.len()];
         let room = PREFACE.len() - bytes.len();
-        let count = deadline.race(socket.read(&mut part[..room])).await?.ok()?;
+        let is_silent = bytes.is_empty();
+        let mut read = std::pin::pin!(socket.read(&mut part[..room]));
+        let read = std::future::poll_fn(|cx| match read.as_mut().poll(cx) {
+            Poll::Pending if is_silent && is_draining() => Poll::Ready(None),
+            polled => polled.map(Some),
+        });
+        let count = deadline.race(read).await??.ok()?;
         if count == 0 {
             return None;
         }

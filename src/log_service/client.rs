@@ -31,6 +31,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_secs(60);
 /// Longest line and longest refusal.
 const MAX_LINE: usize = 2 << 20;
+/// Longest answer to a question.
+const MAX_ANSWER: usize = 128 << 20;
 
 /// Where a log service is reached: `unix:run/logs.sock`, `http://localhost:9600`, `https://logs.example.com:9600`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,8 +105,8 @@ pub enum ClientError {
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the log service says {0}: {1}")]
     Refused(StatusCode, String),
-    #[error("the answer has a line longer than {MAX_LINE} bytes")]
-    TooLong,
+    #[error("the answer has a line longer than {0} bytes")]
+    TooLong(usize),
 }
 
 /// What a client shows to a service, and what it trusts.
@@ -214,8 +216,33 @@ pub async fn get(
     target: &str,
     on_line: &mut dyn FnMut(&mut [u8]) -> Flow,
 ) -> Result<(), ClientError> {
+    get_within(service, target, MAX_LINE, on_line).await
+}
+
+async fn get_within(
+    service: &Service,
+    target: &str,
+    most: usize,
+    on_line: &mut dyn FnMut(&mut [u8]) -> Flow,
+) -> Result<(), ClientError> {
     let request = service.request(Request::get(target));
-    ask(service.connect().await?, request, on_line).await
+    ask(service.connect().await?, request, most, on_line).await
+}
+
+/// Asks one of the questions that have one answer, a JSON object.
+pub async fn answer(service: &Service, target: &str) -> Result<serde_json::Value, ClientError> {
+    let mut told = None;
+    let mut on_line = |line: &mut [u8]| {
+        told = Some(serde_json::from_slice::<serde_json::Value>(line));
+        Flow::Continue(())
+    };
+    get_within(service, target, MAX_ANSWER, &mut on_line).await?;
+    let told = told.ok_or_else(|| broken("closed without an answer"))?.map_err(broken)?;
+    match told.get("error").and_then(serde_json::Value::as_str) {
+        // Found out after the head of the answer had left.
+        Some(reason) => Err(ClientError::Refused(StatusCode::INTERNAL_SERVER_ERROR, reason.to_owned())),
+        None => Ok(told),
+    }
 }
 
 /// Sends a body and returns the answer's JSON; a batch of which something was refused is answered, too.
@@ -259,6 +286,7 @@ async fn send(
 async fn ask(
     stream: Box<dyn Wire>,
     request: http::request::Builder,
+    most: usize,
     on_line: &mut dyn FnMut(&mut [u8]) -> Flow,
 ) -> Result<(), ClientError> {
     let (mut sender, connection) =
@@ -269,7 +297,7 @@ async fn ask(
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status();
         if status == StatusCode::OK {
-            lines(answer.into_body(), on_line).await
+            lines(answer.into_body(), most, on_line).await
         } else {
             refused(status, answer).await
         }
@@ -282,20 +310,25 @@ async fn ask(
     }
 }
 
-async fn lines(mut body: Incoming, on_line: &mut dyn FnMut(&mut [u8]) -> Flow) -> Result<(), ClientError> {
+async fn lines(
+    mut body: Incoming,
+    most: usize,
+    on_line: &mut dyn FnMut(&mut [u8]) -> Flow,
+) -> Result<(), ClientError> {
     let mut rest: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        let known = rest.len();
         rest.extend_from_slice(&data);
-        let whole = memchr::memrchr(b'\n', &rest).map_or(0, |at| at + 1);
+        let whole = memchr::memrchr(b'\n', &data).map_or(0, |at| known + at + 1);
         for line in rest[..whole].split_mut(|&byte| byte == b'\n') {
             if !line.is_empty() && on_line(line).is_break() {
                 return Ok(());
             }
         }
         rest.drain(..whole);
-        if rest.len() > MAX_LINE {
-            return Err(ClientError::TooLong);
+        if rest.len() > most {
+            return Err(ClientError::TooLong(most));
         }
     }
     Ok(())

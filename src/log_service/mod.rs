@@ -11,17 +11,16 @@ mod batch;
 #[doc(hidden)]
 pub mod bench;
 pub mod client;
-#[allow(dead_code, unused_imports, reason = "commands that use all of it come next")]
+pub(crate) mod directory;
 mod columns;
 mod door;
 mod entry;
-#[allow(dead_code, unused_imports, reason = "doors and commands come next")]
+pub(crate) mod export;
 pub(crate) mod exec;
 pub mod foreign;
 mod frames;
 mod intervals;
 mod line;
-#[allow(dead_code, unused_imports, reason = "commands that use all of it come next")]
 mod parquet;
 mod part;
 pub mod query;
@@ -59,6 +58,16 @@ pub enum ServiceError {
     Store,
 }
 
+impl ServiceError {
+    fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Data(_, error) if matches!(error.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
+/// How often a full disk is tried again at the start.
+const AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// A log service with its directory open and its sockets bound, not yet serving.
 pub struct LogService {
     doors: door::Doors,
@@ -66,9 +75,19 @@ pub struct LogService {
 }
 
 impl LogService {
-    /// Opens the directory (cutting what a crash left half written) and binds all sockets. Needs a tokio runtime.
+    /// Opens the directory (cutting what a crash left half written) and binds all sockets. Needs a tokio runtime. Waits
+    /// while the disk has no room for as much as a lock: senders keep what they have, and nobody would start it again.
     pub async fn start(settings: Settings) -> Result<Self, ServiceError> {
-        let store = store::open(&store::Settings::from_service(&settings))?;
+        let wanted = store::Settings::from_service(&settings);
+        let store = loop {
+            match store::open(&wanted) {
+                Err(error) if error.is_full() => {
+                    tracing::error!(data = %wanted.data.display(), "no room for the log: it is tried again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                opened => break opened?,
+            }
+        };
         let doors = door::Doors::bind(&settings, &store).await?;
         Ok(Self { doors, store })
     }

@@ -13,7 +13,8 @@ pub(crate) trait Part: Send + Sync {
 
     /// Gives batches with these columns (in schema order, whatever the order of `columns`), leaving out what `prune`
     /// shows cannot match (row groups, pages). It may yield rows that do not match, and never leaves out one that does.
-    /// A name without a column is not an error: it is left out. Ends early when `each` breaks.
+    /// A name without a column is not an error: it is left out, and so may be a column that is empty in all rows of the
+    /// batch. Ends early when `each` breaks.
     ///
     /// # Errors
     /// Those of reading, and those that `each` returns.

@@ -72,6 +72,11 @@ async fn run(
         1.0 / each,
         started.elapsed().as_secs_f64(),
     );
+    println!(
+        "    {:.0} bytes of files per record, at most {} of memory so far",
+        bytes_in(data)? / sent as f64,
+        peak()?
+    );
     Ok(())
 }
 
@@ -106,6 +111,24 @@ async fn send(stream: &mut UnixStream, body: &[u8]) -> Result<(), Box<dyn Error>
         true => Ok(()),
         false => Err(answer.into()),
     }
+}
+
+/// Bytes of the files in a directory and those below.
+fn bytes_in(directory: &Path) -> Result<f64, Box<dyn Error>> {
+    let mut sum = 0.0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        sum += if meta.is_dir() { bytes_in(&entry.path())? } else { meta.len() as f64 };
+    }
+    Ok(sum)
+}
+
+/// The largest resident set of this process.
+fn peak() -> Result<String, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(line.trim().to_owned())
 }
 
 /// CPU seconds of this process.

@@ -103,6 +103,38 @@ fn a_request_is_told_whole() {
     golden("logs-show.txt", &format!("{}---\n{}", stdout(&output), without_ms(&stderr(&output))));
 }
 
+#[test]
+fn json_is_asked_for_in_either_way() {
+    for words in [&["search"][..], &["tail"], &["show", "01a1f5"]] {
+        // The report, which is last, says how long it took.
+        let with = |more: &[&str]| {
+            let file = sample("caddy.jsonl");
+            let words = [&["logs"][..], words, more, &["--from", file.as_str()]].concat();
+            let text = stdout(&tollgate(&words));
+            text.split_once("{\"kind\":\"report\"").unwrap().0.to_owned()
+        };
+        let seen = with(&["--json"]);
+        assert!(seen.starts_with('{') && seen == with(&["-o", "json"]), "{words:?}: {seen}");
+    }
+}
+
+#[test]
+fn the_short_form_of_an_id_finds_the_request_among_all_of_its_minute() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("minute.jsonl");
+    let id = |number: usize| format!("01a1fd62-5978-7cdd-9c2e-{number:012x}");
+    let line = |number| {
+        format!(r#"{{"kind":"request","id":"{}","ts":"2026-11-21T09:14:03Z","method":"GET"}}"#, id(number))
+    };
+    let named = format!(r#"{{"kind":"app","ts":"2026-11-21T09:14:03Z","line":"failed for {}"}}"#, id(4321));
+    let lines: Vec<String> = (0x1000..0x2000).map(line).chain([named]).collect();
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let output = tollgate(&["logs", "show", "01a1fd62…10e1", "--from", file.to_str().unwrap()]);
+    let seen = stdout(&output);
+    assert!(seen.contains(&format!("id        {}", id(4321))), "{seen}");
+    assert!(seen.contains("| failed for") && !seen.contains(&id(4322)), "{seen}");
+}
+
 /// A request that failed, its neighbours, and what its worker said.
 fn story() -> String {
     let record = |seq: u64, id: &str, more: &str| {
@@ -308,6 +340,69 @@ fn what_was_imported_is_recognised() {
     let audit = tollgate(&["logs", "audit", "--since", "all", "--service", &service, "--json"]);
     let stream: serde_json::Value = serde_json::from_str(stdout(&audit).lines().next().unwrap()).unwrap();
     assert_eq!((&stream["stored"], &stream["unexplained"]), (&22.into(), &0.into()), "{stream}");
+}
+
+#[test]
+fn a_directory_and_its_service_give_the_same_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let (socket, data) = (directory.path().join("logs.sock"), directory.path().join("data"));
+    let (service, data) = (format!("unix:{}", socket.display()), data.display().to_string());
+    let _running = Running(
+        Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(["logs", "serve", "--data", &data, "--http", &service])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    wait_for(&socket);
+    let file = directory.path().join("a.jsonl");
+    std::fs::write(&file, story()).unwrap();
+    let stored = tollgate(&["logs", "import", file.to_str().unwrap(), "--service", &service]);
+    assert!(stderr(&stored).contains("4 entries stored"), "{}", stderr(&stored));
+    for words in COMMANDS {
+        let ask = |source: &[&str]| {
+            // These two take no window.
+            let window: &[&str] =
+                if matches!(words[0], "show" | "replay" | "tail") { &[] } else { &["--since", "all"] };
+            let words: Vec<&str> =
+                ["logs"].iter().chain(*words).chain(window).chain(source).copied().collect();
+            let output = tollgate(&words);
+            let report = |line: &&str| !line.starts_with(r#"{"kind":"report""#);
+            let rows: Vec<String> = stdout(&output).lines().filter(report).map(str::to_owned).collect();
+            (output.status.code(), rows, without_ms(&stderr(&output)))
+        };
+        let (of_service, of_directory) = (ask(&["--service", &service]), ask(&["--data", &data]));
+        assert_eq!(of_service.0, Some(0), "{words:?}: {}", of_service.2);
+        assert_eq!(of_service, of_directory, "{words:?}");
+        assert!(of_service.2.contains(" complete"), "{words:?}: {}", of_service.2);
+    }
+}
+
+#[test]
+fn a_condition_may_begin_with_a_minus() {
+    let sample = sample("haproxy.log");
+    let rows = |words: &[&str]| {
+        let words: Vec<&str> =
+            ["logs", "search", "-o", "json", "-n1000"].iter().chain(words).copied().collect();
+        stdout(&tollgate(&words)).lines().count()
+    };
+    let of = |filter: &str| rows(&[filter, "--from", &sample]) - 1;
+    assert!(of("method:GET") > 0 && of("-method:GET") > 0);
+    assert_eq!(of("method:GET") + of("-method:GET"), 22);
+    assert_eq!(rows(&["--from", &sample, "-method:GET"]) - 1, of("-method:GET"));
+}
+
+#[test]
+fn an_export_as_parquet_is_a_whole_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.parquet");
+    let output =
+        tollgate(&["logs", "export", "--from", &sample("haproxy.log"), "-o", file.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let bytes = std::fs::read(&file).unwrap();
+    assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left beside it");
 }
 
 #[allow(clippy::disallowed_methods, reason = "another process is waited for, and no runtime runs here")]

@@ -102,6 +102,8 @@ def revived(wanted, home, copy, scenario):
     """The same folder at another place, with the same ports in its config."""
     shutil.copytree(home, copy, ignore=shutil.ignore_patterns("*.sock"))
     stage = stages.Stage(wanted.tollgate, copy, "separate", spool_size="256MiB")
+    # A sink is known by its address: at another one it would be a new sink, which is owed nothing.
+    stage.http, stage.service_port = scenario.ports
     open(stage.errors, "w").close()
     return stage
 

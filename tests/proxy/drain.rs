@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::{DEADLINE, Origin, Setup, Tollgate, eventually, get};
+use crate::support::{DEADLINE, Http1, Origin, Setup, Tollgate, eventually, get};
 
 /// Holds each request until it is told to go on.
 fn holding() -> (Origin, std::sync::mpsc::Sender<()>) {
@@ -71,6 +71,28 @@ fn a_stop_closes_parked_connections_at_once() {
     tollgate.signal(Signal::TERM);
     for connection in &mut connections {
         assert!(connection.closes_within(DEADLINE));
+    }
+    assert!(tollgate.wait_exit(DEADLINE).is_some_and(|status| status.success()));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_who_has_not_asked_for_anything() {
+    let setup = Setup::new("");
+    let tls = setup.certificate("site", &["localhost"]);
+    let site = format!(
+        "[site.localhost]\ntls = {tls}\nredirect_http = false\nroutes = [{{ path = \"/*\", respond = \"ok\" }}]\n"
+    );
+    let mut tollgate =
+        setup.https().cores(1).server("timeouts = { drain = \"60s\", header = \"60s\" }").and(site).start();
+    let bare = || Http1::over(Box::new(std::net::TcpStream::connect(tollgate.https()).unwrap()));
+    // One core accepts them in order: when it answers later ones it has these.
+    let mut silent = [tollgate.plain(), bare(), bare()];
+    silent[2].send("\x16\x03\x01");
+    assert_eq!(tollgate.plain().ask(get("/")).status, 200);
+    assert_eq!(tollgate.tls().ask(get("/")).status, 200);
+    tollgate.signal(Signal::TERM);
+    for (which, connection) in silent.iter_mut().enumerate() {
+        assert!(connection.closes_within(DEADLINE), "connection {which} is still open");
     }
     assert!(tollgate.wait_exit(DEADLINE).is_some_and(|status| status.success()));
 }

@@ -14,6 +14,9 @@ use super::mapped::Mapped;
 /// Held by the living process.
 const LOCK: &str = "ring.lock";
 
+/// The number of the last start, in decimal.
+const BOOT: &str = "boot";
+
 /// Why a directory cannot hold rings.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -48,6 +51,24 @@ impl Directory {
             Err(TryLockError::WouldBlock) => Err(DirectoryError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
+    }
+
+    /// The number of a start at `now_ms`, milliseconds since the Unix epoch: that time, but more than any start here has
+    /// had before, whatever the clock says. So no two starts give their records the same numbers.
+    pub(in crate::access_log) fn next_boot(&self, now_ms: u64) -> u64 {
+        let path = self.path.join(BOOT);
+        let known = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+        let rings = self.rings().into_iter().filter_map(|path| layout::boot_of(&path).ok());
+        let known: Option<u64> = rings.chain(known).max();
+        // A damaged file must not use up the numbers that there are.
+        let known = known.filter(|known| *known < u64::MAX / 2);
+        let boot = known.map_or(now_ms, |known| now_ms.max(known + 1));
+        let unready = path.with_extension("new");
+        let written = fs::write(&unready, format!("{boot}\n")).and_then(|()| fs::rename(&unready, &path));
+        if let Err(error) = written {
+            tracing::warn!(path = %path.display(), %error, "cannot write down the number of this start");
+        }
+        boot
     }
 
     pub fn path(&self) -> &Path {
@@ -103,5 +124,30 @@ fn allocate(mut file: &File, size: usize) -> io::Result<()> {
             Ok(())
         }
         done => Ok(done?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_starts_have_the_same_number_whatever_the_clock_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = |now_ms| Directory::open(dir.path()).unwrap().next_boot(now_ms);
+        assert_eq!([1000, 1000, 1000, 500, 0, 2000].map(start), [1000, 1001, 1002, 1003, 1004, 2000]);
+        fs::write(dir.path().join(BOOT), "what?").unwrap();
+        assert_eq!(start(3000), 3000);
+        fs::write(dir.path().join(BOOT), u64::MAX.to_string()).unwrap();
+        assert_eq!(start(3000), 3000);
+    }
+
+    #[test]
+    fn a_ring_that_was_left_tells_the_number_of_its_start_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        let identity = Identity { proxy: "edge-1".into(), boot: 7000, core: 0, pid: 1 };
+        directory.map(&identity, &Layout::of(64)).unwrap();
+        assert_eq!(directory.next_boot(10), 7001);
     }
 }

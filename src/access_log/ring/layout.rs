@@ -1,5 +1,8 @@
 //! Where everything stands in the memory of a ring: see the module for the table.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crc_fast::crc32_iscsi;
@@ -116,6 +119,14 @@ pub(in crate::access_log) enum NotARing {
     Damaged,
     #[error("its size is not what its header says")]
     Size,
+}
+
+/// The start whose ring a file is.
+pub(super) fn boot_of(path: &Path) -> io::Result<u64> {
+    let mut header = [0; FIXED];
+    File::open(path)?.read_exact_at(&mut header, 0)?;
+    let is_sound = header[..8] == MAGIC && number::<4>(&header, 12) as u32 == crc32_iscsi(&header[16..]);
+    if is_sound { Ok(number::<8>(&header, 16)) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 /// Reads back what [`header`] wrote at the beginning of a whole file.

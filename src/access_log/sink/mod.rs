@@ -40,6 +40,8 @@ pub(super) struct Delivery {
     pub(super) reader: Reader,
     pub(super) metrics: Arc<SinkMetrics>,
     pub(super) lines: Lines,
+    /// Bytes of the last lines: room for the next ones, which else would be copied again and again while they grow.
+    pub(super) usual: usize,
     pub(super) random: Random,
     /// For the frames of what this sink has lost: this process and its control stream.
     pub(super) origin: Origin,
@@ -59,9 +61,16 @@ impl Delivery {
 
     async fn one_by_one(&mut self, stop: &mut Stop) {
         let pace = self.sink.pace();
-        let mut rhythm = Rhythm::new(&pace);
+        let (mut rhythm, mut unread) = (Rhythm::new(&pace), pace.backoff);
         while self.reader.wait(pace.batch_bytes, rhythm.next).await {
             let mut parcel = self.parcel(pace.batch_bytes);
+            if parcel.chunk.has_failed {
+                if !self.wait_for_disk(&parcel, &mut unread, &pace, stop).await {
+                    break;
+                }
+                continue;
+            }
+            unread = pace.backoff;
             rhythm.beat(parcel.bytes());
             let end = match parcel.chunk.is_empty() {
                 true => Ok(()),
@@ -71,6 +80,22 @@ impl Delivery {
                 break;
             }
         }
+    }
+
+    /// Nothing is delivered that has been read half, and nothing is lost that the disk may still give. Tells whether there
+    /// is time left.
+    async fn wait_for_disk(
+        &mut self,
+        parcel: &Parcel,
+        pause: &mut Duration,
+        pace: &Pace,
+        stop: &mut Stop,
+    ) -> bool {
+        self.reader.return_gaps(&parcel.chunk.gaps);
+        self.metrics.retries.fetch_add(1, Ordering::Relaxed);
+        let now = *pause;
+        *pause = (now * 2).min(pace.backoff_max);
+        stop.pause(now).await
     }
 
     /// The front of what is under way has ended: the cursor moves over it. Tells whether to go on.
@@ -144,11 +169,11 @@ impl Delivery {
     /// Reads what comes next, as lines for a sink that wants them.
     fn parcel(&mut self, most: usize) -> Parcel {
         let has_lines = self.sink.wants_lines();
-        let (mut rendered, mut unread) = (Vec::new(), Vec::new());
+        // The next parcel will be of about the same size: growing step by step would copy all of it twice.
+        let (mut rendered, mut unread) = (Vec::with_capacity(self.usual + self.usual / 4), Vec::new());
         let lines = &mut self.lines;
         let chunk = self.reader.read(most, |frame| {
             if has_lines {
-                rendered.reserve(frame.len * 2);
                 let bad = lines.frame(frame, &mut rendered);
                 if bad > 0 {
                     unread.push(bad);
@@ -158,6 +183,7 @@ impl Delivery {
         self.metrics.dropped.add(Reason::BadFrame, unread.iter().sum());
         let mut parcel = Parcel { chunks: Vec::with_capacity(2), has_lines, chunk };
         if has_lines {
+            self.usual = rendered.len();
             parcel.chunks.extend(self.gap_lines(&parcel.chunk.gaps));
             parcel.chunks.push(rendered.into());
         } else {

@@ -22,6 +22,7 @@ impl Delivery {
     pub(super) async fn side_by_side(&mut self, mut lanes: Vec<Sink>, stop: &mut Stop) {
         let pace = self.sink.pace();
         let (mut rhythm, mut under_way) = (Rhythm::new(&pace), FuturesOrdered::new());
+        let mut unread = pace.backoff;
         loop {
             let has_more = tokio::select! {
                 biased;
@@ -35,6 +36,14 @@ impl Delivery {
             };
             if has_more && let Some(lane) = lanes.pop() {
                 let parcel = self.parcel(pace.batch_bytes);
+                if parcel.chunk.has_failed {
+                    lanes.push(lane);
+                    if !self.wait_for_disk(&parcel, &mut unread, &pace, stop).await {
+                        break;
+                    }
+                    continue;
+                }
+                unread = pace.backoff;
                 rhythm.beat(parcel.bytes());
                 under_way.push_back(carry(lane, parcel, self.tries(&pace), stop.clone()));
             } else if let Some(done) = under_way.next().await {

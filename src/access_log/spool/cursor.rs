@@ -1,12 +1,14 @@
 //! [`Cursor`]: how far a sink has come, in a small file that is written in place.
 //!
 //! ```text
-//! two slots of 32 bytes, at 0 and 512, written in turn; little endian; the newer one with a right checksum counts
-//!  0  4  "TGC1"
-//!  4  4  CRC-32C of bytes 8–31
+//! two slots of 8 KiB, at 0 and 8192, written in turn; little endian; the newer one with a right checksum counts
+//!  0  4  "TGC2"
+//!  4  4  CRC-32C of the rest, up to the last stream
 //!  8  8  generation: one more each time
 //! 16  8  segment
 //! 24  8  offset in it
+//! 32  8  how many streams follow, the last number delivered of each, so that it is noticed what is gone from the spool:
+//! 40 22  CRC-32C of the proxy's name, boot u64, core u16, number u64
 //! ```
 //!
 //! The slots never grow, so that a cursor moves on a full disk too; and a write that is torn leaves the other slot.
@@ -18,9 +20,13 @@ use std::path::Path;
 
 use super::Position;
 
-const MAGIC: [u8; 4] = *b"TGC1";
-const SLOT: usize = 32;
-const SLOTS_AT: [u64; 2] = [0, 512];
+const MAGIC: [u8; 4] = *b"TGC2";
+const SLOT: usize = 8192;
+const SLOTS_AT: [u64; 2] = [0, SLOT as u64];
+const HEAD: usize = 40;
+const STREAM: usize = 22;
+/// Most streams in a slot.
+pub(super) const MOST: usize = (SLOT - HEAD) / STREAM;
 /// Longest readable part of a file's name.
 const READABLE: usize = 40;
 
@@ -28,11 +34,30 @@ const READABLE: usize = 40;
 pub(super) struct Cursor {
     file: File,
     generation: u64,
+    slot: Vec<u8>,
+}
+
+/// What a cursor says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) at: Position,
+    /// The last number delivered of each stream, the newest streams first.
+    pub(super) reached: Vec<Reached>,
+}
+
+/// How far a stream was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reached {
+    /// CRC-32C of its proxy's name.
+    pub(super) proxy: u32,
+    pub(super) boot: u64,
+    pub(super) core: u16,
+    pub(super) last: u64,
 }
 
 impl Cursor {
     /// The cursor of the sink `name`, and what it says; `None` (and a warning) when it cannot be kept.
-    pub(super) fn open(dir: &Path, name: &str) -> Option<(Self, Option<Position>)> {
+    pub(super) fn open(dir: &Path, name: &str) -> Option<(Self, Option<Known>)> {
         let path = dir.join(file_name(name));
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         match opened.and_then(Self::of) {
@@ -44,28 +69,41 @@ impl Cursor {
         }
     }
 
-    fn of(file: File) -> io::Result<(Self, Option<Position>)> {
-        if file.metadata()?.len() == 0 {
+    fn of(file: File) -> io::Result<(Self, Option<Known>)> {
+        if file.metadata()?.len() < 2 * SLOT as u64 {
             // Takes the room now.
-            file.write_all_at(&[0; SLOTS_AT[1] as usize + SLOT], 0)?;
+            file.write_all_at(&[0; 2 * SLOT], 0)?;
         }
         let known =
             SLOTS_AT.iter().filter_map(|at| read_slot(&file, *at)).max_by_key(|(generation, _)| *generation);
         let (generation, position) = known.map_or((0, None), |(generation, at)| (generation, Some(at)));
-        Ok((Self { file, generation }, position))
+        Ok((Self { file, generation, slot: Vec::new() }, position))
     }
 
-    /// Survives the process at once, and the machine after [`Self::sync`].
-    pub(super) fn store(&mut self, position: Position) -> io::Result<()> {
+    /// Survives the process at once, and the machine after [`Self::sync`]. Of `reached` what has room, from the beginning.
+    pub(super) fn store(
+        &mut self,
+        position: Position,
+        reached: impl ExactSizeIterator<Item = Reached>,
+    ) -> io::Result<()> {
         self.generation += 1;
-        let mut slot = [0; SLOT];
-        slot[..4].copy_from_slice(&MAGIC);
-        slot[8..16].copy_from_slice(&self.generation.to_le_bytes());
-        slot[16..24].copy_from_slice(&position.segment.to_le_bytes());
-        slot[24..].copy_from_slice(&position.offset.to_le_bytes());
-        let crc = crc(&slot);
+        let slot = &mut self.slot;
+        slot.clear();
+        slot.extend_from_slice(&MAGIC);
+        slot.extend_from_slice(&[0; 4]);
+        let count = reached.len().min(MOST);
+        for number in [self.generation, position.segment, position.offset, count as u64] {
+            slot.extend_from_slice(&number.to_le_bytes());
+        }
+        for Reached { proxy, boot, core, last } in reached.take(count) {
+            slot.extend_from_slice(&proxy.to_le_bytes());
+            slot.extend_from_slice(&boot.to_le_bytes());
+            slot.extend_from_slice(&core.to_le_bytes());
+            slot.extend_from_slice(&last.to_le_bytes());
+        }
+        let crc = crc_fast::crc32_iscsi(&slot[8..]);
         slot[4..8].copy_from_slice(&crc.to_le_bytes());
-        self.file.write_all_at(&slot, SLOTS_AT[(self.generation % 2) as usize])
+        self.file.write_all_at(slot, SLOTS_AT[(self.generation % 2) as usize])
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
@@ -73,19 +111,26 @@ impl Cursor {
     }
 }
 
-fn read_slot(file: &File, at: u64) -> Option<(u64, Position)> {
+fn read_slot(file: &File, at: u64) -> Option<(u64, Known)> {
     let mut slot = [0; SLOT];
     file.read_exact_at(&mut slot, at).ok()?;
+    let word = |at: usize| slot.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+    let count = usize::try_from(word(32)?).ok().filter(|count| *count <= MOST)?;
     let stored = u32::from_le_bytes(*slot[4..].first_chunk()?);
-    if slot[..4] != MAGIC || stored != crc(&slot) {
+    let slot = &slot[..HEAD + count * STREAM];
+    if slot[..4] != MAGIC || stored != crc_fast::crc32_iscsi(&slot[8..]) {
         return None;
     }
-    let number = |at: usize| slot[at..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-    Some((number(8)?, Position { segment: number(16)?, offset: number(24)? }))
-}
-
-fn crc(slot: &[u8; SLOT]) -> u32 {
-    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &slot[8..]) as u32
+    let reached = slot[HEAD..].as_chunks::<STREAM>().0.iter().filter_map(|bytes| {
+        Some(Reached {
+            proxy: u32::from_le_bytes(*bytes.first_chunk()?),
+            boot: u64::from_le_bytes(*bytes[4..].first_chunk()?),
+            core: u16::from_le_bytes(*bytes[12..].first_chunk()?),
+            last: u64::from_le_bytes(*bytes[14..].first_chunk()?),
+        })
+    });
+    let at = Position { segment: word(16)?, offset: word(24)? };
+    Some((word(8)?, Known { at, reached: reached.collect() }))
 }
 
 /// Readable, and different for different sinks.
@@ -98,14 +143,22 @@ fn file_name(sink: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    fn open(dir: &Path) -> (Cursor, Option<Position>) {
+    fn open(dir: &Path) -> (Cursor, Option<Known>) {
         Cursor::open(dir, "file:/var/log/access.log").unwrap()
     }
 
-    fn at(offset: u64) -> Position {
-        Position { segment: 7, offset }
+    fn at(offset: u64) -> Known {
+        let reached = |core| Reached { proxy: 3, boot: 8, core, last: offset };
+        let reached = (0..offset as u16).map(reached).collect();
+        Known { at: Position { segment: 7, offset }, reached }
+    }
+
+    fn store(cursor: &mut Cursor, known: &Known) {
+        cursor.store(known.at, known.reached.iter().copied()).unwrap();
     }
 
     #[test]
@@ -114,7 +167,7 @@ mod tests {
         let (mut cursor, known) = open(dir.path());
         assert_eq!(known, None);
         for offset in 1..=3 {
-            cursor.store(at(offset)).unwrap();
+            store(&mut cursor, &at(offset));
             assert_eq!(open(dir.path()).1, Some(at(offset)));
         }
     }
@@ -123,12 +176,26 @@ mod tests {
     fn a_torn_write_leaves_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
         let (mut cursor, _) = open(dir.path());
-        cursor.store(at(1)).unwrap();
-        cursor.store(at(2)).unwrap();
+        store(&mut cursor, &at(1));
+        store(&mut cursor, &at(2));
         cursor.file.write_all_at(b"xx", SLOTS_AT[0] + 20).unwrap();
         assert_eq!(open(dir.path()).1, Some(at(1)));
         cursor.file.write_all_at(b"xx", SLOTS_AT[1] + 20).unwrap();
         assert_eq!(open(dir.path()).1, None);
+    }
+
+    #[test]
+    fn more_streams_than_have_room_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut cursor, _) = open(dir.path());
+        let many = at(5000);
+        store(&mut cursor, &many);
+        let known = open(dir.path()).1.unwrap();
+        assert_eq!((known.at, &known.reached[..]), (many.at, &many.reached[..MOST]));
+        assert_eq!(
+            fs::metadata(dir.path().join(file_name("file:/var/log/access.log"))).unwrap().len(),
+            2 * SLOT as u64
+        );
     }
 
     #[test]

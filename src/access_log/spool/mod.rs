@@ -1,15 +1,16 @@
-//! The spool: frames between the spooler, which appends them, and the sinks, each of which reads them at its own pace.
+//! The spool: frames between the collector, which appends them, and the sinks, each of which reads them at its own pace.
 //!
 //! ```text
 //! DIR/00000007.spool   segments: frames one after the other (record::frame), 64 MiB each
 //! DIR/00000008.spool
 //! DIR/NAME.cursor      how far a sink has come: (segment, offset), see cursor
+//! DIR/ends             what there should be, see ends
 //! ```
 //!
-//! Segments describe themselves: there is no other list of what exists. A start begins a new segment; what a crash left
+//! Segments describe themselves: what is read is not looked up anywhere. A start begins a new segment; what a crash left
 //! half written at the end of the last one is cut off, and damage in the middle of one is skipped by looking for the
 //! next good frame. A segment that all cursors have passed is deleted, the cursors being durable before; a segment that is
-//! not there counts as consumed. A cursor that is missing, damaged or ahead of the data begins at the oldest segment: what
+//! not there counts as consumed, and what it held is declared lost. A cursor that is missing, damaged or ahead of the data begins at the oldest segment: what
 //! comes twice does no harm, as every record has its number.
 //!
 //! Where nothing can be written (no directory, a full or broken disk) segments are memory, up to a bound of their own, and
@@ -19,6 +20,7 @@
 //! up: then the oldest segment is given up for the one that lags, and declared to it.
 
 mod cursor;
+mod ends;
 mod reader;
 mod segment;
 mod sync;
@@ -36,10 +38,12 @@ use std::thread::Thread;
 
 use tokio::sync::Notify;
 
+pub(super) use self::ends::End;
 pub(super) use self::reader::{Blame, Chunk, Reader};
 pub(super) use self::writer::Writer;
 
-use self::cursor::Cursor;
+use self::cursor::{Cursor, Known};
+use self::ends::Ends;
 use self::segment::{Place, Segment};
 use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::settings::SpoolSettings;
@@ -52,7 +56,7 @@ pub(super) struct Position {
     pub(super) offset: u64,
 }
 
-/// What the spooler and the sinks share.
+/// What the collector and the sinks share.
 #[derive(Debug)]
 pub(super) struct Spool {
     settings: SpoolSettings,
@@ -65,6 +69,9 @@ pub(super) struct Spool {
     is_dirty: AtomicBool,
     syncer: OnceLock<Thread>,
     has_failed_sync: AtomicBool,
+    /// How many of the next reads fail.
+    #[cfg(test)]
+    read_faults: std::sync::atomic::AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +82,10 @@ struct State {
     next: u64,
     /// One per sink.
     seats: Vec<Seat>,
+    /// The last number of every stream of earlier starts, as far as it is known.
+    past: Vec<End>,
+    /// The first segment of this start.
+    begun: u64,
     is_closed: bool,
 }
 
@@ -86,6 +97,8 @@ struct Seat {
     taken: Position,
     /// What was given up for it since it was told last.
     lost: Spans,
+    /// What was given up could not be read: the next numbers tell what it was.
+    has_unknown: bool,
     /// Why it lags.
     why: Reason,
 }
@@ -99,13 +112,28 @@ pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Wr
         state.segments = segment::recover(dir);
         state.next = state.segments.back().map_or(1, |last| last.number + 1);
     }
-    let cursors: Vec<Option<(Cursor, Option<Position>)>> =
+    let mut ends = dir.map(Ends::read).unwrap_or_default();
+    let cursors: Vec<Option<(Cursor, Option<Known>)>> =
         sinks.iter().map(|sink| Cursor::open(dir?, &sink.name)).collect();
-    for known in cursors.iter().flatten().filter_map(|(_, known)| *known) {
-        state.next = state.next.max(known.segment.saturating_add(1)).min(u64::MAX / 2);
+    for (_, known) in cursors.iter().flatten() {
+        let segment = known.as_ref().map_or(0, |known| known.at.segment);
+        state.next = state.next.max(segment.saturating_add(1)).min(u64::MAX / 2);
     }
-    let known = cursors.iter().map(|cursor| cursor.as_ref().and_then(|(_, known)| *known));
-    state.seats = known.map(|known| Seat::new(state.start(known))).collect();
+    state.begun = state.next;
+    state.past.clone_from(&ends.streams);
+    let mut histories = Vec::new();
+    for cursor in &cursors {
+        let known = cursor.as_ref().and_then(|(_, known)| known.as_ref());
+        let (at, is_known) = state.start(known.map(|known| known.at), &ends);
+        state.seats.push(Seat::new(at));
+        let known = known.filter(|_| is_known);
+        histories.push(History {
+            known: known.map(|known| known.reached.clone()),
+            is_over: false,
+            has_holes: known.is_some_and(|known| ends.miss(known.at, &state.segments)),
+        });
+    }
+    ends.set_segments(state.segments.iter());
     let spool = Arc::new(Spool {
         settings,
         state: Mutex::new(state),
@@ -115,18 +143,39 @@ pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Wr
         is_dirty: AtomicBool::new(false),
         syncer: OnceLock::new(),
         has_failed_sync: AtomicBool::new(false),
+        #[cfg(test)]
+        read_faults: Default::default(),
     });
     spool.prune();
     sync::start(&spool);
     let cursors = cursors.into_iter().map(|cursor| cursor.map(|(cursor, _)| cursor)).enumerate();
-    let readers = cursors.map(|(seat, cursor)| Reader::new(&spool, seat, cursor)).collect();
-    (Writer::new(spool), readers)
+    let readers = cursors.zip(histories);
+    let readers =
+        readers.map(|((seat, cursor), history)| Reader::new(&spool, seat, cursor, history)).collect();
+    (Writer::new(spool, ends), readers)
 }
 
 impl Spool {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing is left half done where a holder could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a test lets the disk answer.
+    #[cfg_attr(
+        not(test),
+        allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests have faults")
+    )]
+    fn take_fault(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if self
+            .read_faults
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+        {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        Ok(())
     }
 
     fn path(&self, number: u64) -> Option<PathBuf> {
@@ -169,9 +218,11 @@ impl Spool {
             let from = seat.at.max(seat.taken);
             if from < after {
                 let offset = if from.segment == front.number { from.offset } else { 0 };
-                for carried in front.frames_from(self.path(front.number), offset, &mut origins) {
+                let (frames, is_all) = front.frames_from(self.path(front.number), offset, &mut origins);
+                for carried in frames {
                     sink.dropped.add(seat.why, seat.lost.lose(&carried, seat.why));
                 }
+                seat.has_unknown |= !is_all;
                 seat.taken = after;
             }
             seat.at = seat.at.max(after);
@@ -210,12 +261,20 @@ impl State {
         })
     }
 
-    /// Where a sink begins whose cursor says `known`.
-    fn start(&self, known: Option<Position>) -> Position {
+    /// Where a sink begins whose cursor says `known`, and whether it is believed.
+    fn start(&self, known: Option<Position>, ends: &Ends) -> (Position, bool) {
         let oldest = Position { segment: self.segments.front().map_or(self.next, |s| s.number), offset: 0 };
-        let Some(last) = self.segments.back() else { return oldest };
+        let Some(known) = known else { return (oldest, false) };
+        // Everything that it was at is gone: all that is there was written since.
+        let Some(last) = self.segments.back() else { return (oldest, true) };
         let end = Position { segment: last.number, offset: last.len };
-        known.filter(|known| *known <= end).unwrap_or(oldest)
+        match known {
+            _ if known <= end => (known, true),
+            // It was there, and is gone or was cut.
+            _ if known.segment == last.number => (end, true),
+            _ if ends.lists(known.segment) => (known, true),
+            _ => (oldest, false),
+        }
     }
 
     /// Bytes behind `at`.
@@ -246,9 +305,20 @@ impl State {
     }
 }
 
+/// What a sink has behind it.
+#[derive(Debug, Default)]
+struct History {
+    /// Which numbers it has, if its cursor is believed.
+    known: Option<Vec<cursor::Reached>>,
+    /// Something that it had before it is gone.
+    has_holes: bool,
+    /// All that earlier starts have left was read.
+    is_over: bool,
+}
+
 impl Seat {
     fn new(at: Position) -> Self {
-        Self { at, taken: at, lost: Spans::default(), why: Reason::QueueFull }
+        Self { at, taken: at, lost: Spans::default(), has_unknown: false, why: Reason::QueueFull }
     }
 
     /// Where to read on.
@@ -258,22 +328,21 @@ impl Seat {
 }
 
 impl Segment {
-    /// What the frames from `offset` on carry.
-    fn frames_from(&self, path: Option<PathBuf>, offset: u64, origins: &mut Origins) -> Vec<Carried> {
-        let mut found = Vec::new();
-        let Ok(source) = self.source(path, offset) else { return found };
+    /// What the frames from `offset` on carry, and whether all of it could be read.
+    fn frames_from(&self, path: Option<PathBuf>, offset: u64, origins: &mut Origins) -> (Vec<Carried>, bool) {
+        let (mut found, mut is_good) = (Vec::new(), true);
+        let Ok(source) = self.source(path, offset) else { return (found, false) };
         let mut at = offset;
         while at < self.len {
-            let each = |piece: segment::Piece<'_, '_>| {
-                if let segment::Piece::Frame(frame, _) = piece {
-                    found.push(Carried::of(frame, origins));
-                }
+            let each = |piece: segment::Piece<'_, '_>| match piece {
+                segment::Piece::Frame(frame, _) => found.push(Carried::of(frame, origins)),
+                segment::Piece::Damage(_) => is_good = false,
             };
             match source.read_frames(at..self.len, 1 << 20, each) {
                 Ok((_, end)) if end > at => at = end,
-                _ => break,
+                _ => return (found, false),
             }
         }
-        found
+        (found, is_good)
     }
 }

@@ -9,9 +9,10 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::cursor::Cursor;
+use super::cursor::{Cursor, MOST, Reached};
+use super::ends::End;
 use super::segment::{Piece, Place, Source};
-use super::{Position, Spool};
+use super::{History, Position, Spool};
 use crate::access_log::metrics::Reason;
 use crate::access_log::span::{Carried, Origin, Origins, Span, Spans};
 use crate::record::frame::Frame;
@@ -25,6 +26,10 @@ pub(in crate::access_log) struct Reader {
     opened: Option<(u64, Source)>,
     origins: Origins,
     streams: Streams,
+    /// Of earlier starts, until it has read what they have left.
+    history: History,
+    /// The segment that was read last.
+    last: Option<u64>,
 }
 
 /// Who knows why a reader lags.
@@ -42,7 +47,11 @@ pub(in crate::access_log) struct Chunk {
     pub(in crate::access_log) frames: Vec<(Carried, Range<usize>)>,
     /// What was lost in front of them.
     pub(in crate::access_log) gaps: Spans,
+    /// The disk did not give what comes next: it is to be tried again, after a while.
+    pub(in crate::access_log) has_failed: bool,
     end: Position,
+    /// The last number of each stream up to its end, for the cursor.
+    reached: Vec<Reached>,
 }
 
 enum Ahead {
@@ -52,9 +61,10 @@ enum Ahead {
 }
 
 impl Reader {
-    pub(super) fn new(spool: &Arc<Spool>, seat: usize, cursor: Option<Cursor>) -> Self {
+    pub(super) fn new(spool: &Arc<Spool>, seat: usize, cursor: Option<Cursor>, history: History) -> Self {
         let spool = Arc::clone(spool);
-        Self { spool, seat, cursor, opened: None, origins: Origins::default(), streams: Streams::default() }
+        let (origins, streams) = (Origins::default(), Streams::default());
+        Self { spool, seat, cursor, opened: None, origins, streams, history, last: None }
     }
 
     /// Waits for something that was not read yet, then until `due` for more, up to about `most` bytes. `false` when the
@@ -77,11 +87,14 @@ impl Reader {
 
     /// Reads about `most` bytes of frames, handing out each; maybe none when there was nothing but damage.
     pub(in crate::access_log) fn read(&mut self, most: usize, mut each: impl FnMut(&Frame<'_>)) -> Chunk {
-        let (gaps, next) = self.next();
-        let mut chunk = Chunk { gaps, ..Chunk::default() };
+        let (mut gaps, next) = self.next();
+        gaps.iter().for_each(|span| self.streams.skip(span));
+        self.compare(next.as_ref().map(|(number, _)| *number), &mut gaps);
+        let mut chunk = Chunk { gaps, end: self.spool.lock().seats[self.seat].next(), ..Chunk::default() };
         let Some((number, range)) = next else { return chunk };
         chunk.end = Position { segment: number, offset: range.end };
         let read = self.source(number, range.start).and_then(|source| {
+            self.spool.take_fault()?;
             let Self { origins, streams, .. } = self;
             let (frames, gaps) = (&mut chunk.frames, &mut chunk.gaps);
             source.read_frames(range, most, |piece| match piece {
@@ -99,12 +112,21 @@ impl Reader {
         });
         match read {
             Ok((bytes, end)) => (chunk.bytes, chunk.end.offset) = (bytes, end),
-            Err(error) => self.skip(number, &error),
+            Err(error) => {
+                chunk.frames.clear();
+                chunk.has_failed = !self.is_lost(number, &error);
+                if chunk.has_failed {
+                    chunk.end = self.spool.lock().seats[self.seat].next();
+                }
+            }
         }
-        for span in chunk.gaps.iter().filter(|span| span.reason == Reason::BadFrame) {
-            self.spool.sinks[self.seat].dropped.add(Reason::BadFrame, span.count);
+        for span in chunk.gaps.iter().filter(|span| span.reason == Reason::SpoolDamaged) {
+            self.spool.sinks[self.seat].dropped.add(span.reason, span.count);
         }
         self.spool.lock().seats[self.seat].taken = chunk.end;
+        if self.cursor.is_some() {
+            chunk.reached = self.streams.reached().collect();
+        }
         chunk
     }
 
@@ -121,8 +143,9 @@ impl Reader {
         if place == Some(true)
             && let Some(cursor) = &mut self.cursor
         {
-            let stored =
-                cursor.store(chunk.end).and_then(|()| if has_passed { cursor.sync() } else { Ok(()) });
+            let stored = cursor
+                .store(chunk.end, chunk.reached.iter().copied())
+                .and_then(|()| if has_passed { cursor.sync() } else { Ok(()) });
             if let Err(error) = stored {
                 tracing::debug!(%error, "cannot write down how far a log sink has come");
             }
@@ -165,7 +188,7 @@ impl Reader {
             .filter(|one| one.number >= at.segment && matches!(one.place, Place::Memory(_)));
         for segment in rest {
             let offset = if segment.number == at.segment { at.offset } else { 0 };
-            let carried = segment.frames_from(None, offset, &mut self.origins);
+            let (carried, _) = segment.frames_from(None, offset, &mut self.origins);
             lost += carried.iter().map(Carried::records).sum::<u64>();
         }
         self.spool.sinks[self.seat].dropped.add(Reason::Stopped, lost);
@@ -199,9 +222,10 @@ impl Reader {
     }
 
     /// What was given up meanwhile, and the segment and range to read.
-    fn next(&self) -> (Spans, Option<(u64, Range<u64>)>) {
+    fn next(&mut self) -> (Spans, Option<(u64, Range<u64>)>) {
         let mut state = self.spool.lock();
         let seat = &mut state.seats[self.seat];
+        self.streams.damages += u64::from(std::mem::take(&mut seat.has_unknown));
         let (gaps, at) = (std::mem::take(&mut seat.lost), seat.next());
         // A segment that is not there counts as consumed.
         let next = state.segments.iter().find_map(|segment| {
@@ -210,6 +234,40 @@ impl Reader {
                 .then_some((segment.number, from..segment.len))
         });
         (gaps, next)
+    }
+
+    /// On the way to the segment `next`: what was in the spool and is neither there nor with the sink is lost.
+    fn compare(&mut self, next: Option<u64>, gaps: &mut Spans) {
+        if self.history.is_over {
+            return;
+        }
+        let (begun, past) = {
+            let state = self.spool.lock();
+            (state.begun, state.past.clone())
+        };
+        if self.last.is_none() {
+            self.streams.remember(self.history.known.as_deref(), &past);
+            self.begin();
+        }
+        if self.history.has_holes && self.last != next {
+            self.streams.damages += 1;
+        }
+        // Segments without a frame of theirs are no sign: the next good one tells.
+        self.last = next.or(self.last).or(Some(begun));
+        if next.is_none_or(|next| next >= begun) {
+            past.iter().for_each(|end| self.streams.end(end, gaps));
+            self.history.is_over = true;
+        }
+    }
+
+    /// From now on a sink without a cursor is owed what comes, also if it never gets any of it from us.
+    fn begin(&mut self) {
+        let at = self.spool.lock().seats[self.seat].at;
+        if let Some(cursor) = self.cursor.as_mut().filter(|_| self.history.known.is_none())
+            && let Err(error) = cursor.store(at, self.streams.reached())
+        {
+            tracing::debug!(%error, "cannot write down where a log sink begins");
+        }
     }
 
     fn source(&mut self, number: u64, offset: u64) -> io::Result<Source> {
@@ -226,14 +284,16 @@ impl Reader {
         Ok(source)
     }
 
-    fn skip(&mut self, number: u64, error: &io::Error) {
+    /// Whether a segment that could not be read is not there (any more); else the disk may give it later.
+    fn is_lost(&mut self, number: u64, error: &io::Error) -> bool {
         self.opened = None;
-        // Given up meanwhile, or taken away by somebody: consumed.
-        if error.kind() == io::ErrorKind::NotFound {
-            return;
+        let is_lost = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
+        // What was given up meanwhile is declared already.
+        if self.spool.lock().segments.iter().any(|segment| segment.number == number) {
+            tracing::warn!(segment = number, %error, is_lost, "a segment of the log's spool cannot be read");
+            self.streams.damages += u64::from(is_lost);
         }
-        self.streams.damages += 1;
-        tracing::warn!(segment = number, %error, "a segment of the log's spool cannot be read");
+        is_lost
     }
 }
 
@@ -276,6 +336,8 @@ struct Streams {
 #[derive(Debug)]
 struct Seen {
     origin: Origin,
+    /// CRC-32C of its name.
+    proxy: u32,
     core: u16,
     last: u64,
     damages: u64,
@@ -285,6 +347,52 @@ impl Streams {
     /// Most streams that are followed: those of some starts.
     const LIMIT: usize = 4096;
 
+    /// What a cursor says was delivered. `past` are the streams that there were: of one that it does not know the sink
+    /// has nothing; a sink without a cursor is owed nothing.
+    fn remember(&mut self, reached: Option<&[Reached]>, past: &[End]) {
+        for end in past {
+            let proxy = crc_fast::crc32_iscsi(end.proxy.as_bytes());
+            let same = |one: &&Reached| (one.proxy, one.boot, one.core) == (proxy, end.boot, end.core);
+            let known = reached.and_then(|reached| reached.iter().find(same)).map(|one| one.last);
+            // One that is full may have had no room for it.
+            let is_owed = reached.is_some_and(|reached| reached.len() < MOST);
+            let last = known.unwrap_or(if is_owed { 0 } else { end.last });
+            let origin = Origin { proxy: end.proxy.as_str().into(), boot: end.boot };
+            self.seen.push(Seen { origin, proxy, core: end.core, last, damages: self.damages });
+        }
+    }
+
+    /// The last number that a stream had, all of which was left having been read.
+    fn end(&mut self, end: &End, gaps: &mut Spans) {
+        let same = |seen: &&mut Seen| {
+            (seen.core, seen.origin.boot, &*seen.origin.proxy) == (end.core, end.boot, end.proxy.as_str())
+        };
+        let Some(seen) = self.seen.iter_mut().find(same).filter(|seen| seen.last < end.last) else { return };
+        let (first, count, reason) = (seen.last + 1, end.last - seen.last, Reason::SpoolDamaged);
+        let (origin, core, range) = (seen.origin.clone(), seen.core, Some((first, end.last)));
+        gaps.add(Span { origin, core, range, count, reason });
+        seen.last = end.last;
+    }
+
+    /// These are declared.
+    fn skip(&mut self, span: &Span) {
+        let same = |seen: &&mut Seen| seen.core == span.core && seen.origin == span.origin;
+        if let Some((seen, (_, last))) = self.seen.iter_mut().find(same).zip(span.range) {
+            seen.last = seen.last.max(last);
+        }
+    }
+
+    /// Newest first, as the newest streams were met last.
+    fn reached(&self) -> impl ExactSizeIterator<Item = Reached> + '_ {
+        let of = |seen: &Seen| Reached {
+            proxy: seen.proxy,
+            boot: seen.origin.boot,
+            core: seen.core,
+            last: seen.last,
+        };
+        self.seen.iter().rev().map(of)
+    }
+
     fn follow(&mut self, carried: &Carried, gaps: &mut Spans) {
         let Some((first, last)) = carried.numbers else { return };
         let damages = self.damages;
@@ -292,14 +400,15 @@ impl Streams {
         let Some(seen) = self.seen.iter_mut().find(same) else {
             if self.seen.len() < Self::LIMIT {
                 let (origin, core) = (carried.origin.clone(), carried.core);
-                self.seen.push(Seen { origin, core, last, damages });
+                let proxy = crc_fast::crc32_iscsi(origin.proxy.as_bytes());
+                self.seen.push(Seen { origin, proxy, core, last, damages });
             }
             return;
         };
         // Without damage a hole is declared already, where it came to be.
         if seen.damages != damages && first > seen.last.saturating_add(1) {
             let (origin, core, range) = (carried.origin.clone(), carried.core, (seen.last + 1, first - 1));
-            let (count, reason) = (range.1 - range.0 + 1, Reason::BadFrame);
+            let (count, reason) = (range.1 - range.0 + 1, Reason::SpoolDamaged);
             gaps.add(Span { origin, core, range: Some(range), count, reason });
         }
         (seen.last, seen.damages) = (last.max(seen.last), damages);

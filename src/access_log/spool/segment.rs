@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use crate::record::frame::{self, Frame, FrameError};
 
@@ -58,8 +59,9 @@ pub(super) fn recover(dir: &Path) -> VecDeque<Segment> {
     let last = numbers.last().copied();
     let segments = numbers.into_iter().filter_map(|number| {
         let path = path(dir, number);
-        let len =
-            if Some(number) == last { repair(&path) } else { fs::metadata(&path).map(|meta| meta.len()) };
+        let whole = || fs::metadata(&path).map(|meta| meta.len());
+        // What the disk does not give now it may give when a sink comes to it.
+        let len = if Some(number) == last { repair(&path).or_else(|_| whole()) } else { whole() };
         match len {
             Ok(0) => {
                 let _ = fs::remove_file(&path);
@@ -149,8 +151,16 @@ impl Source {
     fn read(&self, offset: u64, length: usize) -> io::Result<Bytes> {
         match self {
             Self::Disk(file) => {
-                let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, offset)?;
+                let mut bytes = Vec::with_capacity(length);
+                while bytes.len() < length {
+                    let at = offset + bytes.len() as u64;
+                    match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
+                        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                        Ok(_) | Err(Errno::INTR) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                bytes.truncate(length);
                 Ok(bytes.into())
             }
             Self::Memory(chunks) => Ok(gather(chunks, offset, length)),

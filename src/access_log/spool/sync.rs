@@ -1,4 +1,4 @@
-//! Puts on the disk what the system still holds, every so often, on a thread of its own: the spooler need not wait for it.
+//! Puts on the disk what the system still holds, every so often, on a thread of its own: the collector need not wait for it.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};

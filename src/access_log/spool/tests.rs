@@ -105,6 +105,28 @@ fn a_start_goes_on_behind_what_each_sink_has() {
 }
 
 #[test]
+fn what_the_disk_does_not_give_is_tried_again_and_not_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (mut writer, _) = open_in(dir.path(), &["a"]);
+        append_all(&mut writer, 1, 30);
+    }
+    let (_writer, mut readers) = open_in(dir.path(), &["a"]);
+    let reader = &mut readers[0];
+    for _ in 0..3 {
+        reader.spool.read_faults.store(1, Ordering::Relaxed);
+        let failed = reader.read(500, |_| panic!("nothing can be read"));
+        assert!(failed.has_failed && failed.frames.is_empty());
+        let chunk = reader.read(500, |_| ());
+        assert!(!chunk.has_failed && !chunk.frames.is_empty());
+        reader.settle(&chunk);
+    }
+    let (rest, gaps) = read_all(reader);
+    assert!(rest.last() == Some(&(28, 30)) && gaps.is_empty(), "{rest:?} {gaps:?}");
+    assert_eq!(reader.spool.sinks[0].dropped.total(), 0);
+}
+
+#[test]
 fn a_torn_end_is_cut_off_and_damage_in_the_middle_is_declared() {
     let dir = tempfile::tempdir().unwrap();
     {
@@ -142,7 +164,7 @@ fn a_cursor_that_is_damaged_or_ahead_begins_at_the_oldest_segment() {
             "gone" => fs::remove_file(&path).unwrap(),
             _ => {
                 let (mut cursor, _) = Cursor::open(dir.path(), "a").unwrap();
-                cursor.store(Position { segment: 999, offset: 5 }).unwrap();
+                cursor.store(Position { segment: 999, offset: 5 }, [].into_iter()).unwrap();
             }
         }
         let (_writer, mut readers) = open_in(dir.path(), &["a", "b"]);
@@ -167,6 +189,87 @@ fn what_is_on_its_way_is_not_given_up() {
     let carried: Vec<_> = held.frames.iter().filter_map(|(carried, _)| carried.numbers).collect();
     assert_eq!(gaps, [(carried.last().unwrap().1 + 1, found[0].0 - 1)]);
     assert_eq!(found, frames(found[0].0, 150));
+}
+
+/// What a start after `harm` finds in a spool of which one sink has read `read` numbers of 60.
+fn after(read: u64, harm: impl Fn(&[PathBuf])) -> (Numbers, Numbers) {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (mut writer, mut readers) = open_in(dir.path(), &["a", "away"]);
+        writer.expect(&[]);
+        append_all(&mut writer, 1, read);
+        read_all(&mut readers[0]);
+        append_all(&mut writer, read + 1, 60);
+    }
+    harm(&segments(dir.path()));
+    let (mut writer, mut readers) = open_in(dir.path(), &["a", "away"]);
+    // As the ring says.
+    let (proxy, boot, core) = (STREAM.proxy.to_owned(), STREAM.boot, STREAM.core);
+    writer.expect(&[End { proxy, boot, core, last: 60 }]);
+    append_all(&mut writer, 61, 63);
+    read_all(&mut readers[0])
+}
+
+/// Every number after `read` is there or declared, and none is both.
+fn assert_told(read: u64, (found, gaps): (Numbers, Numbers), how: &str) {
+    let mut all: Numbers = [found.clone(), gaps.clone()].concat();
+    all.sort_unstable();
+    let mut next = read + 1;
+    for (first, last) in all {
+        assert_eq!(first, next, "{how}: {found:?} {gaps:?}");
+        next = last + 1;
+    }
+    assert_eq!(next, 64, "{how}: {found:?} {gaps:?}");
+}
+
+#[test]
+fn what_is_gone_while_nobody_looked_is_declared() {
+    let remove = |path: &PathBuf| fs::remove_file(path).unwrap();
+    let cut = |path: &PathBuf, len: u64| {
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(len).unwrap();
+    };
+    for read in [3, 30, 45, 57, 60] {
+        assert_told(read, after(read, |_| ()), "no harm");
+        let (found, gaps) = after(read, |all| all.iter().for_each(remove));
+        assert_eq!((found, gaps.last().map_or(60, |gap| gap.1)), (frames(61, 63), 60), "{read}: all removed");
+        let count = 60 / 6;
+        for which in 0..count {
+            assert_told(
+                read,
+                after(read, |all| all.get(which).iter().for_each(|path| remove(path))),
+                "one removed",
+            );
+            assert_told(
+                read,
+                after(read, |all| all.get(which).iter().for_each(|path| cut(path, 0))),
+                "one emptied",
+            );
+            assert_told(
+                read,
+                after(read, |all| all.get(which).iter().for_each(|path| cut(path, 500))),
+                "one cut",
+            );
+        }
+    }
+}
+
+#[test]
+fn a_new_sink_is_not_told_of_what_was_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let (mut writer, mut readers) = open_in(dir.path(), &["a"]);
+        append_all(&mut writer, 1, 30);
+        read_all(&mut readers[0]);
+        writer.close();
+    }
+    for first in [31, 34] {
+        let (mut writer, mut readers) = open_in(dir.path(), &["new"]);
+        writer.expect(&[]);
+        append_all(&mut writer, first, first + 2);
+        assert_eq!(read_all(&mut readers[0]).1, []);
+        writer.close();
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! [`Writer`]: the spooler's end.
+//! [`Writer`]: the collector's end.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Spool;
+use super::ends::{End, Ends};
 use super::segment::{Place, Segment};
 use crate::access_log::metrics::{Metrics, Reason};
 use crate::access_log::settings::Sync;
+use crate::record::frame::Stream;
 
 /// After a failure the disk is tried again when this has passed; until then segments are memory.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -24,6 +26,8 @@ pub(in crate::access_log) struct Writer {
     spool: Arc<Spool>,
     current: Option<Current>,
     failed: Option<Failed>,
+    /// What is there and what was appended.
+    ends: Ends,
 }
 
 /// The segment on disk that is being written.
@@ -40,8 +44,30 @@ struct Failed {
 }
 
 impl Writer {
-    pub(super) fn new(spool: Arc<Spool>) -> Self {
-        Self { spool, current: None, failed: None }
+    pub(super) fn new(spool: Arc<Spool>, ends: Ends) -> Self {
+        Self { spool, current: None, failed: None, ends }
+    }
+
+    /// These streams of dead processes have got so far: what of them is neither with a sink nor in the spool is lost. Call
+    /// it before anything is appended.
+    pub(in crate::access_log) fn expect(&mut self, past: &[End]) {
+        for End { proxy, boot, core, last } in past.iter().filter(|end| end.last > 0) {
+            self.ends.reach(&Stream { proxy, boot: *boot, core: *core }, *last);
+        }
+        self.spool.lock().past.clone_from(&self.ends.streams);
+        self.note_segments();
+    }
+
+    /// Writes down what there is. Nothing depends on it but that damage is noticed.
+    fn note_segments(&mut self) {
+        let Some(dir) = &self.spool.settings.dir else { return };
+        if self.spool.sinks.is_empty() {
+            return;
+        }
+        self.ends.set_segments(self.spool.lock().segments.iter());
+        if let Err(error) = self.ends.write(dir) {
+            tracing::debug!(%error, "cannot write down what the log's spool holds");
+        }
     }
 
     /// Appends whole frames and wakes the sinks. Never fails: what the disk does not take is kept in memory.
@@ -51,6 +77,9 @@ impl Writer {
         }
         if !self.append_to_disk(frames) {
             self.append_to_memory(frames);
+        }
+        if self.spool.settings.dir.is_some() {
+            self.ends.note(frames);
         }
         self.spool.changed.iter().for_each(tokio::sync::Notify::notify_one);
     }
@@ -89,6 +118,7 @@ impl Writer {
         // So that it is deleted when every sink has it.
         self.seal();
         self.current = None;
+        self.note_segments();
         self.spool.lock().is_closed = true;
         self.spool.changed.iter().for_each(tokio::sync::Notify::notify_one);
     }
@@ -176,6 +206,7 @@ impl Writer {
         let segment = Segment { number, len: 0, is_sealed: false, place: Place::Disk };
         self.spool.lock().segments.push_back(segment);
         *self.spool.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&file));
+        self.note_segments();
         Ok(Current { file, len: 0 })
     }
 

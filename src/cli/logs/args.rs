@@ -53,6 +53,22 @@ pub(super) enum Command {
     Sql(super::sql::SqlArgs),
 }
 
+impl LogsArgs {
+    /// `--json`, which all of tollgate knows, means `-o json`.
+    pub(crate) fn with_json(mut self, json: bool) -> Self {
+        if json {
+            match &mut self.command {
+                Command::Tail(args) => args.output = Form::Json,
+                Command::Search(args) => args.output = Form::Json,
+                Command::Show(args) => args.output = Form::Json,
+                Command::Open(args) => args.output = OpenForm::Json,
+                _ => {}
+            }
+        }
+        self
+    }
+}
+
 const FILTER_HELP: &str = "\
 Filters:
   status:5xx               a class of statuses       dur>1s  tx>1MB      with units

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use super::args::{SourceArgs, TableArgs, WindowArgs};
 use super::escape::{self, Safe};
 use super::output::{GREEN, Output, RED, YELLOW};
-use super::source::{self, Told};
+use super::source::{self, Asked, Source, Told};
 use super::table::{Cell, Side, Table};
 use super::words::{NOTHING, count, number, text};
 use super::{CommandError, summary};
+use crate::log_service::exec::{Audited, Question};
 use crate::log_service::read::{Flow, Missing};
 
 /// Streams that are told apart.
@@ -53,6 +54,8 @@ struct Audit {
     streams: BTreeMap<Stream, Counted>,
     /// Entries that carry no number: lines of applications, of other services.
     unnumbered: u64,
+    /// Numbered rows that were read, and how many there should be.
+    verified: Option<(u64, u64)>,
 }
 
 pub(super) fn run(args: &AuditArgs) -> Result<bool, CommandError> {
@@ -61,25 +64,61 @@ pub(super) fn run(args: &AuditArgs) -> Result<bool, CommandError> {
     if args.verify && args.window.since.is_none() {
         asked.window.since = None;
     }
-    let mut audit = Audit::default();
-    let told = source.each(&asked, &mut |row| {
-        audit.add(row.value);
-        Flow::Continue(())
-    })?;
-    told.report.missing.iter().for_each(|missing| audit.miss(missing));
+    let verify = args.verify.then(|| ("verify", "1".to_owned()));
+    let verify: Vec<(&str, String)> = verify.into_iter().collect();
+    let (audit, told) = match source.ask::<Audited>(Question::Audit, &asked, &verify)? {
+        Some(told) => (Audit::of(&told), Told::of(told.report)),
+        None => walked(&source, &asked)?,
+    };
     audit.print(args.table.json(), &told, started)?;
     let is_whole = told.report.damaged == 0
         && !told.report.unknown
+        && audit.verified.is_none_or(|(found, told)| found == told)
         && audit.streams.values().all(|stream| stream.unexplained == 0);
+    if let Some((found, listed)) = audit.verified.filter(|(found, listed)| found != listed) {
+        super::output::note(&format!(
+            "note: {} numbered rows were read, but the store lists {}",
+            count(found),
+            count(listed)
+        ));
+    }
     if args.verify && is_whole {
-        super::output::note(
-            "verified: every line is as it was written, and no number is missing without a reason",
-        );
+        super::output::note("verified: everything could be read, and no number is missing without a reason");
     }
     Ok(if args.verify { is_whole } else { !audit.streams.is_empty() || audit.unnumbered > 0 })
 }
 
+/// Row by row.
+fn walked(source: &Source, asked: &Asked) -> Result<(Audit, Told), CommandError> {
+    let mut audit = Audit::default();
+    let told = source.each(asked, &mut |row| {
+        audit.add(row.value);
+        Flow::Continue(())
+    })?;
+    told.report.missing.iter().for_each(|missing| audit.miss(missing));
+    Ok((audit, told))
+}
+
 impl Audit {
+    /// Of the executor.
+    fn of(told: &Audited) -> Self {
+        let time = |micros: Option<i64>| Timestamp::from_microsecond(micros?).ok();
+        let streams = told.streams.iter().map(|stream| {
+            let counted = Counted {
+                stored: stream.stored,
+                first: stream.first,
+                last: stream.last,
+                sampled: stream.sampled as f64,
+                begin: time(stream.from_us),
+                end: time(stream.to_us),
+                lost: stream.lost.clone(),
+                unexplained: stream.unexplained,
+            };
+            ((stream.proxy.clone(), stream.boot, stream.core), counted)
+        });
+        Self { streams: streams.collect(), unnumbered: told.unnumbered, verified: told.verified }
+    }
+
     fn add(&mut self, entry: &Value) {
         let Some((stream, seq)) = place(entry) else {
             self.unnumbered += 1;
@@ -153,8 +192,9 @@ impl Audit {
             }
         }
         if self.unnumbered > 0 {
+            let entries = if self.unnumbered == 1 { "entry carries" } else { "entries carry" };
             output.line(&format!(
-                "{} entries carry no number (lines of applications and other services)",
+                "{} {entries} no number (lines of applications and other services)",
                 count(self.unnumbered)
             ))?;
         }

@@ -12,8 +12,10 @@ use serde_json::Value;
 use super::args::{SourceArgs, WindowArgs};
 use super::escape::{self, Safe};
 use super::output::Output;
+use super::source::{self, Asked, Source};
 use super::words::{is_request, number, text};
-use super::{CommandError, source, summary};
+use super::{CommandError, summary};
+use crate::log_service::export::RowFile;
 use crate::log_service::query::Field;
 use crate::log_service::read::{Flow, Row};
 use crate::record::{Proto, Record, combined};
@@ -58,10 +60,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<bool, CommandError> {
     let (source, asked) = source::question(&args.filter, Some(&args.window), &args.source)?;
     let into = args.into.unwrap_or_else(|| by_name(args.output.as_deref()));
     if into == Into::Parquet {
-        return Err(CommandError::Usage(
-            "this build cannot write Parquet; --as ndjson and --as csv open in DuckDB and pandas too"
-                .to_owned(),
-        ));
+        return columns(args, &source, &asked, started);
     }
     let mut target = Target::open(args.output.as_deref())?;
     let fields: Vec<Field> =
@@ -94,6 +93,34 @@ pub(super) fn run(args: &ExportArgs) -> Result<bool, CommandError> {
             "note: {left_out} entries are no requests and have no place in this format"
         ));
     }
+    summary::end(&mut Output::stdout(), false, &told, started)?;
+    Ok(told.report.rows > 0)
+}
+
+/// As the store has them.
+fn columns(
+    args: &ExportArgs,
+    source: &Source,
+    asked: &Asked,
+    started: Instant,
+) -> Result<bool, CommandError> {
+    let usage = || CommandError::Usage("Parquet goes to a file: name it with -o FILE.parquet".to_owned());
+    let path = args.output.as_deref().ok_or_else(usage)?;
+    let failed =
+        |error| CommandError::Read(format!("cannot write {}", Safe(&path.display().to_string())), error);
+    let mut writer = RowFile::create(path).map_err(failed)?;
+    let mut refused = None;
+    let told = source.each(asked, &mut |row| match writer.row(row.json) {
+        Ok(()) => Flow::Continue(()),
+        Err(error) => {
+            refused = Some(error);
+            Flow::Break(())
+        }
+    })?;
+    if let Some(error) = refused {
+        return Err(failed(error));
+    }
+    writer.finish().map_err(failed)?;
     summary::end(&mut Output::stdout(), false, &told, started)?;
     Ok(told.report.rows > 0)
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::words::{duration, size};
+use super::words::{count, duration, size};
+use crate::log_service::exec::Control;
 
 /// Shorter readings show nothing.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -52,6 +53,41 @@ impl Progress {
             clear();
         }
     }
+}
+
+/// Runs a scan over a store and shows how far it is, in rows. It runs on a thread of its own.
+pub(super) fn of_scan<T: Send>(control: &Control, scan: impl FnOnce() -> T + Send) -> T {
+    let (started, own) = (Instant::now(), std::thread::current());
+    let told = std::thread::scope(|threads| {
+        let running = threads.spawn(move || {
+            let told = scan();
+            own.unpark();
+            told
+        });
+        let mut is_shown = false;
+        while !running.is_finished() {
+            // Woken as soon as the scan has ended.
+            std::thread::park_timeout(STEP);
+            if started.elapsed() > PATIENCE && std::io::stderr().is_terminal() && !running.is_finished() {
+                let (done, whole) = control.progress();
+                is_shown = true;
+                let _ = write!(std::io::stderr(), "\r\x1b[K{}", rows(done, whole, started.elapsed()));
+            }
+        }
+        if is_shown {
+            clear();
+        }
+        running.join()
+    });
+    told.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// `43 % of 120 000 000 rows, 3.1s left`.
+fn rows(done: u64, whole: u64, elapsed: Duration) -> String {
+    let (done, whole) = (done.min(whole), whole.max(1));
+    let left = elapsed.as_micros() * u128::from(whole - done.min(whole)) / u128::from(done.max(1));
+    let left = duration(u64::try_from(left).unwrap_or(u64::MAX));
+    format!("{} % of {} rows, {left} left", done.saturating_mul(100) / whole, count(whole))
 }
 
 impl State {

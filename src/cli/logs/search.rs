@@ -11,6 +11,7 @@ use super::output::{Output, note};
 use super::source::{self, Asked, Source, Told};
 use super::words::number;
 use super::{CommandError, line, summary};
+use crate::log_service::exec;
 use crate::log_service::read::Flow;
 
 pub(super) fn run(args: &SearchArgs) -> Result<bool, CommandError> {
@@ -18,14 +19,24 @@ pub(super) fn run(args: &SearchArgs) -> Result<bool, CommandError> {
     let (source, asked) = source::question(&args.filter, Some(&args.window), &args.source)?;
     let (rows, told) = match args.sort {
         Sort::Ts => source.newest(&asked, args.count)?,
-        Sort::Dur => slowest(&source, &asked, args.count)?,
+        Sort::Dur => match source.first(&asked, exec::Sort::Slowest, args.count)? {
+            Some(found) => found,
+            None => slowest(&source, &asked, args.count)?,
+        },
     };
+    let is_full = rows.len() >= source::MAX_PAGE && args.count > rows.len() && args.sort == Sort::Dur;
     let mut output = Output::stdout();
     print(&mut output, &rows, args.output)?;
     output.flush()?;
     if rows.len() == args.count && args.count > 0 {
         let which = if args.sort == Sort::Ts { "newest" } else { "slowest" };
         note(&format!("the {which} {} are shown; -n shows more", args.count));
+    }
+    if is_full {
+        note(&format!(
+            "note: only the slowest {} are told at once; narrow --since or the filter",
+            rows.len()
+        ));
     }
     if rows.is_empty() {
         summary::hint(&asked);

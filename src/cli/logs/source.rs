@@ -1,18 +1,21 @@
 //! Where rows come from: a data directory, a running service, files or stdin.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::CommandError;
 use super::args::{SourceArgs, WindowArgs};
 use super::escape::Safe;
-use super::progress::Progress;
+use super::progress::{self, Progress};
 use crate::log_service::client::{self, ClientError, Service};
+use crate::log_service::directory;
+use crate::log_service::exec::{AnswerError, Control, ExecError, Question, Sort};
 use crate::log_service::foreign::{self, Format, Walk};
 use crate::log_service::query::{Query, moment};
 use crate::log_service::read::{Flow, Newest, Report, Row, Scan, Window};
@@ -20,7 +23,11 @@ use crate::log_service::read::{Flow, Newest, Report, Row, Scan, Window};
 /// The data directory of the shipped config.
 pub(super) const DEFAULT_DATA: &str = "run/logs";
 
+/// Most rows that the executor holds at once.
+pub(super) const MAX_PAGE: usize = 10_000;
+
 /// What is asked for.
+#[derive(Clone)]
 pub(super) struct Asked {
     /// The filter as it was written, for a service.
     pub(super) text: String,
@@ -121,8 +128,13 @@ pub(super) struct Told {
 }
 
 impl Told {
-    fn of(report: Report) -> Self {
+    pub(super) fn of(report: Report) -> Self {
         Self { report, ..Self::default() }
+    }
+
+    /// `rows` were counted, which stand for `count` requests.
+    pub(super) fn counted(report: Report, rows: u64, count: u64) -> Self {
+        Self { sampled: count > rows, ..Self::of(report) }
     }
 }
 
@@ -165,6 +177,33 @@ impl Source {
         Err(CommandError::Usage(what))
     }
 
+    /// What the executor answers, of a service or in this process; nothing of files, whose rows are looked at one by one.
+    pub(super) fn ask<T: DeserializeOwned>(
+        &self,
+        question: Question,
+        asked: &Asked,
+        more: &[(&str, String)],
+    ) -> Result<Option<T>, CommandError> {
+        let values = values(question, asked, more);
+        let told = match self {
+            Self::Files(_) => return Ok(None),
+            Self::Service(address) => {
+                let target = target_of(question, &values);
+                runtime()?.block_on(client::answer(address, &target))?
+            }
+            // Files of an earlier version are read row by row until a service has taken them in.
+            Self::Directory(data) if has_hours(data)? => return Ok(None),
+            Self::Directory(data) => {
+                let control = Control::default();
+                let told =
+                    progress::of_scan(&control, || directory::answer(data, question, &values, &control));
+                told.map_err(|error| not_answered(data, error))?
+            }
+        };
+        let told = serde_json::from_value(told);
+        told.map(Some).map_err(|error| ClientError::Broken(error.into()).into())
+    }
+
     /// Hands out all matching rows, in the order in which they were stored.
     pub(super) fn each(
         &self,
@@ -178,6 +217,9 @@ impl Source {
         };
         let told = match self {
             Self::Service(service) => Told::of(ask(service, asked, None, &mut on_row)?),
+            Self::Directory(data) if asked.needle.is_none() && !has_hours(data)? => {
+                Told::of(stored(data, asked, &mut on_row)?)
+            }
             Self::Directory(data) => Told::of(scan(data, asked, &mut on_row)?),
             Self::Files(files) => files.each(asked, &mut on_row)?,
         };
@@ -186,6 +228,10 @@ impl Source {
 
     /// The newest matching rows, oldest first.
     pub(super) fn newest(&self, asked: &Asked, count: usize) -> Result<(Vec<String>, Told), CommandError> {
+        if let Some((mut rows, told)) = self.first(asked, Sort::Newest, count)? {
+            rows.reverse();
+            return Ok((rows, told));
+        }
         if let Self::Directory(data) = self {
             let newest = Newest::of(data, &asked.query, asked.window, count);
             let newest = newest.map_err(|error| cannot_read(data, error))?;
@@ -199,12 +245,77 @@ impl Source {
             }
             Flow::Continue(())
         };
-        let mut told = match self {
-            Self::Service(service) => Told::of(ask(service, asked, Some(count), &mut keep)?),
-            _ => self.each(asked, &mut keep)?,
-        };
+        let mut told = self.each(asked, &mut keep)?;
         told.report.rows = rows.len() as u64;
         Ok((rows.into(), told))
+    }
+
+    /// The newest or slowest matching rows, best first, by the executor. More than it holds at once are fetched page by
+    /// page, each before the time at which the last one ended; the slowest are only so many.
+    pub(super) fn first(
+        &self,
+        asked: &Asked,
+        sort: Sort,
+        count: usize,
+    ) -> Result<Option<(Vec<String>, Told)>, CommandError> {
+        let Some((mut rows, mut report)) = self.page(asked, sort, count)? else { return Ok(None) };
+        let mut last_page = rows.len();
+        while sort == Sort::Newest && rows.len() < count && last_page >= MAX_PAGE {
+            let Some(end) = rows.last().and_then(|row| time_of(row)) else { break };
+            let until = end.checked_add(jiff::SignedDuration::from_micros(1)).ok();
+            let asked = Asked { window: Window { until, ..asked.window }, ..asked.clone() };
+            // Rows of the very same time may be on both pages.
+            let known: HashSet<&str> =
+                rows.iter().rev().take_while(|row| time_of(row) == Some(end)).map(String::as_str).collect();
+            let known: HashSet<String> = known.into_iter().map(str::to_owned).collect();
+            let Some((page, next)) = self.page(&asked, sort, count - rows.len() + known.len())? else {
+                break;
+            };
+            last_page = page.len();
+            let before = rows.len();
+            rows.extend(page.into_iter().filter(|row| !known.contains(row)));
+            report.lines += next.lines;
+            if rows.len() == before {
+                break;
+            }
+        }
+        rows.truncate(count);
+        report.rows = rows.len() as u64;
+        Ok(Some((rows, Told::of(report))))
+    }
+
+    fn page(
+        &self,
+        asked: &Asked,
+        sort: Sort,
+        count: usize,
+    ) -> Result<Option<(Vec<String>, Report)>, CommandError> {
+        let count = count.min(MAX_PAGE);
+        match self {
+            Self::Files(_) => Ok(None),
+            Self::Directory(data) if has_hours(data)? => Ok(None),
+            Self::Directory(data) => {
+                let control = Control::default();
+                let found = progress::of_scan(&control, || {
+                    directory::search(data, (&asked.query, asked.window), (sort, count), &control)
+                });
+                let found = found.map_err(|error| not_answered(data, error))?;
+                Ok(Some((found.rows, found.report)))
+            }
+            Self::Service(address) => {
+                let mut rows = Vec::new();
+                let mut keep = |row: &Row<'_>| {
+                    rows.push(row.json.to_owned());
+                    Flow::Continue(())
+                };
+                let report = ask(address, asked, Some((count, sort)), &mut keep)?;
+                if sort == Sort::Newest {
+                    // They come oldest first.
+                    rows.reverse();
+                }
+                Ok(Some((rows, report)))
+            }
+        }
     }
 }
 
@@ -224,6 +335,57 @@ impl Files {
         let (report, foreign) = walk.report();
         Ok(Told { report, foreign, sampled: false })
     }
+}
+
+/// All matching rows of a directory, by the executor.
+fn stored(
+    data: &Path,
+    asked: &Asked,
+    on_row: &mut dyn FnMut(&Row<'_>) -> Flow,
+) -> Result<Report, CommandError> {
+    let mut each = |json: &str| match serde_json::from_str::<Value>(json) {
+        Ok(value) => on_row(&Row { json, value: &value }),
+        Err(_) => Flow::Continue(()),
+    };
+    let report = directory::rows(data, (&asked.query, asked.window), &Control::default(), &mut each);
+    report.map_err(|error| not_answered(data, error.into()))
+}
+
+fn has_hours(data: &Path) -> Result<bool, CommandError> {
+    directory::has_hours(data).map_err(|error| cannot_read(data, error))
+}
+
+fn not_answered(data: &Path, error: AnswerError) -> CommandError {
+    match error {
+        AnswerError::Exec(ExecError::Read(error)) => cannot_read(data, error),
+        error => CommandError::Usage(error.to_string()),
+    }
+}
+
+/// The time of a row.
+fn time_of(row: &str) -> Option<Timestamp> {
+    let value: Value = serde_json::from_str(row).ok()?;
+    value["ts"].as_str().or_else(|| value["recv"].as_str())?.parse().ok()
+}
+
+/// The arguments of a question, by name.
+fn values(question: Question, asked: &Asked, more: &[(&str, String)]) -> HashMap<String, String> {
+    let has_window = question != Question::Show;
+    let has_filter = has_window && question != Question::Audit;
+    let time = |time: Option<Timestamp>| time.filter(|_| has_window).map(|time| time.to_string());
+    let own = [
+        ("q", Some(asked.text.clone()).filter(|_| has_filter)),
+        ("since", time(asked.window.since)),
+        ("until", time(asked.window.until)),
+    ];
+    let own = own.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    own.chain(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone()))).collect()
+}
+
+fn target_of(question: Question, values: &HashMap<String, String>) -> String {
+    let values =
+        values.iter().map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+    format!("/logs/{}?{}", question.name(), values.collect::<Vec<_>>().join("&"))
 }
 
 fn scan(
@@ -265,12 +427,15 @@ pub(super) fn target(path: &str, asked: &Asked, count: Option<usize>) -> String 
 fn ask(
     service: &Service,
     asked: &Asked,
-    count: Option<usize>,
+    first: Option<(usize, Sort)>,
     on_row: &mut dyn FnMut(&Row<'_>) -> Flow,
 ) -> Result<Report, CommandError> {
     let mut report = None;
     let mut failed = None;
-    let target = target("/logs/search", asked, count);
+    let mut target = target("/logs/search", asked, first.map(|(count, _)| count));
+    if matches!(first, Some((_, Sort::Slowest))) {
+        target.push_str("&sort=dur");
+    }
     let mut on_line = |line: &mut [u8]| {
         let Ok(text) = std::str::from_utf8(line) else { return Flow::Continue(()) };
         let Ok(value) = serde_json::from_str::<Value>(text) else { return Flow::Continue(()) };

@@ -1,80 +1,11 @@
-//! [`Series`]: counts over time in bounded memory, drawn as a line of blocks.
+//! Counts drawn as a line of blocks.
 
-/// Steps that are kept; when time goes on, each step becomes twice as long.
-const STEPS: usize = 64;
+use crate::log_service::read::Series;
+
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// The shortest step that is chosen by itself, in microseconds.
-const SECOND: i64 = 1_000_000;
-
-/// Counts in steps of equal length. Two series with the same step can be drawn under each other.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Series {
-    /// Length of a step in microseconds; 0 when nothing was counted.
-    step: i64,
-    /// Number of the first step since 1970.
-    first: i64,
-    counts: Vec<u64>,
-}
-
-impl Series {
-    /// Counts at a time (both in microseconds), in steps of `step` or some power of two of it.
-    pub(super) fn add(&mut self, micros: i64, step: Option<i64>, count: u64) {
-        if self.step == 0 {
-            let step = step.filter(|step| *step > 0).unwrap_or(SECOND);
-            *self = Self { step, first: micros.div_euclid(step), counts: vec![0] };
-        }
-        while !self.holds(micros) {
-            self.widen();
-        }
-        let index = micros.div_euclid(self.step) - self.first;
-        if index < 0 {
-            // Fits: `holds` has counted these steps.
-            let more = index.unsigned_abs() as usize;
-            self.counts.splice(0..0, std::iter::repeat_n(0, more));
-            self.first += index;
-        }
-        let index = (micros.div_euclid(self.step) - self.first) as usize;
-        if index >= self.counts.len() {
-            self.counts.resize(index + 1, 0);
-        }
-        self.counts[index] = self.counts[index].saturating_add(count);
-    }
-
-    fn holds(&self, micros: i64) -> bool {
-        let step = micros.div_euclid(self.step);
-        let last = self.first + self.counts.len() as i64 - 1;
-        step.max(last) - step.min(self.first) < STEPS as i64
-    }
-
-    /// Makes each step twice as long.
-    fn widen(&mut self) {
-        let first = self.first.div_euclid(2);
-        let mut counts = Vec::with_capacity(STEPS);
-        for (index, count) in self.counts.iter().enumerate() {
-            let place = ((self.first + index as i64).div_euclid(2) - first) as usize;
-            counts.resize(counts.len().max(place + 1), 0);
-            counts[place] += count;
-        }
-        *self = Self { step: self.step.saturating_mul(2), first, counts };
-    }
-
-    /// The steps between two times, in the steps of `frame`, which is as coarse as this one or coarser.
-    fn within(&self, frame: &Self) -> Vec<u64> {
-        let mut own = self.clone();
-        while own.step != 0 && own.step < frame.step {
-            own.widen();
-        }
-        let at = |index: usize| {
-            let place = frame.first + index as i64 - own.first;
-            usize::try_from(place).ok().and_then(|place| own.counts.get(place)).copied().unwrap_or(0)
-        };
-        (0..frame.counts.len()).map(at).collect()
-    }
-
-    /// This series as long as `frame`, one block per step; the highest block is the highest count of this series.
-    pub(super) fn draw(&self, frame: &Self) -> String {
-        blocks(&self.within(frame))
-    }
+/// A series as long as `frame`, one block per step; the highest block is its highest count.
+pub(super) fn draw(series: &Series, frame: &Series) -> String {
+    blocks(&series.within(frame))
 }
 
 /// One block per count; nothing is a space.
@@ -95,29 +26,16 @@ pub(super) fn bar(count: u64, most: u64, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
     fn draws_what_was_counted() {
         let mut all = Series::default();
-        (0..8i64).for_each(|second| all.add(second * SECOND, None, second.unsigned_abs()));
-        assert_eq!(all.draw(&all), " ▁▂▃▄▅▆█");
+        (0..8i64).for_each(|second| all.add(second * 1_000_000, None, second.unsigned_abs()));
+        assert_eq!(draw(&all, &all), " ▁▂▃▄▅▆█");
         let mut one = Series::default();
-        one.add(3 * SECOND, None, 1);
-        assert_eq!(one.draw(&all), "   █    ");
+        one.add(3_000_000, None, 1);
+        assert_eq!(draw(&one, &all), "   █    ");
         assert_eq!(bar(1, 1000, 20), "█");
-    }
-
-    proptest! {
-        #[test]
-        fn counts_everything_in_bounded_memory(times in proptest::collection::vec(-1_000_000_000_000i64..2_000_000_000_000_000, 1..200)) {
-            let mut series = Series::default();
-            times.iter().for_each(|time| series.add(*time, Some(1_000), 1));
-            prop_assert!(series.counts.len() <= STEPS);
-            prop_assert_eq!(series.counts.iter().sum::<u64>(), times.len() as u64);
-            prop_assert_eq!(series.draw(&series).chars().count(), series.counts.len());
-        }
     }
 }

@@ -8,10 +8,12 @@ use std::time::Instant;
 use super::args::{Form, SourceArgs};
 use super::escape::{self, Safe};
 use super::output::{Output, note};
-use super::source::{self, Source, cannot_read};
+use super::source::{self, Source, Told, cannot_read};
+use super::words::count;
 use super::{CommandError, summary};
-use crate::log_service::query::Query;
-use crate::log_service::read::{Flow, Window};
+use crate::log_service::directory;
+use crate::log_service::exec::{Audited, Question};
+use crate::log_service::read::Flow;
 
 const PROGRAM: &str = "duckdb";
 const HOW: &str = "\
@@ -40,7 +42,7 @@ pub(super) struct SqlArgs {
 
 pub(super) fn run(args: &SqlArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
-    let (source, mut asked) = source::question(&[], None, &args.source)?;
+    let (source, asked) = source::question(&[], None, &args.source)?;
     let Source::Directory(data) = &source else {
         return Err(CommandError::Usage(
             "sql reads the files of a data directory: name it with --data".to_owned(),
@@ -55,8 +57,11 @@ pub(super) fn run(args: &SqlArgs) -> Result<bool, CommandError> {
     }
     let rows = ask(&view, args.statement.as_deref().unwrap_or_default(), args.output, &mut output)?;
     // The answer is as complete as what it was made from: all of it.
-    (asked.query, asked.window) = (Query::all(), Window::default());
-    let told = source.each(&asked, &mut |_| Flow::Continue(()))?;
+    let mut told = match source.ask::<Audited>(Question::Audit, &asked, &[])? {
+        Some(audited) => Told::of(audited.report),
+        None => source.each(&asked, &mut |_| Flow::Continue(()))?,
+    };
+    told.report.rows = rows;
     summary::end(&mut output, args.output == Form::Json, &told, started)?;
     Ok(rows > 0)
 }
@@ -99,11 +104,21 @@ fn ask(view: &str, statement: &str, form: Form, output: &mut Output) -> Result<u
     Ok(lines)
 }
 
-/// The view over whatever files there are, with ids as people write them.
+/// The view over the files that the manifest lists, with ids as people write them.
 fn view(data: &Path) -> Result<String, CommandError> {
-    let mut parquet = Vec::new();
+    let failed = |error| cannot_read(data, error);
+    let (parquet, waiting) = directory::files(data).map_err(failed)?;
     let mut lines = Vec::new();
-    files(data, 0, &mut parquet, &mut lines).map_err(|error| cannot_read(data, error))?;
+    files(data, 0, &mut lines).map_err(failed)?;
+    if waiting > 0 {
+        note(&format!(
+            "note: the newest {} rows are not asked: they are in no file yet (a service writes one every few minutes)",
+            count(waiting)
+        ));
+    }
+    if !lines.is_empty() && !parquet.is_empty() {
+        note("note: files of an earlier version are not asked; `logs serve` takes them in");
+    }
     let hex = |name: &str| format!("lower(hex({name})) AS {name}");
     let id = |name: &str| {
         let part = |from, length| format!("substr(lower(hex({name})), {from}, {length})");
@@ -133,18 +148,13 @@ fn view(data: &Path) -> Result<String, CommandError> {
     ))
 }
 
-fn files(
-    folder: &Path,
-    depth: u32,
-    parquet: &mut Vec<PathBuf>,
-    lines: &mut Vec<PathBuf>,
-) -> std::io::Result<()> {
+/// Files of earlier versions.
+fn files(folder: &Path, depth: u32, lines: &mut Vec<PathBuf>) -> std::io::Result<()> {
     let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
     entries.sort();
     for path in entries {
         match path.extension().and_then(|end| end.to_str()) {
-            _ if path.is_dir() && depth < 4 => files(&path, depth + 1, parquet, lines)?,
-            Some("parquet") => parquet.push(path),
+            _ if path.is_dir() && depth < 4 => files(&path, depth + 1, lines)?,
             Some("jsonl") => lines.push(path),
             _ => {}
         }

@@ -9,15 +9,16 @@ use serde_json::{Value, json};
 use super::args::{By, StatsArgs};
 use super::escape::Safe;
 use super::output::{BOLD, CYAN, DIM, Output};
-use super::source::{self, Told};
-use super::spark::{Series, bar};
+use super::source::{self, Asked, Source, Told};
+use super::spark::{bar, draw};
 use super::table::{Cell, Side, Table};
-use super::tally::{Group, in_words, share, weight};
+use super::tally::{Group, in_words, share, to_json, weight};
 use super::top::{Shown, name_of};
-use super::words::{count, duration_or_nothing, is_request, number, size, text};
+use super::words::{NOTHING, count, duration_or_nothing, is_request, number, size, text};
 use super::{CommandError, escape, summary};
+use crate::log_service::exec::{self, Figures, Question};
 use crate::log_service::query::{Field, moment};
-use crate::log_service::read::Flow;
+use crate::log_service::read::{Flow, Series};
 
 /// Rows, reasons and causes that are kept.
 const MAX_ROWS: usize = 10_000;
@@ -62,18 +63,34 @@ pub(super) fn run(args: &StatsArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
     let (source, asked) = source::question(&args.filter, Some(&args.window), &args.source)?;
     let split = Split::new(args)?;
-    let mut stats = Stats::default();
-    let told = source.each(&asked, &mut |row| {
-        if is_request(row.value) {
-            stats.add(row.value, &split);
+    let more = [("by", args.by.clone()), ("every", args.every.clone())];
+    let more: Vec<(&str, String)> =
+        more.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let (stats, told) = match source.ask::<exec::Stats>(Question::Stats, &asked, &more)? {
+        Some(stats) => {
+            // `rows` of the figures are the rows of the table there.
+            let told = Told::counted(stats.report.clone(), stats.report.rows, stats.whole.count);
+            (stats, told)
         }
-        Flow::Continue(())
-    })?;
+        None => walked(&source, &asked, &split)?,
+    };
     if stats.whole.count == 0 {
         summary::hint(&asked);
     }
-    stats.tell(&split, args.table.json(), &told, started)?;
+    Telling(&stats).tell(&split, args.table.json(), &told, started)?;
     Ok(stats.whole.count > 0)
+}
+
+/// Row by row.
+fn walked(source: &Source, asked: &Asked, split: &Split) -> Result<(exec::Stats, Told), CommandError> {
+    let mut stats = Stats::default();
+    let told = source.each(asked, &mut |row| {
+        if is_request(row.value) {
+            stats.add(row.value, split);
+        }
+        Flow::Continue(())
+    })?;
+    Ok((stats.counted(split), told))
 }
 
 impl Split {
@@ -148,42 +165,90 @@ impl Stats {
         span.filter(|span| *span > 0.0).map_or(0.0, |span| self.whole.count as f64 / span)
     }
 
+    /// As the executor tells it.
+    fn counted(self, split: &Split) -> exec::Stats {
+        let rate = self.rate();
+        let mut rows: Vec<(String, (Group, Series))> = self.rows.into_iter().collect();
+        if split.by.is_some() {
+            rows.sort_by_key(|(_, (group, _))| std::cmp::Reverse(group.count));
+        }
+        let rows = rows.into_iter().map(|(name, (group, series))| exec::Row {
+            values: vec![Some(name.into())],
+            figures: group.figures(),
+            series: Some(Box::new(series)),
+        });
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let reasons = self.reasons.into_iter().map(|((reason, cause), count)| {
+            let (end_by, reason) = reason.split_once(':').unwrap_or(("", &reason));
+            exec::Reason { end_by: text(end_by), reason: text(reason), cause: text(&cause), count }
+        });
+        let mut reasons: Vec<exec::Reason> = reasons.collect();
+        reasons.sort_by_key(|reason| std::cmp::Reverse(reason.count));
+        let phases = PHASES.iter().zip(self.phases).map(|((_, member), time_us)| exec::Phase {
+            name: (*member).to_owned(),
+            time_us,
+            share: share(time_us, self.whole.time) / 100.0,
+        });
+        exec::Stats {
+            rate,
+            first_us: self.first.map(Timestamp::as_microsecond),
+            last_us: self.last.map(Timestamp::as_microsecond),
+            series: self.series,
+            reasons,
+            phases: phases.collect(),
+            rows: rows.collect(),
+            others: (self.others > 0).then(|| Figures { count: self.others, ..Figures::default() }),
+            whole: self.whole.figures(),
+            ..exec::Stats::default()
+        }
+    }
+}
+
+/// How the answer is printed.
+struct Telling<'a>(&'a exec::Stats);
+
+impl Telling<'_> {
     fn tell(&self, split: &Split, json: bool, told: &Told, started: Instant) -> Result<(), CommandError> {
         let mut output = Output::stdout();
         if json {
             self.print_json(&mut output)?;
-        } else if self.whole.count > 0 {
+        } else if self.0.whole.count > 0 {
             self.print(&mut output)?;
             self.print_rows(&mut output, split)?;
         }
-        if self.others > 0 {
+        if let Some(others) = &self.0.others {
             output.flush()?;
             super::output::note(&format!(
-                "note: {} requests are in rows beyond the first {MAX_ROWS}",
-                count(self.others)
+                "note: {} requests are in rows beyond the first {}",
+                count(others.count),
+                count(self.0.rows.len() as u64)
             ));
         }
         Ok(summary::end(&mut output, json, told, started)?)
     }
 
     fn print(&self, output: &mut Output) -> Result<(), CommandError> {
-        let Group { count: all, errors, bytes, durations, .. } = &self.whole;
+        let whole = &self.0.whole;
         let mut say = |name: &str, text: &str| output.line(&format!("{BOLD}{name:<9}{BOLD:#} {text}"));
-        let about = match self.whole.error_of_count() {
-            0 => String::new(),
-            error => format!(" ±{}", count(error)),
-        };
-        say("requests", &format!("{}{about}, {}", count(*all), in_words(self.rate())))?;
-        if let (Some(first), Some(last)) = (self.first, self.last) {
+        let about = whole.count_off.map(|off| format!(" ±{}", count(off))).unwrap_or_default();
+        say("requests", &format!("{}{about}, {}", count(whole.count), in_words(self.0.rate)))?;
+        let time = |micros: Option<i64>| Timestamp::from_microsecond(micros?).ok();
+        if let (Some(first), Some(last)) = (time(self.0.first_us), time(self.0.last_us)) {
             say("time", &format!("{first:.0} to {last:.0}"))?;
-            say("", &format!("{CYAN}{}{CYAN:#}", self.series.draw(&self.series)))?;
+            say("", &format!("{CYAN}{}{CYAN:#}", draw(&self.0.series, &self.0.series)))?;
         }
-        say("errors", &format!("{} ({:.2} %)", count(*errors), share(*errors, *all)))?;
-        say("sent", &size(*bytes))?;
-        if durations.count() > 0 {
-            let at = |share| duration_or_nothing(durations.at(share));
-            let times = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
-            say("duration", &times.map(|(name, share)| format!("{name} {}", at(share))).join("  "))?;
+        say("errors", &format!("{} ({:.2} %)", count(whole.errors), share(whole.errors, whole.count)))?;
+        say("sent", &size(whole.bytes))?;
+        if whole.p50_us.is_some() {
+            let times = [
+                ("p50", whole.p50_us),
+                ("p90", whole.p90_us),
+                ("p99", whole.p99_us),
+                ("p99.9", whole.p999_us),
+                ("max", whole.max_us),
+            ];
+            let times = times.map(|(name, time)| format!("{name} {}", duration_or_nothing(time)));
+            say("duration", &times.join("  "))?;
             let phases = self.phase_shares();
             if !phases.is_empty() {
                 say("spent in", &phases)?;
@@ -194,36 +259,32 @@ impl Stats {
 
     /// `wait 84 %  resp 11 %  self 2 %`, the largest first.
     fn phase_shares(&self) -> String {
-        let mut shares: Vec<(f64, &str)> = self
-            .phases
-            .iter()
-            .zip(PHASES)
-            .map(|(sum, (name, _))| (share(*sum, self.whole.time), *name))
-            .collect();
+        let name = |member: &str| PHASES.iter().find(|(_, known)| *known == member).map(|(name, _)| *name);
+        let shares = self.0.phases.iter().filter_map(|phase| Some((phase.share * 100.0, name(&phase.name)?)));
+        let mut shares: Vec<(f64, &str)> = shares.collect();
         shares.retain(|(share, _)| *share >= 0.5);
         shares.sort_by(|a, b| b.0.total_cmp(&a.0));
         shares.iter().map(|(share, name)| format!("{name} {share:.0} %")).collect::<Vec<_>>().join("  ")
     }
 
     fn print_rows(&self, output: &mut Output, split: &Split) -> Result<(), CommandError> {
-        if self.rows.is_empty() {
+        let rows = &self.0.rows;
+        if rows.is_empty() {
             return Ok(());
         }
-        let shown = Shown::of(&self.whole, By::Count);
+        let shown = Shown::of(&self.0.whole, By::Count);
         let name = split.by.as_ref().map_or("from", Field::name);
         let mut columns = shown.columns();
         columns.extend([(name, Side::Left), ("", Side::Left)]);
         let mut table = Table::new(&columns);
-        let mut rows: Vec<(&String, &(Group, Series))> = self.rows.iter().collect();
-        if split.by.is_some() {
-            rows.sort_by_key(|(name, (group, _))| (std::cmp::Reverse(group.count), *name));
-        }
-        let most = rows.iter().map(|(_, (group, _))| group.count).max().unwrap_or(0);
-        for (name, (group, series)) in rows {
-            let mut cells = shown.cells(group, &self.whole);
-            cells.push(Safe(name).to_string().into());
-            let drawn =
-                if split.by.is_some() { series.draw(&self.series) } else { bar(group.count, most, BAR) };
+        let most = rows.iter().map(|row| row.figures.count).max().unwrap_or(0);
+        for row in rows {
+            let mut cells = shown.cells(&row.figures, &self.0.whole);
+            cells.push(Safe(&name_of_row(row)).to_string().into());
+            let drawn = match &row.series {
+                Some(series) if split.by.is_some() => draw(series, &self.0.series),
+                _ => bar(row.figures.count, most, BAR),
+            };
             cells.push(Cell::styled(drawn, CYAN));
             table.row(cells);
         }
@@ -235,42 +296,52 @@ impl Stats {
     }
 
     fn print_reasons(&self, output: &mut Output) -> Result<(), CommandError> {
-        let mut reasons: Vec<_> = self.reasons.iter().collect();
-        reasons.sort_by_key(|(key, count)| (std::cmp::Reverse(**count), *key));
-        for ((reason, cause), number) in reasons.into_iter().take(SHOWN_REASONS) {
-            let cause = if cause.is_empty() { String::new() } else { format!(" ({})", Safe(cause)) };
-            let share = share(*number, self.whole.count);
+        for reason in self.0.reasons.iter().take(SHOWN_REASONS) {
+            let cause =
+                reason.cause.as_deref().map(|cause| format!(" ({})", Safe(cause))).unwrap_or_default();
+            let share = share(reason.count, self.0.whole.count);
             output.line(&format!(
                 "{:>9} {DIM}{share:>6.2} %{DIM:#}  {}{cause}",
-                count(*number),
-                Safe(reason)
+                count(reason.count),
+                Safe(&name_of_reason(reason))
             ))?;
         }
         Ok(())
     }
 
     fn print_json(&self, output: &mut Output) -> Result<(), CommandError> {
-        let mut whole = self.whole.to_json();
-        let reasons = self
-            .reasons
-            .iter()
-            .map(|((reason, cause), count)| json!({ "reason": reason, "cause": cause, "count": count }));
-        whole["rate"] = self.rate().into();
+        let mut whole = to_json(&self.0.whole);
+        let reasons = self.0.reasons.iter().map(|reason| {
+            let cause = reason.cause.as_deref().unwrap_or_default();
+            json!({ "reason": name_of_reason(reason), "cause": cause, "count": reason.count })
+        });
+        whole["rate"] = self.0.rate.into();
         whole["reasons"] = reasons.collect();
-        whole["phases_us"] = self
-            .phases
+        whole["phases_us"] = PHASES
             .iter()
-            .zip(PHASES)
-            .map(|(sum, (name, _))| ((*name).to_owned(), Value::from(*sum)))
+            .map(|(name, member)| {
+                let phase = self.0.phases.iter().find(|phase| phase.name == *member);
+                ((*name).to_owned(), Value::from(phase.map_or(0, |phase| phase.time_us)))
+            })
             .collect();
         output.line(&escape::json(&whole.to_string()))?;
-        for (name, (group, _)) in &self.rows {
-            let mut row = group.to_json();
-            row["row"] = name.as_str().into();
-            output.line(&escape::json(&row.to_string()))?;
+        for row in &self.0.rows {
+            let mut told = to_json(&row.figures);
+            told["row"] = name_of_row(row).into();
+            output.line(&escape::json(&told.to_string()))?;
         }
         Ok(())
     }
+}
+
+fn name_of_row(row: &exec::Row) -> String {
+    let names = row.values.iter().map(|value| value.as_deref().unwrap_or(NOTHING));
+    names.collect::<Vec<_>>().join(",")
+}
+
+fn name_of_reason(reason: &exec::Reason) -> String {
+    let [by, why] = [&reason.end_by, &reason.reason].map(|word| word.as_deref().unwrap_or("?"));
+    format!("{by}:{why}")
 }
 
 #[cfg(test)]
@@ -293,7 +364,8 @@ mod tests {
             stats.rows.iter().map(|(name, (row, _))| (name.as_str(), row.count)).collect::<Vec<_>>(),
             [("1970-01-01T00:10:00Z", 2), ("1970-01-01T00:11:00Z", 1)]
         );
-        assert_eq!((stats.reasons.len(), stats.phase_shares().as_str()), (1, "wait 2 %"));
         assert!((stats.rate() - 0.05).abs() < 1e-9);
+        let counted = stats.counted(&split);
+        assert_eq!((counted.reasons.len(), Telling(&counted).phase_shares().as_str()), (1, "wait 2 %"));
     }
 }

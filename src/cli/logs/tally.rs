@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::args::By;
 use super::words::{is_error, number, text};
+use crate::log_service::exec::Figures;
 use crate::log_service::read::Quantiles;
 
 /// Longest text of a table.
@@ -12,6 +13,7 @@ const SHORT: usize = 56;
 /// Counts, errors, bytes and durations of requests. A row that was sampled counts as often as its weight says.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Group {
+    rows: u64,
     pub(super) count: u64,
     pub(super) errors: u64,
     pub(super) bytes: u64,
@@ -27,6 +29,7 @@ impl Group {
     pub(super) fn add(&mut self, entry: &Value) {
         let weight = weight(entry);
         let sum = |sum: u64, number: u64| sum.saturating_add(number.saturating_mul(weight));
+        self.rows += 1;
         self.count = sum(self.count, 1);
         self.errors = sum(self.errors, u64::from(is_error(entry)));
         self.bytes = sum(self.bytes, number(entry, "tx_body_b").unwrap_or(0));
@@ -39,36 +42,53 @@ impl Group {
         }
     }
 
-    /// What groups are sorted by.
-    pub(super) fn rank(&self, by: By) -> f64 {
-        match by {
-            By::Count => self.count as f64,
-            By::Errors => self.errors as f64,
-            By::Share => share(self.errors, self.count),
-            By::P50 => self.at(0.5) as f64,
-            By::P99 => self.at(0.99) as f64,
-            By::Time => self.time as f64,
-            By::Bytes => self.bytes as f64,
-            By::Own => self.own as f64,
+    /// As the executor tells it.
+    pub(super) fn figures(&self) -> Figures {
+        let at = |share| self.durations.at(share);
+        Figures {
+            rows: self.rows,
+            count: self.count,
+            count_off: Some(self.error_of_count()).filter(|off| *off > 0),
+            errors: self.errors,
+            err_share: share(self.errors, self.count) / 100.0,
+            bytes: self.bytes,
+            time_us: self.time,
+            self_us: self.own,
+            mean_us: (self.durations.count() > 0).then(|| self.durations.mean()),
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us: at(1.0),
         }
-    }
-
-    fn at(&self, share: f64) -> u64 {
-        self.durations.at(share).unwrap_or(0)
     }
 
     /// Half of the interval in which the true count lies with 95 % certainty; 0 when nothing was sampled.
     pub(super) fn error_of_count(&self) -> u64 {
         (1.96 * self.spread.sqrt()).round() as u64
     }
+}
 
-    pub(super) fn to_json(&self) -> Value {
-        json!({
-            "count": self.count, "count_error": self.error_of_count(), "errors": self.errors, "bytes": self.bytes,
-            "time_us": self.time, "self_us": self.own, "p50_us": self.durations.at(0.5),
-            "p90_us": self.durations.at(0.9), "p99_us": self.durations.at(0.99), "max_us": self.durations.at(1.0),
-        })
+/// What groups are sorted by.
+pub(super) fn rank(figures: &Figures, by: By) -> f64 {
+    match by {
+        By::Count => figures.count as f64,
+        By::Errors => figures.errors as f64,
+        By::Share => share(figures.errors, figures.count),
+        By::P50 => figures.p50_us.unwrap_or(0) as f64,
+        By::P99 => figures.p99_us.unwrap_or(0) as f64,
+        By::Time => figures.time_us as f64,
+        By::Bytes => figures.bytes as f64,
+        By::Own => figures.self_us as f64,
     }
+}
+
+pub(super) fn to_json(figures: &Figures) -> Value {
+    json!({
+        "count": figures.count, "count_error": figures.count_off.unwrap_or(0), "errors": figures.errors,
+        "bytes": figures.bytes, "time_us": figures.time_us, "self_us": figures.self_us, "p50_us": figures.p50_us,
+        "p90_us": figures.p90_us, "p99_us": figures.p99_us, "max_us": figures.max_us,
+    })
 }
 
 /// How many requests a row stands for.

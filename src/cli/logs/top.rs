@@ -3,17 +3,19 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use clap::ValueEnum as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::args::{By, TopArgs};
 use super::escape::Safe;
 use super::output::{DIM, Output, RED, note};
-use super::source::{self, Asked};
+use super::source::{self, Asked, Source, Told};
 use super::table::{Cell, Side, Table};
-use super::tally::{Group, share};
+use super::tally::{self, Group, rank, share};
 use super::words::{NOTHING, count, duration, duration_or_nothing, is_request, size};
 use super::{CommandError, escape, summary};
+use crate::log_service::exec::{Figures, Question, Row, Top};
 use crate::log_service::query::{Field, moment};
 use crate::log_service::read::{Flow, Window};
 
@@ -35,31 +37,123 @@ struct Groups {
     all: Group,
 }
 
+/// A line of the table: the values, their figures now and before.
+type Line = (Vec<String>, Figures, Figures);
+
+/// What is printed.
+struct Answer {
+    lines: Vec<Line>,
+    all: Figures,
+    /// Requests of values that were not told apart.
+    others: u64,
+    /// Different values, as far as they were told apart.
+    groups: usize,
+    told: Told,
+}
+
 pub(super) fn run(args: &TopArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
     let (source, mut asked) = source::question(&args.filter, Some(&args.window), &args.source)?;
     let fields = fields(&args.fields)?;
-    let before = args.vs.as_deref().map(|text| before(text, &mut asked)).transpose()?;
-    let (now, before) = before.map_or((asked.window, None), |(now, before)| (now, Some(before)));
+    let windows = args.vs.as_deref().map(|text| before(text, &mut asked)).transpose()?;
+    let answer = match stored(&source, &asked, args, windows)? {
+        Some(answer) => answer,
+        None => walked(&source, &asked, &fields, args, windows)?,
+    };
+    let mut output = Output::stdout();
+    print(&mut output, &fields, &answer.lines, &answer.all, args)?;
+    output.flush()?;
+    answer.notes(args).iter().for_each(|text| note(text));
+    if answer.lines.is_empty() {
+        summary::hint(&asked);
+    }
+    summary::end(&mut output, args.table.json(), &answer.told, started)?;
+    Ok(!answer.lines.is_empty())
+}
+
+/// By the executor.
+fn stored(
+    source: &Source,
+    asked: &Asked,
+    args: &TopArgs,
+    windows: Option<(Window, Window)>,
+) -> Result<Option<Answer>, CommandError> {
+    let by = args.by.to_possible_value().map(|by| by.get_name().to_owned()).unwrap_or_default();
+    let ask = |window: Window, count: usize| {
+        let asked = Asked { window, ..asked.clone() };
+        let more = [("fields", args.fields.clone()), ("by", by.clone()), ("n", count.to_string())];
+        source.ask::<Top>(Question::Top, &asked, &more)
+    };
+    let (now, before) = windows.map_or((asked.window, None), |(now, before)| (now, Some(before)));
+    let Some(mut top) = ask(now, args.count)? else { return Ok(None) };
+    let names = |row: &Row| -> Vec<String> {
+        row.values.iter().map(|value| value.as_deref().unwrap_or(NOTHING).to_owned()).collect()
+    };
+    let mut lines: Vec<Line> =
+        top.rows.iter().map(|row| (names(row), row.figures.clone(), Figures::default())).collect();
+    if let Some(before) = before {
+        let Some(earlier) = ask(before, MAX_GROUPS)? else { return Ok(None) };
+        let mut known: HashMap<Vec<String>, Figures> =
+            earlier.rows.iter().map(|row| (names(row), row.figures.clone())).collect();
+        for (names, _, before) in &mut lines {
+            *before = known.remove(names).unwrap_or_default();
+        }
+        if top.groups <= lines.len() {
+            // All of now are listed: what is there no more comes last.
+            let order = earlier.rows.iter().map(names);
+            let gone =
+                order.filter_map(|names| Some((names.clone(), Figures::default(), known.remove(&names)?)));
+            lines.extend(gone.take(args.count - lines.len().min(args.count)));
+        }
+        top.report.rows += earlier.report.rows;
+        top.report.lines += earlier.report.lines;
+        let new = earlier.report.missing.into_iter().filter(|missing| !top.report.missing.contains(missing));
+        let new: Vec<_> = new.collect();
+        top.report.missing.extend(new);
+        top.report.unknown |= earlier.report.unknown;
+        top.groups += known.len();
+    }
+    let told = Told::counted(top.report, top.total.rows, top.total.count);
+    let others = top.others.map_or(0, |others| others.count);
+    Ok(Some(Answer { lines, all: top.total, others, groups: top.groups, told }))
+}
+
+/// Row by row.
+fn walked(
+    source: &Source,
+    asked: &Asked,
+    fields: &[Field],
+    args: &TopArgs,
+    windows: Option<(Window, Window)>,
+) -> Result<Answer, CommandError> {
     let mut groups = Groups { map: HashMap::new(), others: 0, all: Group::default() };
-    let told = source.each(&asked, &mut |row| {
+    let told = source.each(asked, &mut |row| {
         if is_request(row.value) {
-            groups.add(row.value, &fields, before.as_ref().map(|before| [&now, before]));
+            groups.add(row.value, fields, windows.as_ref().map(|(now, before)| [now, before]));
         }
         Flow::Continue(())
     })?;
-    let all = groups.all.clone();
-    let (sorted, notes) = groups.sorted(args);
-    let found = !sorted.is_empty();
-    let mut output = Output::stdout();
-    print(&mut output, &fields, &sorted, &all, args)?;
-    output.flush()?;
-    notes.iter().for_each(|text| note(text));
-    if !found {
-        summary::hint(&asked);
+    let (all, others, count) = (groups.all.figures(), groups.others, groups.map.len());
+    Ok(Answer { lines: groups.sorted(args), all, others, groups: count, told })
+}
+
+impl Answer {
+    /// What is to be said about values that are not shown.
+    fn notes(&self, args: &TopArgs) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.others > 0 {
+            notes.push(format!(
+                "note: {} requests have values beyond the first {}",
+                count(self.others),
+                count(self.groups as u64)
+            ));
+        }
+        let more = self.groups.saturating_sub(self.lines.len());
+        if more > 0 && self.lines.len() >= args.count {
+            notes.push(format!("{} more values; -n {} shows them all", count(more as u64), self.groups));
+        }
+        notes
     }
-    summary::end(&mut output, args.table.json(), &told, started)?;
-    Ok(found)
 }
 
 fn fields(text: &str) -> Result<Vec<Field>, CommandError> {
@@ -106,25 +200,14 @@ impl Groups {
         }
     }
 
-    /// The first groups, and what is to be said about the others.
-    fn sorted(self, args: &TopArgs) -> (Vec<(Vec<String>, Pair)>, Vec<String>) {
-        let mut notes = Vec::new();
-        let mut sorted: Vec<(Vec<String>, Pair)> = self.map.into_iter().collect();
-        sorted.sort_by(|a, b| {
-            b.1.now.rank(args.by).total_cmp(&a.1.now.rank(args.by)).then_with(|| a.0.cmp(&b.0))
-        });
-        if self.others > 0 {
-            notes.push(format!(
-                "note: {} requests have values beyond the first {MAX_GROUPS}",
-                count(self.others)
-            ));
-        }
-        let more = sorted.len().saturating_sub(args.count);
-        if more > 0 {
-            notes.push(format!("{} more values; -n {} shows them all", count(more as u64), sorted.len()));
-        }
-        sorted.truncate(args.count);
-        (sorted, notes)
+    /// The first groups.
+    fn sorted(self, args: &TopArgs) -> Vec<Line> {
+        let lines =
+            self.map.into_iter().map(|(names, pair)| (names, pair.now.figures(), pair.before.figures()));
+        let mut lines: Vec<Line> = lines.collect();
+        lines.sort_by(|a, b| rank(&b.1, args.by).total_cmp(&rank(&a.1, args.by)).then_with(|| a.0.cmp(&b.0)));
+        lines.truncate(args.count);
+        lines
     }
 }
 
@@ -145,26 +228,26 @@ pub(super) fn name_of(field: &Field, entry: &Value) -> String {
 fn print(
     output: &mut Output,
     fields: &[Field],
-    sorted: &[(Vec<String>, Pair)],
-    all: &Group,
+    lines: &[Line],
+    all: &Figures,
     args: &TopArgs,
 ) -> Result<(), CommandError> {
     if args.table.json() {
-        for (names, pair) in sorted {
-            output.line(&escape::json(&to_json(fields, names, pair, args).to_string()))?;
+        for line in lines {
+            output.line(&escape::json(&to_json(fields, line, args).to_string()))?;
         }
-    } else if !sorted.is_empty() {
-        for line in table(fields, sorted, all, args).lines() {
+    } else if !lines.is_empty() {
+        for line in table(fields, lines, all, args).lines() {
             output.line(&line)?;
         }
     }
     Ok(())
 }
 
-fn to_json(fields: &[Field], names: &[String], pair: &Pair, args: &TopArgs) -> Value {
-    let mut object = pair.now.to_json();
+fn to_json(fields: &[Field], (names, now, before): &Line, args: &TopArgs) -> Value {
+    let mut object = tally::to_json(now);
     if args.vs.is_some() {
-        object["before"] = pair.before.to_json();
+        object["before"] = tally::to_json(before);
     }
     for (field, name) in fields.iter().zip(names) {
         object[field.name()] = name.as_str().into();
@@ -172,7 +255,7 @@ fn to_json(fields: &[Field], names: &[String], pair: &Pair, args: &TopArgs) -> V
     json!(object)
 }
 
-fn table(fields: &[Field], sorted: &[(Vec<String>, Pair)], all: &Group, args: &TopArgs) -> Table {
+fn table(fields: &[Field], lines: &[Line], all: &Figures, args: &TopArgs) -> Table {
     let shown = Shown::of(all, args.by);
     let mut columns = shown.columns();
     if args.vs.is_some() {
@@ -180,10 +263,10 @@ fn table(fields: &[Field], sorted: &[(Vec<String>, Pair)], all: &Group, args: &T
     }
     columns.extend(fields.iter().map(|field| (field.name(), Side::Left)));
     let mut table = Table::new(&columns);
-    for (names, pair) in sorted {
-        let mut cells = shown.cells(&pair.now, all);
+    for (names, now, before) in lines {
+        let mut cells = shown.cells(now, all);
         if args.vs.is_some() {
-            cells.extend(change(pair, args.by));
+            cells.extend(change([now, before], args.by));
         }
         cells.extend(names.iter().map(|name| Cell::from(Safe(name).to_string())));
         table.row(cells);
@@ -191,8 +274,8 @@ fn table(fields: &[Field], sorted: &[(Vec<String>, Pair)], all: &Group, args: &T
     table
 }
 
-fn change(pair: &Pair, by: By) -> [Cell; 2] {
-    let (now, before) = (pair.now.rank(by), pair.before.rank(by));
+fn change(figures: [&Figures; 2], by: By) -> [Cell; 2] {
+    let [now, before] = figures.map(|figures| rank(figures, by));
     let change = match (now > 0.0, before > 0.0) {
         (false, false) => NOTHING.to_owned(),
         (true, false) => "new".to_owned(),
@@ -223,8 +306,8 @@ pub(super) struct Shown {
 
 impl Shown {
     /// Lines without durations, as `combined` has, get no columns of dashes.
-    pub(super) fn of(all: &Group, by: By) -> Self {
-        Self { times: all.durations.count() > 0, sum: matches!(by, By::Time | By::Own).then_some(by) }
+    pub(super) fn of(all: &Figures, by: By) -> Self {
+        Self { times: all.p50_us.is_some(), sum: matches!(by, By::Time | By::Own).then_some(by) }
     }
 
     pub(super) fn columns(&self) -> Vec<(&'static str, Side)> {
@@ -237,9 +320,9 @@ impl Shown {
         names.into_iter().map(|name| (name, Side::Right)).collect()
     }
 
-    pub(super) fn cells(&self, group: &Group, all: &Group) -> Vec<Cell> {
+    pub(super) fn cells(&self, group: &Figures, all: &Figures) -> Vec<Cell> {
         let style = if group.errors > 0 { RED } else { anstyle::Style::new() };
-        let about = if group.error_of_count() > 0 { "±" } else { "" };
+        let about = if group.count_off.is_some() { "±" } else { "" };
         let mut cells: Vec<Cell> = vec![
             format!("{about}{}", count(group.count)).into(),
             format!("{:.1}%", share(group.count, all.count)).into(),
@@ -248,11 +331,11 @@ impl Shown {
         ];
         if self.times {
             cells.extend(
-                [0.5, 0.9, 0.99].map(|share| Cell::from(duration_or_nothing(group.durations.at(share)))),
+                [group.p50_us, group.p90_us, group.p99_us].map(|time| Cell::from(duration_or_nothing(time))),
             );
         }
         if let Some(by) = self.sum {
-            cells.push(in_words(group.rank(by), by).into());
+            cells.push(in_words(rank(group, by), by).into());
         }
         cells.push(size(group.bytes).into());
         cells

@@ -28,9 +28,11 @@ pub(super) mod samples;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use builder::{Builder, Origin, PushError};
+pub(crate) use builder::{Builder, Origin};
 pub(crate) use extent::{ExtentBuilder, union_of_streams};
-pub(crate) use render::{RowWriter, render};
+pub(crate) use render::RowWriter;
+#[cfg(test)]
+pub(crate) use render::render;
 pub(crate) use schema::{NAMES, schema};
 
 use crate::record::{Id, id};

@@ -17,6 +17,7 @@ use crate::record::escape::{hex, json_string};
 use crate::record::{Id, id};
 
 /// Appends one row as a JSON object; [`RowWriter`] is faster for many.
+#[cfg(test)]
 pub(crate) fn render(batch: &RecordBatch, row: usize, out: &mut String) {
     let mut bytes = std::mem::take(out).into_bytes();
     RowWriter::new(batch).write(row, &mut bytes);

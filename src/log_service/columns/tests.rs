@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::builder::PushError;
 use super::*;
 use crate::record::binary::{self, Tries};
 use crate::record::json::{Renderer, Stamp};

@@ -82,7 +82,7 @@ async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>)
         }
         _ => answer::refusal(
             StatusCode::NOT_FOUND,
-            "there is POST /frames, /logs, GET /logs/tail, /logs/search, /logs/show, /logs/top, /logs/stats, /logs/explain, /logs/compare, /rollups, /status",
+            "there is POST /frames, /logs, GET /logs/tail, /logs/search, /logs/show, /logs/top, /logs/stats, /logs/explain, /logs/compare, /logs/audit, /rollups, /status",
         ),
     }
 }

@@ -1,4 +1,7 @@
-//! `GET /logs/tail?q=FILTER&n=50` and `GET /logs/search?q=FILTER&since=15m&until=…&n=100`: JSON lines.
+//! `GET /logs/tail?q=FILTER&n=50` and `GET /logs/search?q=FILTER&since=15m&until=…&n=100&sort=ts|dur`: JSON lines.
+//!
+//! With `n` (at most 10 000) the newest rows, oldest first, or with `sort=dur` the slowest, slowest first; without all of
+//! them.
 //!
 //! A search ends with `{"kind":"report",…}`: without that line the answer was cut short. A tail never ends; every
 //! empty line in it only shows that the connection lives, and `{"kind":"skipped","count":n}` says that the reader was
@@ -19,8 +22,9 @@ use tokio::time;
 
 use super::Desk;
 use super::answer::{self, Answer};
+use crate::log_service::exec::{self, Control, ExecError, Found, Parts, Sort};
 use crate::log_service::query::{Query, moment};
-use crate::log_service::read::{Flow, Newest, Scan, Window};
+use crate::log_service::read::{Flow, Scan, Window};
 use crate::log_service::store::{Counts, Group, Store};
 
 /// Chunks that wait for a slow reader.
@@ -38,6 +42,7 @@ struct Asked {
     query: Query,
     window: Window,
     count: Option<usize>,
+    sort: Sort,
 }
 
 impl Asked {
@@ -45,9 +50,9 @@ impl Asked {
         let values = arguments(query.unwrap_or_default())?;
         let get = |name: &str| values.get(name).map(String::as_str).filter(|value| !value.is_empty());
         if let Some(unknown) =
-            values.keys().find(|name| !["q", "since", "until", "n"].contains(&name.as_str()))
+            values.keys().find(|name| !["q", "since", "until", "n", "sort"].contains(&name.as_str()))
         {
-            return Err(format!("unknown argument `{unknown}`: there is q, since, until, n"));
+            return Err(format!("unknown argument `{unknown}`: there is q, since, until, n, sort"));
         }
         let filter = Query::parse(get("q").unwrap_or_default()).map_err(|error| error.to_string())?;
         let now = Timestamp::now();
@@ -55,7 +60,15 @@ impl Asked {
             |name| get(name).map(|text| moment::parse(text, now)).transpose().map_err(|e| e.to_string());
         let window = Window { since: moment("since")?, until: moment("until")? };
         let count = get("n").map(str::parse).transpose().map_err(|_| "n must be a number".to_owned())?;
-        Ok(Self { query: filter, window, count })
+        let sort = match get("sort").unwrap_or("ts") {
+            "ts" => Sort::Newest,
+            "dur" => Sort::Slowest,
+            other => return Err(format!("sort={other}: there is ts, dur")),
+        };
+        if count.is_some_and(|count| count > MAX_BEGIN) {
+            return Err(format!("n is at most {MAX_BEGIN}: ask again with until= the time of the last row"));
+        }
+        Ok(Self { query: filter, window, count, sort })
     }
 }
 
@@ -92,20 +105,23 @@ pub(super) async fn search(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
     answer::lines(receiver)
 }
 
-fn find(store: &Store, asked: Asked, out: &mut Chunks) -> std::io::Result<()> {
+fn find(store: &Store, asked: Asked, out: &mut Chunks) -> Result<(), ExecError> {
+    let (parts, control) = (Parts::new(store.parts()), Control::default());
+    let wanted = exec::Asked::new(asked.query, asked.window);
     let report = if let Some(count) = asked.count {
-        let newest = Newest::of_parts(&store.parts(), &asked.query, asked.window, count.min(MAX_BEGIN))?;
-        newest.rows.iter().for_each(|row| out.line(row.as_bytes()));
-        newest.report
+        let Found { mut rows, report } = exec::search(&parts, &wanted, asked.sort, count, &control)?;
+        if asked.sort == Sort::Newest {
+            rows.reverse();
+        }
+        rows.iter().for_each(|row| out.line(row.as_bytes()));
+        report
     } else {
-        let mut scan = Scan::new(asked.query, asked.window);
-        let _ = scan.parts(&store.parts(), &mut |row| {
-            out.line(row.json.as_bytes());
+        exec::rows(&parts, &wanted, &control, &mut |row| {
+            out.line(row.as_bytes());
             if out.sender.is_closed() { Flow::Break(()) } else { Flow::Continue(()) }
-        })?;
-        scan.report()
+        })?
     };
-    let mut report = serde_json::to_value(report)?;
+    let mut report = serde_json::to_value(report).map_err(std::io::Error::from)?;
     report["kind"] = "report".into();
     out.object(&report);
     Ok(())
@@ -200,11 +216,12 @@ async fn begin(asked: &Asked, desk: &Desk, sender: &mpsc::Sender<Bytes>) -> Opti
         // The head of the answer leaves with its first bytes; the client should know that it is connected.
         return sender.send(Bytes::from_static(b"\n")).await.ok();
     }
-    let newest = tokio::task::spawn_blocking(move || Newest::of_parts(&store.parts(), &query, window, count))
-        .await
-        .ok()?
-        .ok()?;
-    let text = newest.rows.iter().flat_map(|row| [row.as_str(), "\n"]).collect::<String>();
+    let newest = tokio::task::spawn_blocking(move || {
+        let (parts, asked) = (Parts::new(store.parts()), exec::Asked::new(query, window));
+        exec::search(&parts, &asked, Sort::Newest, count, &Control::default())
+    });
+    let newest = newest.await.ok()?.ok()?;
+    let text = newest.rows.iter().rev().flat_map(|row| [row.as_str(), "\n"]).collect::<String>();
     sender.send(Bytes::from(format!("\n{text}"))).await.ok()
 }
 

@@ -1,13 +1,14 @@
-//! Questions as they come over HTTP, and answers as JSON: the bodies of `GET /logs/search|show|top|stats|explain|compare`.
+//! Questions as they come over HTTP, and answers as JSON: the bodies of `GET /logs/search|show|top|stats|explain|compare|audit`.
 //!
 //! ```text
 //! all:      q=FILTER  since=15m  until=TIME      since and until as on the command line; none is everything
 //! search:   n=100  sort=ts|dur                   {"rows":[…],"report":{…}}
 //! show:     id=ID                                {"records":[…],"lines":[…],"neighbours":[…],"report":{…}}
-//! top:      fields=route,status  by=count|errors|err%|p50|p99|time|bytes  n=20
-//! stats:    by=FIELD[,FIELD] or every=1m
-//! explain:  n=20
-//! compare:  a=…  b=…  by=route  n=50             each a filter, or a window of time: FROM..TO
+//! top:      fields=route,status  by=count|errors|err%|p50|p99|time|bytes|self  n=20
+//! stats:    by=FIELD[,FIELD]  every=1m           without by a row per span; with it the step of the rows' counts over time
+//! explain:  n=20  among=FILTER
+//! audit:    since, until only  verify=1           per proxy and core
+//! compare:  a=…  b=…  by=route,host  n=50             each a filter, or a window of time: FROM..TO
 //! ```
 //!
 //! Every answer carries its completeness in `report` (of `compare`: `reports`, one per side).
@@ -17,6 +18,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::audit::audit;
 use super::compare::compare;
 use super::control::{Control, ExecError};
 use super::explain::explain;
@@ -39,6 +41,7 @@ pub(crate) enum Question {
     Stats,
     Explain,
     Compare,
+    Audit,
 }
 
 /// Why there is no answer.
@@ -67,17 +70,32 @@ impl Question {
             "stats" => Self::Stats,
             "explain" => Self::Explain,
             "compare" => Self::Compare,
+            "audit" => Self::Audit,
             _ => return None,
         })
+    }
+
+    /// The last part of the path.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Search => "search",
+            Self::Show => "show",
+            Self::Top => "top",
+            Self::Stats => "stats",
+            Self::Explain => "explain",
+            Self::Compare => "compare",
+            Self::Audit => "audit",
+        }
     }
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Search => &["q", "since", "until", "n", "sort"],
+            Self::Audit => &["since", "until", "verify"],
             Self::Show => &["id"],
             Self::Top => &["q", "since", "until", "n", "fields", "by"],
             Self::Stats => &["q", "since", "until", "by", "every"],
-            Self::Explain => &["q", "since", "until", "n"],
+            Self::Explain => &["q", "since", "until", "n", "among"],
             Self::Compare => &["q", "since", "until", "n", "a", "b", "by"],
         }
     }
@@ -103,6 +121,7 @@ pub(crate) fn answer(
         Question::Stats => arguments.stats(parts, control),
         Question::Explain => arguments.explain(parts, control),
         Question::Compare => arguments.compare(parts, control),
+        Question::Audit => arguments.audit(parts, control),
     }
 }
 
@@ -141,22 +160,31 @@ impl Arguments<'_> {
 
     fn stats(&self, parts: &Parts, control: &Control) -> Result<Value, AnswerError> {
         let fields = self.fields("by");
-        let split = match self.get("every") {
-            Some(_) if !fields.is_empty() => return Err(wrong("either by or every".to_owned())),
-            Some(text) => Some(Split::Every(span(text)?)),
-            None => Some(Split::Fields(fields))
-                .filter(|split| !matches!(split, Split::Fields(none) if none.is_empty())),
-        };
-        json_of(&stats(parts, &self.asked()?, split, Limits::default(), control)?)
+        let step = self.get("every").map(span).transpose()?;
+        let split = if fields.is_empty() { step.map(Split::Every) } else { Some(Split::Fields(fields)) };
+        json_of(&stats(parts, &self.asked()?, (split, step), Limits::default(), control)?)
     }
 
     fn explain(&self, parts: &Parts, control: &Control) -> Result<Value, AnswerError> {
-        json_of(&explain(parts, &self.asked()?, self.count(20)?, control)?)
+        let among = query(self.get("among").unwrap_or_default())?;
+        json_of(&explain(parts, (&self.asked()?, &among), self.count(20)?, control)?)
+    }
+
+    fn audit(&self, parts: &Parts, control: &Control) -> Result<Value, AnswerError> {
+        let verify = match self.get("verify") {
+            None | Some("0") => false,
+            Some("1") => true,
+            Some(_) => return Err(wrong("verify is 1 or 0".to_owned())),
+        };
+        json_of(&audit(parts, self.asked()?.window, verify, control)?)
     }
 
     fn compare(&self, parts: &Parts, control: &Control) -> Result<Value, AnswerError> {
         let (a, b) = (self.side("a")?, self.side("b")?);
-        let by = Field::named(self.get("by").unwrap_or("route"));
+        let mut by = self.fields("by");
+        if by.is_empty() {
+            by.push(Field::named("route"));
+        }
         let mut compared = compare(parts, (&a, &b), &by, Limits::default(), control)?;
         compared.rows.truncate(self.count(50)?);
         json_of(&compared)
@@ -224,8 +252,11 @@ pub(crate) fn by(name: &str) -> Result<By, AnswerError> {
         "p99" => By::P99,
         "time" => By::Time,
         "bytes" => By::Bytes,
+        "self" => By::Own,
         other => {
-            return Err(wrong(format!("by={other}: there is count, errors, err%, p50, p99, time, bytes")));
+            return Err(wrong(format!(
+                "by={other}: there is count, errors, err%, p50, p99, time, bytes, self"
+            )));
         }
     })
 }

@@ -45,6 +45,10 @@ impl<'b> Coded<'b> {
             only.filter(|name| !matches!(*name, "id" | "ts" | "body") && columns::NAMES.contains(name));
         let column = plain.and_then(|name| Some((name, Column::of(batch, name)?)));
         match column {
+            // An empty column is not read at all.
+            None if plain.is_some() && !has_bodies(batch) => {
+                Self { codes: vec![0; rows.len()], words: None, more: vec![None] }
+            }
             Some((_, Column::Json(_))) | None => Self::by_text(batch, field, rows),
             Some((name, column)) => {
                 let mut coded = Self::of_column(column, rows);
@@ -222,6 +226,10 @@ fn bodies_with<'b>(
     )
 }
 
+fn has_bodies(batch: &RecordBatch) -> bool {
+    batch.column_by_name("body").is_some_and(|body| body.null_count() < body.len())
+}
+
 fn inner(json: &str, member: &str, outer: &str) -> Option<String> {
     let value: Value = serde_json::from_str(json).ok()?;
     let path = member.strip_prefix(outer).and_then(|rest| rest.strip_prefix('.'));
@@ -236,7 +244,12 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
-fn cut(name: Cow<'_, str>) -> Cow<'_, str> {
+/// A name as it is kept: long ones are shortened.
+pub(super) fn cut(name: Cow<'_, str>) -> Cow<'_, str> {
+    // Nearly all are so short that their characters need not be counted.
+    if name.len() <= MAX_NAME {
+        return name;
+    }
     match name.char_indices().nth(MAX_NAME) {
         Some((at, _)) => Cow::Owned(format!("{}…", &name[..at])),
         None => name,

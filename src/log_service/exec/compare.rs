@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::column::Column;
 use super::complete;
 use super::control::{Control, ExecError};
 use super::groups::{Groups, Key, Limits, Split};
@@ -20,26 +21,30 @@ use crate::log_service::read::Report;
 
 /// Chance of telling any difference where there is none.
 const ALPHA: f64 = 0.05;
-/// Statements per group: errors, p50, p99.
-const STATEMENTS: usize = 3;
+/// Statements per group: share, errors, p50, p99.
+const STATEMENTS: usize = 4;
 /// Percentiles are known this well only, see [`crate::log_service::read::Quantiles`].
 const RESOLUTION: f64 = 1.0 + 2.0 / 64.0;
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Compared {
     pub(crate) overall: Pair,
     /// By the field, those with differences first.
     pub(crate) rows: Vec<Pair>,
     /// How many statements the data supports; 0: no difference that the data supports.
     pub(crate) differences: usize,
-    /// Requests per second of both, when both windows have an end and a beginning.
-    pub(crate) rates: Option<(f64, f64)>,
+    /// Seconds that each side spans: its window, else from its first to its last request.
+    pub(crate) seconds: [Option<f64>; 2],
     pub(crate) reports: (Report, Report),
 }
 
 /// The same group in both sets.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Pair {
+    /// What the value is of; empty for all requests together.
+    pub(crate) field: String,
     /// Empty for all requests together.
     pub(crate) values: Vec<Option<Box<str>>>,
     pub(crate) a: Figures,
@@ -48,10 +53,11 @@ pub(crate) struct Pair {
     pub(crate) differences: Vec<Difference>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Difference {
-    /// `errors` (shares, 0 to 1), `p50` or `p99` (microseconds).
-    pub(crate) of: &'static str,
+    /// `share` of all requests of its side (0 to 1), `errors` (shares of the group, 0 to 1), `p50` or `p99` (microseconds).
+    pub(crate) of: String,
     pub(crate) a: f64,
     pub(crate) b: f64,
     /// The chance that chance alone did it; of percentiles only that it is below this.
@@ -60,34 +66,38 @@ pub(crate) struct Difference {
 
 struct Side {
     whole: Tally,
-    groups: BTreeMap<Key, Tally>,
+    /// From the first to the last request.
+    seconds: Option<f64>,
+    /// By the number of the field and its value.
+    groups: BTreeMap<(usize, Key), Tally>,
     report: Report,
 }
 
-/// Compares two sets of requests as a whole and by a field (as a rule `route`).
+/// Compares two sets of requests as a whole and by the values of some fields.
 pub(crate) fn compare(
     parts: &Parts,
     (a, b): (&Asked, &Asked),
-    by: &Field,
+    by: &[Field],
     limits: Limits,
     control: &Control,
 ) -> Result<Compared, ExecError> {
-    let rates = seconds(a).zip(seconds(b));
+    let spans = [seconds(a), seconds(b)];
     let (a, b) = (Side::of(parts, a, by, limits, control)?, Side::of(parts, b, by, limits, control)?);
-    let rates = rates.map(|(of_a, of_b)| (a.whole.count as f64 / of_a, b.whole.count as f64 / of_b));
+    let seconds = [spans[0].or(a.seconds), spans[1].or(b.seconds)];
     let (none, keys) =
         (Tally::default(), a.groups.keys().chain(b.groups.keys().filter(|key| !a.groups.contains_key(*key))));
     let statements = STATEMENTS * (1 + keys.clone().count());
     let alpha = ALPHA / statements as f64;
-    let overall = Pair::of(Vec::new(), &a.whole, &b.whole, alpha);
-    let of = |key: &Key| {
+    let overall = Pair::of(String::new(), Vec::new(), (&a.whole, &b.whole), None, alpha);
+    let of = |key: &(usize, Key)| {
         let (one, other) = (a.groups.get(key).unwrap_or(&none), b.groups.get(key).unwrap_or(&none));
-        Pair::of(key.to_vec(), one, other, alpha)
+        let field = by.get(key.0).map(|field| field.name().to_owned()).unwrap_or_default();
+        Pair::of(field, key.1.to_vec(), (one, other), Some((&a.whole, &b.whole)), alpha)
     };
     let mut rows: Vec<Pair> = keys.map(of).collect();
     rows.sort_by_key(|pair| std::cmp::Reverse((pair.differences.len(), pair.a.count + pair.b.count)));
     let differences = rows.iter().chain([&overall]).map(|pair| pair.differences.len()).sum();
-    Ok(Compared { overall, rows, differences, rates, reports: (a.report, b.report) })
+    Ok(Compared { overall, rows, differences, seconds, reports: (a.report, b.report) })
 }
 
 fn seconds(asked: &Asked) -> Option<f64> {
@@ -99,47 +109,87 @@ impl Side {
     fn of(
         parts: &Parts,
         asked: &Asked,
-        by: &Field,
+        by: &[Field],
         limits: Limits,
         control: &Control,
     ) -> Result<Self, ExecError> {
         let mut filter = asked.filter();
-        let mut groups = Groups::new(Split::Fields(vec![by.clone()]), limits);
+        let limits = Limits { bytes: limits.bytes / by.len().max(1), ..limits };
+        let of = |field: &Field| Groups::new(Split::Fields(vec![field.clone()]), limits);
+        let mut groups: Vec<Groups> = by.iter().map(of).collect();
+        let mut whole = Tally::default();
+        let mut span: Option<(i64, i64)> = None;
         let mut wanted = Wanted::of(&filter, FACTS);
-        groups.add_columns(&mut wanted);
+        wanted.add(&["ts"]);
+        groups.iter().for_each(|groups| groups.add_columns(&mut wanted));
         let before = control.progress().0;
         scan(parts, &mut filter, &wanted, control, &mut |batch, rows| {
-            groups.add(batch, rows, &Facts::of(batch));
+            let facts = Facts::of(batch);
+            let times = Column::of(batch, "ts");
+            for row in rows.rows() {
+                let Some(fact) = facts.at(row) else { continue };
+                whole.add(&fact);
+                if let Some(Column::Times(times)) = times {
+                    let time = times.value(row);
+                    let (first, last) = span.unwrap_or((time, time));
+                    span = Some((first.min(time), last.max(time)));
+                }
+            }
+            groups.iter_mut().for_each(|groups| groups.add(batch, rows, &facts));
         })?;
-        let (groups, mut whole) = groups.finish();
-        groups.iter().for_each(|(_, tally)| whole.merge(tally));
+        let groups = groups.into_iter().enumerate().flat_map(|(field, groups)| {
+            groups.finish().0.into_iter().map(move |(key, tally)| ((field, key), tally))
+        });
+        let groups = groups.collect();
         let mut report = complete::report(parts, filter.window());
         (report.rows, report.lines) = (whole.rows, control.progress().0 - before);
-        Ok(Self { whole, groups: groups.into_iter().collect(), report })
+        let seconds = span.map(|(first, last)| (last - first) as f64 / 1e6).filter(|seconds| *seconds > 0.0);
+        Ok(Self { whole, seconds, groups, report })
     }
 }
 
 impl Pair {
-    fn of(values: Vec<Option<Box<str>>>, a: &Tally, b: &Tally, alpha: f64) -> Self {
+    /// `all`: the requests of both sides, of which these are a part.
+    fn of(
+        field: String,
+        values: Vec<Option<Box<str>>>,
+        (a, b): (&Tally, &Tally),
+        all: Option<(&Tally, &Tally)>,
+        alpha: f64,
+    ) -> Self {
         let percentiles = [("p50", 0.5), ("p99", 0.99)];
         let slower = percentiles.into_iter().filter_map(|(of, share)| percentile(of, share, (a, b), alpha));
-        let differences = errors(a, b, alpha).into_iter().chain(slower).collect();
-        Self { values, a: a.figures(), b: b.figures(), differences }
+        let shares = all.and_then(|all| share_of((a, b), all, alpha));
+        let differences = shares.into_iter().chain(errors(a, b, alpha)).chain(slower).collect();
+        Self { field, values, a: a.figures(), b: b.figures(), differences }
     }
+}
+
+fn share_of((a, b): (&Tally, &Tally), (all_a, all_b): (&Tally, &Tally), alpha: f64) -> Option<Difference> {
+    let share = |part: &Tally, all: &Tally| part.count as f64 / all.count.max(1) as f64;
+    let of = |part: &Tally, all: &Tally| (share(part, all) * all.independent(), all.independent());
+    let chance = two_shares(of(a, all_a), of(b, all_b));
+    let of = "share".to_owned();
+    (chance < alpha).then(|| Difference { of, a: share(a, all_a), b: share(b, all_b), chance })
 }
 
 fn errors(a: &Tally, b: &Tally, alpha: f64) -> Option<Difference> {
     let of = |tally: &Tally| (tally.error_share() * tally.independent(), tally.independent());
     let chance = two_shares(of(a), of(b));
-    (chance < alpha).then(|| Difference { of: "errors", a: a.error_share(), b: b.error_share(), chance })
+    (chance < alpha).then(|| Difference {
+        of: "errors".to_owned(),
+        a: a.error_share(),
+        b: b.error_share(),
+        chance,
+    })
 }
 
-fn percentile(of: &'static str, share: f64, (a, b): (&Tally, &Tally), alpha: f64) -> Option<Difference> {
+fn percentile(of: &str, share: f64, (a, b): (&Tally, &Tally), alpha: f64) -> Option<Difference> {
     let z = deviation(alpha);
     let (low_a, high_a) = bounds(a, share, z)?;
     let (low_b, high_b) = bounds(b, share, z)?;
     let is_above = |low: u64, high: u64| low as f64 > high as f64 * RESOLUTION;
     let (value_a, value_b) = (a.durations.at(share)?, b.durations.at(share)?);
     let differs = is_above(low_a, high_b) || is_above(low_b, high_a);
-    differs.then_some(Difference { of, a: value_a as f64, b: value_b as f64, chance: alpha })
+    differs.then(|| Difference { of: of.to_owned(), a: value_a as f64, b: value_b as f64, chance: alpha })
 }

@@ -8,11 +8,13 @@ use std::collections::HashMap;
 use arrow_array::{Array as _, RecordBatch, StringArray};
 
 use super::coded::{self, Coded};
+use super::column::Column;
 use super::filter::is_same;
 use super::mask::Mask;
 use super::scan::Wanted;
 use super::tally::{Facts, Tally};
 use crate::log_service::query::Field;
+use crate::log_service::read::Series;
 
 /// How much a query may hold in memory.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,8 @@ const LOOK_EVERY: u32 = 16;
 pub(super) struct Groups {
     split: Split,
     limits: Limits,
+    /// The shortest step of each group's series; `None`: no series is made.
+    steps: Option<Option<i64>>,
     /// By the values as [`Names`] writes them.
     places: HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>,
     names: Names,
@@ -66,6 +70,7 @@ impl Groups {
         Self {
             split,
             limits,
+            steps: None,
             places: HashMap::default(),
             names: Names::default(),
             tallies: vec![Tally::default()],
@@ -76,7 +81,16 @@ impl Groups {
         }
     }
 
+    /// Counts over time in each group, too, in steps of so many microseconds or longer.
+    pub(super) fn with_series(mut self, step: Option<i64>) -> Self {
+        self.steps = Some(step);
+        self
+    }
+
     pub(super) fn add_columns(&self, wanted: &mut Wanted) {
+        if self.steps.is_some() {
+            wanted.add(&["ts"]);
+        }
         match &self.split {
             Split::Fields(fields) => fields.iter().for_each(|field| coded::add_columns(field, &mut wanted.0)),
             Split::Every(_) => wanted.add(&["ts"]),
@@ -98,6 +112,7 @@ impl Groups {
             codes = both.into();
         }
         let different = pairs.last().map_or(first.len(), Vec::len);
+        let times = self.steps.zip(Column::of(batch, "ts"));
         let mut places = self.known_places(first, pairs.is_empty(), different);
         for row in rows.rows() {
             let Some(fact) = facts.at(row) else { continue };
@@ -108,7 +123,11 @@ impl Groups {
                 place = self.place_of_names();
                 places[code as usize] = place;
             }
-            self.tallies[place as usize].add(&fact);
+            let tally = &mut self.tallies[place as usize];
+            tally.add(&fact);
+            if let Some((step, Column::Times(times))) = times {
+                tally.note_time(times.value(row), step, fact.weight);
+            }
         }
         self.kept = first.words.filter(|_| pairs.is_empty()).map(|words| (words.clone(), places));
         self.look_at_memory();
@@ -150,7 +169,8 @@ impl Groups {
             return;
         }
         let sketches: usize = self.tallies.iter().map(|tally| tally.durations.heap_bytes()).sum();
-        let bytes = sketches + self.name_bytes + self.tallies.len() * GROUP_BYTES;
+        let series = if self.steps.is_some() { Series::MAX_BYTES } else { 0 };
+        let bytes = sketches + self.name_bytes + self.tallies.len() * (GROUP_BYTES + series);
         self.is_full = bytes > self.limits.bytes;
     }
 

@@ -28,6 +28,7 @@ impl Mask {
         self.rows
     }
 
+    #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }

@@ -9,6 +9,7 @@
 //! * [`search`]: the newest or slowest rows · [`rows`]: all of them, part by part, for export and pipes
 //! * [`lookup`]: rows by an id, without a window · [`show`]: with lines that name it and neighbours on the connection
 //! * [`stats`]: one set of figures, by field or span of time too · [`top`]: the first groups by value
+//! * [`audit`]: what each proxy sent, what is stored and what is lost
 //! * [`explain`]: what matching requests have in common · [`compare`]: what differs between two sets
 //!
 //! or, with the arguments of a URI, to [`answer`], which gives JSON. All of them block: call them on a thread of their
@@ -26,6 +27,7 @@
 //! is told as `count_off` (`±`).
 
 mod answer;
+mod audit;
 mod coded;
 mod column;
 mod compare;
@@ -46,16 +48,15 @@ mod tally;
 mod tests;
 mod top;
 
-pub(crate) use answer::{AnswerError, Question, answer, by, side};
-pub(crate) use compare::{Compared, Difference, Pair, compare};
-pub(crate) use complete::report;
+pub(crate) use answer::{AnswerError, Question, answer};
+pub(crate) use audit::Audited;
+pub(crate) use compare::{Compared, Pair};
 pub(crate) use control::{Control, ExecError};
-pub(crate) use explain::{Explained, Trait, explain};
-pub(crate) use groups::{Limits, Split};
+pub(crate) use explain::{Explained, Medians};
 pub(crate) use parts::Parts;
 pub(crate) use scan::Asked;
 pub(crate) use search::{Found, Sort, rows, search};
-pub(crate) use show::{Shown, WantedId, lookup, show};
-pub(crate) use stats::{Phase, Reason, Stats, stats};
+pub(crate) use show::{WantedId, lookup};
+pub(crate) use stats::{Phase, Reason, Stats};
 pub(crate) use tally::Figures;
-pub(crate) use top::{By, Row, Top, top};
+pub(crate) use top::{Row, Top};

@@ -129,6 +129,14 @@ pub(crate) fn show(parts: &Parts, wanted: &WantedId, control: &Control) -> Resul
         return Ok(shown);
     };
     let (Some(time), Some(own_id)) = (time_of(&request), request["id"].as_str()) else { return Ok(shown) };
+    if let Some(whole) = id::parse(own_id.as_bytes()).filter(|whole| wanted.whole() != Some(*whole)) {
+        // Found by another name: lines that carry its id belong to it all the same.
+        let has_id = |batch: &RecordBatch, row: usize| matches!(Column::of(batch, "id"), Some(Column::Id(ids)) if id_at(ids, row) == whole);
+        let prune = Prune { id: Some(whole), ..Prune::default() };
+        let more = rows_where(parts, &prune, &has_id, control)?;
+        let new: Vec<String> = more.into_iter().filter(|row| !shown.records.contains(row)).collect();
+        shown.records.extend(new);
+    }
     let end = time.saturating_add(request["dur_us"].as_i64().unwrap_or(0));
     let ask = |text: &str, from: i64, to: i64, count: usize| {
         // What we write ourselves is a filter.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use arrow_array::{Array as _, RecordBatch};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::column::{Column, Keys, word};
 use super::complete;
@@ -14,7 +14,7 @@ use super::parts::Parts;
 use super::scan::{Asked, Wanted, scan};
 use super::tally::{FACTS, Facts, Figures, Tally};
 use super::top::{self, Row};
-use crate::log_service::read::Report;
+use crate::log_service::read::{Report, Series};
 
 /// Phases in the order in which they happen.
 const PHASES: [&str; 8] = [
@@ -30,7 +30,8 @@ const PHASES: [&str; 8] = [
 /// Different reasons that are told apart.
 const MAX_REASONS: usize = 1_000;
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Stats {
     #[serde(flatten)]
     pub(crate) whole: Figures,
@@ -39,6 +40,8 @@ pub(crate) struct Stats {
     /// Times of the first and the last request, microseconds.
     pub(crate) first_us: Option<i64>,
     pub(crate) last_us: Option<i64>,
+    /// Requests over time.
+    pub(crate) series: Series,
     /// Requests by the hundreds of their status, most first; 0 is no answer.
     pub(crate) statuses: Vec<(u16, u64)>,
     /// Most first.
@@ -53,7 +56,8 @@ pub(crate) struct Stats {
 }
 
 /// Why requests ended, and which setting decided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Reason {
     pub(crate) end_by: Option<String>,
     pub(crate) reason: Option<String>,
@@ -61,10 +65,11 @@ pub(crate) struct Reason {
     pub(crate) count: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Phase {
     /// The name of its member.
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) time_us: u64,
     /// Of the time of all requests, 0 to 1.
     pub(crate) share: f64,
@@ -75,6 +80,7 @@ type ReasonKey = [Option<Box<str>>; 3];
 #[derive(Default)]
 struct Sums {
     whole: Tally,
+    step: Option<i64>,
     first: Option<i64>,
     last: Option<i64>,
     statuses: [u64; 10],
@@ -82,11 +88,12 @@ struct Sums {
     phases: [u64; PHASES.len()],
 }
 
-/// The figures of all matching requests, and by field or span of time.
+/// The figures of all matching requests, and by field or span of time; counts over time come in steps of `step`
+/// microseconds or longer.
 pub(crate) fn stats(
     parts: &Parts,
     asked: &Asked,
-    split: Option<Split>,
+    (split, step): (Option<Split>, Option<i64>),
     limits: Limits,
     control: &Control,
 ) -> Result<Stats, ExecError> {
@@ -95,11 +102,14 @@ pub(crate) fn stats(
     wanted.add(&["ts", "reason", "cause"]);
     wanted.add(&PHASES);
     let is_by_time = matches!(split, Some(Split::Every(_)));
-    let mut groups = split.map(|split| Groups::new(split, limits));
+    let mut groups = split.map(|split| {
+        let groups = Groups::new(split, limits);
+        if is_by_time { groups } else { groups.with_series(step) }
+    });
     if let Some(groups) = &groups {
         groups.add_columns(&mut wanted);
     }
-    let mut sums = Sums::default();
+    let mut sums = Sums { step, ..Sums::default() };
     scan(parts, &mut filter, &wanted, control, &mut |batch, rows| {
         let facts = Facts::of(batch);
         sums.add(batch, rows, &facts);
@@ -130,6 +140,7 @@ impl Sums {
             if let Some(Column::Times(times)) = times {
                 let time = times.value(row);
                 self.first = Some(self.first.map_or(time, |first| first.min(time)));
+                self.whole.note_time(time, self.step, fact.weight);
                 self.last = Some(self.last.map_or(time, |last| last.max(time)));
             }
             let class = status.and_then(|status| status.number(row)).unwrap_or(0) / 100;
@@ -167,11 +178,14 @@ impl Sums {
         let phases = PHASES.iter().zip(self.phases);
         Stats {
             rate: if seconds > 0.0 { self.whole.count as f64 / seconds } else { 0.0 },
+            series: self.whole.series.as_deref().cloned().unwrap_or_default(),
             first_us: self.first,
             last_us: self.last,
             statuses,
             reasons,
-            phases: phases.map(|(name, time_us)| Phase { name, time_us, share: share(time_us) }).collect(),
+            phases: phases
+                .map(|(name, time_us)| Phase { name: (*name).to_owned(), time_us, share: share(time_us) })
+                .collect(),
             rows,
             others,
             report,

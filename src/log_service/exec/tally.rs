@@ -3,13 +3,14 @@
 use arrow_array::RecordBatch;
 use arrow_array::types::{UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{Array as _, PrimitiveArray, StringArray};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::column::{Column, Keys};
-use crate::log_service::read::Quantiles;
+use crate::log_service::read::{Quantiles, Series};
 
 /// The columns that [`Facts`] looks at.
-pub(super) const FACTS: &[&str] = &["kind", "status", "end_by", "end_at", "sw", "dur_us", "tx_body_b"];
+pub(super) const FACTS: &[&str] =
+    &["kind", "status", "end_by", "end_at", "sw", "dur_us", "t_self_us", "tx_body_b"];
 
 /// For 95 % confidence, in standard errors.
 pub(super) const CONFIDENCE: f64 = 1.96;
@@ -21,6 +22,8 @@ pub(super) struct Fact {
     pub(super) weight: u64,
     pub(super) is_error: bool,
     pub(super) bytes: u64,
+    /// What the proxy itself took, microseconds.
+    pub(super) own: u64,
     /// Microseconds; `None` for a long-lived exchange, whose life says nothing about how fast answers are.
     pub(super) micros: Option<u64>,
 }
@@ -33,6 +36,7 @@ pub(super) struct Facts<'b> {
     is_tunnel: Words<'b, bool>,
     weight: Option<&'b PrimitiveArray<UInt32Type>>,
     micros: Option<&'b PrimitiveArray<UInt64Type>>,
+    own: Option<&'b PrimitiveArray<UInt64Type>>,
     bytes: Option<&'b PrimitiveArray<UInt64Type>>,
 }
 
@@ -98,6 +102,7 @@ impl<'b> Facts<'b> {
                 _ => None,
             },
             micros: wide("dur_us"),
+            own: wide("t_self_us"),
             bytes: wide("tx_body_b"),
         }
     }
@@ -126,6 +131,7 @@ impl<'b> Facts<'b> {
             weight: weight.into(),
             is_error: status >= 500 || (status == 0 && self.ended_by_us.at(row)),
             bytes: number(self.bytes).unwrap_or(0),
+            own: number(self.own).unwrap_or(0),
             micros: if is_long { None } else { number(self.micros) },
         })
     }
@@ -139,11 +145,15 @@ pub(crate) struct Tally {
     pub(crate) count: u64,
     pub(crate) errors: u64,
     pub(crate) bytes: u64,
+    /// What the proxy itself took, microseconds.
+    pub(crate) own: u64,
     pub(crate) durations: Quantiles,
     /// Variance of `count` that comes from sampling: of a row kept with probability 1/w, w·(w-1).
     variance: f64,
     /// The sum of the squares of the weights.
     squares: f64,
+    /// Requests over time, where that was asked for.
+    pub(super) series: Option<Box<Series>>,
 }
 
 impl Tally {
@@ -153,6 +163,7 @@ impl Tally {
         self.count += fact.weight;
         self.errors += if fact.is_error { fact.weight } else { 0 };
         self.bytes = self.bytes.saturating_add(fact.bytes.saturating_mul(fact.weight));
+        self.own = self.own.saturating_add(fact.own.saturating_mul(fact.weight));
         let weight = fact.weight as f64;
         self.variance += weight * (weight - 1.0);
         self.squares += weight * weight;
@@ -166,9 +177,15 @@ impl Tally {
         self.count += other.count;
         self.errors += other.errors;
         self.bytes = self.bytes.saturating_add(other.bytes);
+        self.own = self.own.saturating_add(other.own);
         self.durations.merge(&other.durations);
         self.variance += other.variance;
         self.squares += other.squares;
+    }
+
+    /// Counts a request in its span of time; `micros` is when it began.
+    pub(super) fn note_time(&mut self, micros: i64, step: Option<i64>, weight: u64) {
+        self.series.get_or_insert_default().add(micros, step, weight);
     }
 
     /// How far `count` may be off because of sampling, with 95 % confidence; 0 when nothing was sampled.
@@ -201,6 +218,7 @@ impl Tally {
             err_share: self.error_share(),
             bytes: self.bytes,
             time_us: self.time(),
+            self_us: self.own,
             mean_us: (self.durations.count() > 0).then(|| self.durations.mean()),
             p50_us: at(0.5),
             p90_us: at(0.9),
@@ -212,7 +230,8 @@ impl Tally {
 }
 
 /// A tally as it is told.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Figures {
     /// Rows read; fewer than `count` when the log is sampled.
     pub(crate) rows: u64,
@@ -226,6 +245,8 @@ pub(crate) struct Figures {
     pub(crate) bytes: u64,
     /// Sum of the durations.
     pub(crate) time_us: u64,
+    /// The part of it that the proxy itself took.
+    pub(crate) self_us: u64,
     pub(crate) mean_us: Option<u64>,
     pub(crate) p50_us: Option<u64>,
     pub(crate) p90_us: Option<u64>,

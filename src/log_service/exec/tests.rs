@@ -8,6 +8,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::column::{Column, id_at};
+use super::compare::compare;
+use super::explain::explain;
+use super::groups::{Limits, Split};
+use super::show::{Shown, show};
+use super::stats::stats;
+use super::top::{By, top};
 use super::*;
 use crate::log_service::columns::Builder;
 use crate::log_service::part::{Each, Extent, Part, Prune, StreamExtent};
@@ -322,7 +328,8 @@ fn groups_beyond_the_limit_are_counted_together() {
 
 #[test]
 fn long_lived_exchanges_are_counted_but_not_timed() {
-    let found = stats(&parts(), &asked("status:101"), None, Limits::default(), &Control::default()).unwrap();
+    let found =
+        stats(&parts(), &asked("status:101"), (None, None), Limits::default(), &Control::default()).unwrap();
     // The opening is the same exchange as its end.
     assert_eq!((found.whole.count, found.whole.max_us), (1, None));
 }
@@ -331,7 +338,8 @@ fn long_lived_exchanges_are_counted_but_not_timed() {
 fn stats_tell_reasons_phases_and_spans() {
     let by_minute = Some(Split::Every(60_000_000));
     let found =
-        stats(&parts(), &asked("kind:request"), by_minute, Limits::default(), &Control::default()).unwrap();
+        stats(&parts(), &asked("kind:request"), (by_minute, None), Limits::default(), &Control::default())
+            .unwrap();
     assert_eq!((found.whole.count, found.whole.errors, found.whole.rows), (600, 100, 600));
     assert!((found.rate - 600.0 / 149.75).abs() < 1e-6, "{}", found.rate);
     assert_eq!(found.statuses, [(200, 500), (500, 100)]);
@@ -356,7 +364,8 @@ fn rows_that_stand_for_many_count_as_many_and_say_so() {
         })
         .collect();
     let parts = Parts::new(vec![Arc::new(Memory::new(&rows))]);
-    let found = stats(&parts, &asked(""), None, Limits::default(), &Control::default()).unwrap().whole;
+    let found =
+        stats(&parts, &asked(""), (None, None), Limits::default(), &Control::default()).unwrap().whole;
     // 1.96 · √(100 · 10 · 9)
     assert_eq!((found.rows, found.count, found.count_off), (100, 1_000, Some(186)));
     assert_eq!(found.time_us, rows.iter().map(|row| row["dur_us"].as_u64().unwrap() * 10).sum::<u64>());
@@ -364,14 +373,14 @@ fn rows_that_stand_for_many_count_as_many_and_say_so() {
 
 #[test]
 fn explain_names_what_the_failures_have_in_common() {
-    let found = explain(&parts(), &asked("status:504"), 20, &Control::default()).unwrap();
+    let found = explain(&parts(), (&asked("status:504"), &Query::all()), 20, &Control::default()).unwrap();
     assert_eq!((found.matching, found.rest), (100, 501));
     let endpoint = found.values.iter().find(|told| told.field == "up_addr").unwrap();
     assert_eq!((endpoint.value.as_deref(), endpoint.support, endpoint.share_in), (Some("b"), 100, 1.0));
     assert!((endpoint.share_out - 100.0 / 501.0).abs() < 1e-9 && endpoint.lift.unwrap() > 5.0);
     // What was asked for explains nothing; what is spread evenly neither.
     assert!(
-        found.values.iter().all(|told| !["status", "route", "method"].contains(&told.field)),
+        found.values.iter().all(|told| !["status", "route", "method"].contains(&&*told.field)),
         "{:?}",
         found.values
     );
@@ -381,12 +390,12 @@ fn explain_names_what_the_failures_have_in_common() {
 fn compare_tells_only_what_the_data_supports() {
     let control = Control::default();
     let differ = |a: &str, b: &str| {
-        compare(&parts(), (&asked(a), &asked(b)), &Field::named("route"), Limits::default(), &control)
+        compare(&parts(), (&asked(a), &asked(b)), &[Field::named("route")], Limits::default(), &control)
             .unwrap()
     };
     let found = differ("up_addr:a", "up_addr:b");
-    let told: Vec<_> = found.overall.differences.iter().map(|difference| difference.of).collect();
-    assert_eq!((told, found.overall.b.errors), (vec!["errors"], 100));
+    let told: Vec<_> = found.overall.differences.iter().map(|difference| difference.of.clone()).collect();
+    assert_eq!((told, found.overall.b.errors), (vec!["errors".to_owned()], 100));
     let found = differ("conn:(0 2 4 6 8 10 12 14)", "conn:(1 3 5 7 9 11 13 15)");
     assert_eq!((found.differences, found.rows.len()), (0, 2));
     let nobody = differ("up_addr:a", "up_addr:z");
@@ -405,7 +414,7 @@ fn a_stopped_query_ends_without_an_answer() {
 #[test]
 fn progress_reaches_all_rows() {
     let control = Control::default();
-    stats(&parts(), &asked(""), None, Limits::default(), &control).unwrap();
+    stats(&parts(), &asked(""), (None, None), Limits::default(), &control).unwrap();
     assert_eq!(control.progress(), (605, 605));
 }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::complete;
 use super::control::{Control, ExecError};
@@ -11,7 +11,7 @@ use super::parts::Parts;
 use super::scan::{Asked, Wanted, scan};
 use super::tally::{CONFIDENCE, FACTS, Facts, Figures, Tally};
 use crate::log_service::query::Field;
-use crate::log_service::read::Report;
+use crate::log_service::read::{Report, Series};
 
 /// What comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,18 +26,25 @@ pub(crate) enum By {
     /// Sum of the durations.
     Time,
     Bytes,
+    /// Sum of what the proxy itself took.
+    Own,
 }
 
 /// One group.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Row {
     /// One per field, `None` where it is not there; for spans of time the beginning.
     pub(crate) values: Vec<Option<Box<str>>>,
     #[serde(flatten)]
     pub(crate) figures: Figures,
+    /// Requests over time, of `stats` by a field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) series: Option<Box<Series>>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Top {
     pub(crate) fields: Vec<String>,
     pub(crate) rows: Vec<Row>,
@@ -96,7 +103,7 @@ fn first(groups: Vec<(Key, Tally)>, by: By, count: usize) -> Vec<Row> {
 }
 
 pub(super) fn row(key: Key, tally: &Tally) -> Row {
-    Row { values: key.into_vec(), figures: tally.figures() }
+    Row { values: key.into_vec(), figures: tally.figures(), series: tally.series.clone() }
 }
 
 /// Groups of spans in the order of time.
@@ -116,6 +123,7 @@ fn rank(tally: &Tally, by: By) -> f64 {
         By::P99 => at(0.99),
         By::Time => tally.time() as f64,
         By::Bytes => tally.bytes as f64,
+        By::Own => tally.own as f64,
     }
 }
 

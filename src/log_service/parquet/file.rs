@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::{BooleanArray, RecordBatch};
@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::metadata::{ColumnChunkMask, PageIndexPolicy};
 
-use super::{EXTENT_KEY, ExtentForm, PAGE_ROWS, io_error, prune};
+use super::{BATCH_ROWS, EXTENT_KEY, ExtentForm, PAGE_ROWS, io_error, prune};
 use crate::log_service::part::{Each, Extent, Part, Prune};
 
 /// A file that is listed in the manifest. It stays on the disk as long as anybody holds it.
@@ -26,11 +26,13 @@ pub(crate) struct StoredFile {
     footers: Arc<Footers>,
     /// Taken out of the manifest: the last one who holds it unlinks it.
     is_removed: AtomicBool,
+    /// Kept open, so that it can be read after somebody has unlinked it.
+    held: OnceLock<File>,
 }
 
 impl StoredFile {
     pub(crate) fn new(path: PathBuf, extent: Extent, footers: Arc<Footers>) -> Self {
-        Self { path, extent, footers, is_removed: AtomicBool::new(false) }
+        Self { path, extent, footers, is_removed: AtomicBool::new(false), held: OnceLock::new() }
     }
 
     /// A file with the extent that it says itself, for reading without a manifest.
@@ -43,6 +45,24 @@ impl StoredFile {
         Ok(Self::new(path, form.into(), footers))
     }
 
+    /// Keeps the file open from now on; not when the process has too many open files, which is no error.
+    pub(crate) fn hold(&self) -> io::Result<()> {
+        match File::open(&self.path) {
+            Ok(file) => drop(self.held.set(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn opened(&self) -> io::Result<(File, ArrowReaderMetadata)> {
+        match self.held.get() {
+            Some(file) => self.footers.of(&self.path, file.try_clone()?),
+            None => self.footers.open(&self.path),
+        }
+    }
+
+    #[cfg(test)]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -64,18 +84,21 @@ impl StoredFile {
         opened: &(File, ArrowReaderMetadata),
         (group, selection): (usize, Option<RowSelection>),
         columns: &ProjectionMask,
-        id: Option<[u8; 16]>,
+        prune: &Prune,
     ) -> io::Result<ParquetRecordBatchReader> {
         let (file, metadata) = opened;
+        // Who wants the newest first stops early. All others count: a batch with several pages that have no dictionary
+        // has one of its own, and the more rows share it the better.
+        let rows = if prune.newest_first || prune.id.is_some() { PAGE_ROWS } else { BATCH_ROWS };
         let mut builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(file.try_clone()?, metadata.clone())
-                .with_batch_size(PAGE_ROWS)
+                .with_batch_size(rows)
                 .with_row_groups(vec![group])
                 .with_projection(columns.clone());
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }
-        if let Some(id) = id {
+        if let Some(id) = prune.id {
             builder = builder.with_row_filter(only(id, metadata));
         }
         builder.build().map_err(io_error)
@@ -104,12 +127,13 @@ impl Part for StoredFile {
         if !prune.admits(&self.extent) {
             return Ok(());
         }
-        let opened = self.footers.open(&self.path)?;
+        let opened = self.opened()?;
         let (file, metadata) = &opened;
-        let leaves = columns.iter().filter_map(|name| prune::column_of(metadata, name));
-        let mask = ProjectionMask::leaves(metadata.parquet_schema(), leaves);
+        let leaves: Vec<usize> = columns.iter().filter_map(|name| prune::column_of(metadata, name)).collect();
         for group in prune::row_groups(file, metadata, prune).map_err(io_error)? {
-            for batch in self.read_group(&opened, group, &mask, prune.id)? {
+            let filled = prune::filled(metadata, group.0, &leaves);
+            let mask = ProjectionMask::leaves(metadata.parquet_schema(), filled);
+            for batch in self.read_group(&opened, group, &mask, prune)? {
                 if each(batch.map_err(io_error)?)?.is_break() {
                     return Ok(());
                 }
@@ -143,7 +167,10 @@ impl Footers {
     }
 
     fn open(&self, path: &Path) -> io::Result<(File, ArrowReaderMetadata)> {
-        let file = File::open(path)?;
+        self.of(path, File::open(path)?)
+    }
+
+    fn of(&self, path: &Path, file: File) -> io::Result<(File, ArrowReaderMetadata)> {
         let metadata = match self.find(path) {
             Some(metadata) => metadata,
             None => self.keep(path, load(&file)?),
@@ -153,7 +180,8 @@ impl Footers {
 
     fn find(&self, path: &Path) -> Option<ArrowReaderMetadata> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = kept.iter().position(|(known, _)| known == path)?;
+        // Paths are compared by their bytes: by components it would cost more than a lookup in thousands of files.
+        let place = kept.iter().position(|(known, _)| known.as_os_str() == path.as_os_str())?;
         let found = kept.remove(place)?;
         let metadata = found.1.clone();
         kept.push_back(found);

@@ -27,8 +27,10 @@ pub(crate) const EXTENT_KEY: &str = "tollgate.extent";
 
 /// Rows per row group.
 const ROW_GROUP_ROWS: usize = 131_072;
-/// Most rows per page, and rows per batch of what is read.
+/// Most rows per page, and rows per batch of what is read in order.
 const PAGE_ROWS: usize = 8192;
+/// Rows per batch of what is counted; divides a row group.
+const BATCH_ROWS: usize = 32_768;
 
 fn io_error(error: impl std::error::Error + Send + Sync + 'static) -> std::io::Error {
     std::io::Error::other(error)

@@ -80,6 +80,21 @@ pub(super) fn column_of(metadata: &ArrowReaderMetadata, name: &str) -> Option<us
     metadata.parquet_schema().columns().iter().position(|column| column.name() == name)
 }
 
+/// Those of the columns that have a value in a row group. Most rows leave half of all columns empty, and to open a column
+/// costs as much as to read a page of it.
+pub(super) fn filled<'c>(
+    metadata: &'c ArrowReaderMetadata,
+    group: usize,
+    columns: &'c [usize],
+) -> impl Iterator<Item = usize> + 'c {
+    let group = metadata.metadata().row_group(group);
+    let rows = u64::try_from(group.num_rows()).unwrap_or(0);
+    columns.iter().copied().filter(move |&column| {
+        let nulls = group.column(column).statistics().and_then(|statistics| statistics.null_count_opt());
+        nulls.is_none_or(|nulls| nulls < rows)
+    })
+}
+
 /// By the statistics of pages; `None` when they rule out nothing.
 fn pages(
     metadata: &ArrowReaderMetadata,

@@ -98,7 +98,11 @@ fn rows_come_back_as_they_were_sorted_by_id() {
         let file = stored(&path);
         assert_eq!(*file.extent(), extent);
         let found = read(&file, NAMES, &Prune::default());
-        assert_eq!(found[0].schema(), crate::log_service::columns::schema());
+        let schema = crate::log_service::columns::schema();
+        assert!(
+            found[0].schema().fields().iter().all(|field| schema.fields().iter().any(|known| known == field))
+        );
+        assert!(found[0].num_columns() < NAMES.len(), "empty columns are not read");
         let expected: Vec<RecordBatch> = sorted(&given).collect::<Result<_, _>>().unwrap();
         assert_eq!(objects(&found), objects(&expected));
         let ids: Vec<Id> = found.iter().flat_map(ids).collect();

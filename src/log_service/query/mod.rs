@@ -8,7 +8,7 @@
 //!         | field (">" | ">=" | "<" | "<=") value
 //!         | field ("~" | "!~") regex
 //! value   = plain | "quoted" | "(" value… ")"    a list matches when one of its values does
-//! word    = a part of path, ua, err or a worker's line, ignoring case
+//! word    = a part of path, ua, err or a worker's line, ignoring ASCII case
 //! ```
 //!
 //! `status:5xx` is a class, `ip:10.0.0.0/8` a network, `dur>1s` and `tx>1MB` have units, `reason:*` asks whether
@@ -20,6 +20,7 @@
 mod field;
 pub mod moment;
 mod parse;
+mod part;
 mod pattern;
 mod units;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use units::Unit;
 
 pub(in crate::log_service) use field::lookup;
 pub(in crate::log_service) use parse::{Bound, Node, Order, WORD_MEMBERS};
+pub(in crate::log_service) use part::Part;
 pub(in crate::log_service) use pattern::Pattern;
 
 /// A checked filter. The empty one matches everything.

@@ -7,6 +7,7 @@ use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use super::field::Field;
+use super::part::Part;
 
 /// Bytes of a compiled expression; a filter may come from another machine.
 const REGEX_BYTES: usize = 1 << 20;
@@ -17,6 +18,8 @@ pub(in crate::log_service) enum Pattern {
     /// Ignores ASCII case.
     Like(Box<str>),
     Exactly(Box<str>),
+    /// Somewhere inside, ignoring ASCII case.
+    Inside(Part),
     Expression(Regex),
     Between(f64, f64),
     Network(IpNet),
@@ -42,6 +45,9 @@ impl Pattern {
 
     /// For a bare word: a part of the value.
     pub(super) fn part(text: &str, quoted: bool) -> Result<Self, String> {
+        if let Some(part) = Part::new(text).filter(|_| quoted || !text.contains('*')) {
+            return Ok(Self::Inside(part));
+        }
         let pieces: Vec<String> = if quoted { vec![text.to_owned()] } else { split_globs(text) };
         expression(&format!(
             "(?is){}",
@@ -81,6 +87,7 @@ impl Pattern {
         match self {
             Self::Like(text) => written.eq_ignore_ascii_case(text),
             Self::Exactly(text) => *written == **text,
+            Self::Inside(part) => part.find(written.as_bytes(), 0).is_some(),
             Self::Expression(regex) => regex.is_match(written),
             Self::Between(..) | Self::Network(_) => false,
         }

@@ -1,6 +1,6 @@
 //! Reading stored entries: straight from a data directory or from any JSON lines, with or without a service running.
 //!
-//! Here live the hour files' names ([`hour`]), the walk over lines ([`Scan`]), what is missing among them
+//! Here live the names of an earlier version's files ([`hour`]), the walk over rows and lines ([`Scan`]), what is missing among them
 //! ([`Report`]), following a growing directory ([`Follow`]) and [`Quantiles`]. How a row looks is not here.
 //!
 //! Invariant: a line that is not whole is never handed out; it is counted.
@@ -13,6 +13,7 @@ mod quantiles;
 mod report;
 mod scan;
 mod seen;
+mod series;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ pub(super) use lines::{Lines, Next};
 pub use quantiles::Quantiles;
 pub use report::{Missing, Report};
 pub use scan::{Flow, Newest, Row, Scan, Window};
+pub use series::Series;
 
 use std::path::Path;
 

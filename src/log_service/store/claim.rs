@@ -60,6 +60,20 @@ impl Claim {
         }
     }
 
+    /// Calls `each` with the last number that it has of a stream.
+    pub(super) fn each_end(&self, mut each: impl FnMut(&Stream, u64)) {
+        match self {
+            Self::Frame { stream, fresh, .. } => {
+                fresh.last().iter().for_each(|range| each(stream, *range.end()))
+            }
+            Self::Entries(entries) => {
+                let numbered = entries.iter().filter(|entry| entry.seq > 0 && entry.gap.is_none());
+                let ends = numbered.filter_map(|entry| entry.stream.as_ref().zip(Some(entry.seq)));
+                ends.for_each(|(stream, seq)| each(stream, seq));
+            }
+        }
+    }
+
     /// What is durable becomes rows.
     pub(super) fn store(&self, rows: &mut Rows, known: &mut Streams, receipt: Receipt<'_>) -> Taken {
         match self {

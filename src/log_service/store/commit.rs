@@ -140,7 +140,11 @@ impl Committer {
         let outcome = if self.work.buffer.is_empty() { Ok(()) } else { self.wal.append(&self.work.buffer) };
         self.counts.disk_full.store(outcome == Err(AppendError::Full), Ordering::Relaxed);
         match outcome {
-            Ok(()) => self.store(waiting, recv),
+            Ok(()) => {
+                let claims = waiting.iter().flat_map(|waiting| &waiting.claims);
+                self.wal.mark(claims);
+                self.store(waiting, recv);
+            }
             Err(error) => self.give_back(waiting, error),
         }
         self.work.buffer.shrink_to(2 * GROUP_BYTES);

@@ -11,20 +11,17 @@
 
 mod claim;
 mod commit;
-#[allow(dead_code, reason = "commands that use all of it come next")]
 mod compact;
 #[cfg(test)]
 mod compact_tests;
 mod counts;
 mod extent;
-#[allow(dead_code, reason = "commands that use all of it come next")]
 mod files;
 mod flush;
 #[cfg(test)]
 mod flush_tests;
 mod hot;
 mod import;
-#[allow(dead_code, reason = "commands that use all of it come next")]
 mod manifest;
 mod replay;
 mod rows;
@@ -35,6 +32,7 @@ mod tests;
 mod view;
 mod wal;
 mod wal_files;
+mod wal_mark;
 mod wal_read;
 
 use std::fs::{self, File, TryLockError};
@@ -57,6 +55,7 @@ use self::import::Import;
 use self::rows::Rows;
 use self::streams::Streams;
 use self::wal_files::WalFiles;
+use self::wal_mark::Mark;
 use super::entry::Entry;
 use super::frames::Checked;
 use super::part::Part;
@@ -64,7 +63,7 @@ use super::rollup::{self, Packed};
 use super::{ServiceError, SyncWhen};
 pub(crate) use commit::Group;
 pub(crate) use counts::Counts;
-pub(crate) use view::{Growing, View};
+pub(crate) use view::{Growing, View, files_of};
 
 /// Batches that may wait for the writing thread; senders beyond it wait in line, each within its own timeout.
 const QUEUE: usize = 64;
@@ -266,8 +265,9 @@ pub(crate) fn open(settings: &Settings) -> Result<Running, ServiceError> {
     let files = Arc::new(Files::open(&settings.data, Disk::default()).map_err(failed)?);
     let (mut known, covered) = (Streams::of(files.streams()), flush::covered_by(files.wal()));
     import::learn(&settings.data, &mut known).map_err(failed)?;
-    let (rows, last) = recover(settings, covered, &mut known, &counts).map_err(failed)?;
+    let (rows, last, lost) = recover(settings, covered, &mut known, &counts).map_err(failed)?;
     let (sender, receiver) = mpsc::channel(QUEUE);
+    declare(&sender, lost);
     let tails = broadcast::Sender::new(TAIL_GROUPS);
     let work = Work::new(rows.len() > 0);
     rollup::remove_unless_covered(&settings.data, covered).map_err(failed)?;
@@ -293,13 +293,25 @@ pub(crate) fn open(settings: &Settings) -> Result<Running, ServiceError> {
     Ok(Running { store: Store { sender, hot, tails, counts }, thread })
 }
 
-/// Rows that no file of the store has yet, and the highest number that a file of the log had.
+/// What a damaged log has lost becomes durable as whatever else comes, before it.
+fn declare(sender: &mpsc::Sender<Message>, lost: Vec<Entry>) {
+    if lost.is_empty() {
+        return;
+    }
+    tracing::error!(gaps = lost.len(), "the log of an earlier run is damaged: records of it are lost");
+    let (reply, _) = oneshot::channel();
+    let batch = Batch { count: lost.len(), cargo: Cargo::Entries(lost), from: "log_service".into(), reply };
+    // The channel is new: it has room.
+    let _ = sender.try_send(Message::Append(batch));
+}
+
+/// Rows that no file of the store has yet, the highest number that a file of the log had, and what must be declared lost.
 fn recover(
     settings: &Settings,
     covered: u64,
     known: &mut Streams,
     counts: &Counts,
-) -> io::Result<(Rows, u64)> {
+) -> io::Result<(Rows, u64, Vec<Entry>)> {
     let mut last = covered;
     for file in wal_files::list(&settings.data)? {
         last = last.max(file.number);
@@ -324,7 +336,10 @@ fn recover(
             "read the log of an earlier run: passed over bytes that are no whole block"
         );
     }
-    Ok((rows, last))
+    let mark = Mark::open(&settings.data);
+    let is_short = mark.told().misses(covered, &replayed.places);
+    let lost = if is_short { mark.told().lost(known, (settings.clock)()) } else { Vec::new() };
+    Ok((rows, last, lost))
 }
 
 /// How many files of a store, its log included, a directory holds and their size in bytes.

@@ -22,6 +22,8 @@ pub(super) struct Replayed {
     pub(super) damaged: u64,
     /// Bytes at the end of files that were never acknowledged.
     pub(super) torn: u64,
+    /// How far each file could be read without finding damage.
+    pub(super) places: Vec<(u64, u64)>,
 }
 
 /// Adds what the files hold to `rows`, leaving out what `known` knows.
@@ -37,6 +39,8 @@ pub(super) fn replay(files: &[WalFile], rows: &mut Rows, known: &mut Streams) ->
         while let Some(block) = blocks.next()? {
             replayed.rows += take(&block, rows, known).rows;
         }
+        // Bytes without a good block count as not read, wherever they stand.
+        replayed.places.push((file.number, blocks.place().saturating_sub(blocks.damaged())));
         replayed.damaged += blocks.damaged();
         replayed.torn += file.end().saturating_sub(blocks.place());
     }

@@ -26,6 +26,9 @@ impl Default for Settings {
     }
 }
 
+/// No clock that is set says an hour before this one: 2020 in UTC. A machine may start in 1970.
+const CLOCK_IS_SET: i64 = 50 * 8766;
+
 /// Drops what need not be kept; never files of the hour `current`.
 pub(super) fn drop_old(files: &Files, settings: &Settings, current: i64) -> io::Result<()> {
     let free = free_bytes(files);
@@ -47,10 +50,11 @@ fn choose(files: &[Arc<Live>], settings: &Settings, current: i64, free: u64) -> 
     for live in files.iter().filter(|live| live.entry.hour < current) {
         let is_error = live.entry.kind == FileKind::Err;
         let keep = if is_error { settings.keep_error_hours } else { settings.keep_hours };
-        if live.entry.hour < current.saturating_sub(keep.into()) {
+        let hour = hour_of(live, files, current);
+        if hour < current.saturating_sub(keep.into()) {
             chosen.push(Arc::clone(live));
         } else {
-            left.insert((is_error, live.entry.hour, live.entry.number), live);
+            left.insert((is_error, hour, live.entry.number), live);
         }
     }
     let dropped: u64 = chosen.iter().map(|live| live.entry.bytes).sum();
@@ -65,6 +69,17 @@ fn choose(files: &[Arc<Live>], settings: &Settings, current: i64, free: u64) -> 
         chosen.push(Arc::clone(live));
     }
     chosen
+}
+
+/// The hour from which the age of a file counts: that of its receipt. What was received before the clock was set is as old
+/// as the next file that was written afterwards, and new as long as there is none.
+fn hour_of(live: &Live, files: &[Arc<Live>], current: i64) -> i64 {
+    let entry = &live.entry;
+    if entry.hour >= CLOCK_IS_SET || current < CLOCK_IS_SET {
+        return entry.hour;
+    }
+    let later = files.iter().map(|other| &other.entry).filter(|other| other.number > entry.number);
+    later.map(|other| other.hour).filter(|hour| *hour >= CLOCK_IS_SET).min().unwrap_or(current)
 }
 
 /// Bytes that the disk has left for us; as many as wanted when it does not say.
@@ -117,6 +132,22 @@ mod tests {
         assert_eq!(chosen(&Settings { keep_bytes: 0, ..settings() }, 50), [1, 2, 3, 4]);
         assert_eq!(chosen(&settings(), 0), [1]);
         assert_eq!(chosen(&Settings { free_bytes: 160, ..settings() }, 0), [1, 3]);
+    }
+
+    #[test]
+    fn what_was_received_before_the_clock_was_set_has_the_age_of_what_came_next() {
+        let now = CLOCK_IS_SET + 60_000;
+        let of_1970 = live(1, FileKind::L1, 3, 100);
+        let keep = Settings { keep_hours: 100, ..settings() };
+        let chosen = |files: &[Arc<Live>], now| {
+            let chosen = choose(files, &keep, now, 50);
+            chosen.iter().map(|live| live.entry.number).collect::<Vec<u64>>()
+        };
+        assert_eq!(chosen(&[Arc::clone(&of_1970)], now), [0; 0]);
+        let files = [of_1970, live(2, FileKind::L0, now, 100)];
+        assert_eq!(chosen(&files, now), [0; 0]);
+        assert_eq!(chosen(&files, now + 100), [0; 0]);
+        assert_eq!(chosen(&files, now + 101), [1, 2]);
     }
 
     #[test]

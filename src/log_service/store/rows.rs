@@ -160,7 +160,8 @@ impl Rows {
             Err(error) => return self.failed(&error),
         };
         let is_new = match (&entry.gap, entry.seq) {
-            (Some(gap), _) => known.note_gap(fresh.stream, gap),
+            // A sink tells on its own stream what is missing of others.
+            (Some(gap), _) => known.note_gap(entry.stream.as_ref().unwrap_or(fresh.stream), gap),
             (None, 0) => fresh.has_unnumbered(),
             (None, seq) => fresh.has(seq),
         };

@@ -75,6 +75,13 @@ impl Streams {
         self.frames.retain(|known| *known != mark);
     }
 
+    /// The numbers up to `last` that are neither stored nor declared lost.
+    pub(super) fn undeclared(&mut self, stream: &Stream, last: u64) -> Vec<(u64, u64)> {
+        let Seen { records, gaps, .. } = self.seen(stream);
+        let missing = records.missing_in(&(1..=last));
+        missing.iter().flat_map(|range| gaps.missing_in(range)).map(RangeInclusive::into_inner).collect()
+    }
+
     /// Takes back what was noted of records whose write failed.
     pub(crate) fn release(&mut self, stream: &Stream, range: &RangeInclusive<u64>) {
         if let Some(seen) = self.streams.get_mut(stream) {

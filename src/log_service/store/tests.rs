@@ -89,6 +89,48 @@ async fn a_gap_record_does_not_hide_a_record() {
     assert_eq!(missing, [(2, 2, Some("ring_full".into())), (4, 4, Some("ring_full".into()))]);
 }
 
+#[tokio::test]
+async fn what_is_gone_from_the_log_is_declared_at_the_next_start() {
+    let remove = |path: &Path| fs::remove_file(path).unwrap();
+    let cut =
+        |path: &Path, len: u64| fs::OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
+    /// Its name, what it does to the files, and what is gone then.
+    type Harm<'h> = (&'h str, &'h dyn Fn(&[PathBuf]), &'h [(u64, u64)]);
+    let harms: [Harm<'_>; 6] = [
+        ("no harm", &|_| (), &[]),
+        ("the first removed", &|files| remove(&files[0]), &[(1, 5)]),
+        ("the last removed", &|files| remove(&files[1]), &[(6, 9)]),
+        ("the last emptied", &|files| cut(&files[1], 0), &[(6, 9)]),
+        ("the last cut", &|files| cut(&files[1], fs::metadata(&files[1]).unwrap().len() - 1), &[(6, 9)]),
+        ("all removed", &|files| files.iter().for_each(|file| remove(file)), &[(1, 9)]),
+    ];
+    for (name, harm, expected) in harms {
+        let data = tempfile::tempdir().unwrap();
+        for range in [1..=5, 6..=9] {
+            let running = open(&settings(data.path())).unwrap();
+            append(&running, records(range)).await.unwrap();
+            running.close().await.unwrap();
+        }
+        let files: Vec<PathBuf> =
+            wal_files::list(data.path()).unwrap().into_iter().map(|file| file.path).collect();
+        harm(&files);
+        // The second start must not tell it again.
+        for _ in 0..2 {
+            let running = open(&settings(data.path())).unwrap();
+            running.close().await.unwrap();
+            let (rows, report) = read(data.path());
+            let missing: Vec<(u64, u64)> =
+                report.missing.iter().map(|missing| (missing.from, missing.to)).collect();
+            assert_eq!(missing, expected, "{name}");
+            assert!(
+                report.missing.iter().all(|missing| missing.why.as_deref() == Some("wal_damaged")),
+                "{name}"
+            );
+            assert_eq!(rows.iter().filter(|row| row["kind"] == "gap").count(), expected.len(), "{name}");
+        }
+    }
+}
+
 /// A frame with records of these numbers of stream (edge-1, 7, 0), and in front a gap, if one is given.
 fn frame_of(range: std::ops::RangeInclusive<u64>, gap: Option<&str>) -> Vec<u8> {
     let (mut builder, mut out) = (frame::Builder::default(), Vec::new());

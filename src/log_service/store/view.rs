@@ -11,6 +11,7 @@ use super::rows::Rows;
 use super::streams::Streams;
 use super::wal_read::Blocks;
 use super::{files, flush, replay};
+use crate::log_service::parquet::StoredFile;
 use crate::log_service::part::Part;
 
 /// While files move from the log to the store a reader may have to look again.
@@ -27,6 +28,15 @@ pub(crate) struct View {
 impl View {
     /// Reads what the manifest names, and into memory what only the log holds (bounded: it is what a few minutes bring).
     pub(crate) fn of(data: &Path) -> io::Result<Self> {
+        Self::read(data, &mut |_| Ok(()))
+    }
+
+    /// The same with the files held open as far as the process may: their rows stay readable when a service removes them.
+    pub(crate) fn held(data: &Path) -> io::Result<Self> {
+        Self::read(data, &mut |file| file.hold())
+    }
+
+    fn read(data: &Path, on_file: &mut dyn FnMut(&StoredFile) -> io::Result<()>) -> io::Result<Self> {
         let mut tries = 0;
         loop {
             let state = manifest::read_state(data)?;
@@ -39,11 +49,22 @@ impl View {
             if tries < TRIES && position(data)? != state.wal {
                 continue;
             }
+            files.iter().try_for_each(|file| on_file(file))?;
             let files = files.into_iter().map(|file| file as Arc<dyn Part>);
             let parts = files.chain([Arc::new(rows.part()) as Arc<dyn Part>]).collect();
             return Ok(Self { parts, damaged: replayed.damaged });
         }
     }
+}
+
+/// The Parquet files of a directory that count, oldest first, and how many rows only the log holds.
+pub(crate) fn files_of(data: &Path) -> io::Result<(Vec<PathBuf>, u64)> {
+    let state = manifest::read_state(data)?;
+    let (mut rows, mut known) = (Rows::new(), Streams::of(state.streams().cloned()));
+    replay::replay(&replay::uncovered(data, flush::covered_by(state.wal))?, &mut rows, &mut known)?;
+    let mut files: Vec<_> = state.files.values().collect();
+    files.sort_by_key(|entry| (entry.hour, entry.number));
+    Ok((files.into_iter().map(|entry| entry.path(data)).collect(), rows.len() as u64))
 }
 
 fn position(data: &Path) -> io::Result<WalPosition> {

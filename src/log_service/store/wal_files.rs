@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::claim::Claim;
+use super::wal_mark::Mark;
 use super::{AppendError, Counts, Settings, make_directory};
 use crate::log_service::SyncWhen;
 
@@ -68,7 +70,11 @@ impl WalFile {
 }
 
 fn path_of(data: &Path, number: u64) -> PathBuf {
-    directory(data).join(format!("{number:06}.tgw"))
+    file_in(&directory(data), number)
+}
+
+pub(super) fn file_in(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("{number:06}.tgw"))
 }
 
 fn mark_of(path: &Path) -> PathBuf {
@@ -85,6 +91,7 @@ pub(super) struct WalFiles {
     /// Number of the file that is open, or was last.
     number: u64,
     synced: Instant,
+    mark: Mark,
 }
 
 struct OpenFile {
@@ -99,7 +106,19 @@ struct OpenFile {
 impl WalFiles {
     /// `last` is the highest number that any file had.
     pub(super) fn new(settings: Settings, counts: Arc<Counts>, last: u64) -> Self {
-        Self { settings, counts, open: None, number: last, synced: Instant::now() }
+        let mark = Mark::open(&settings.data);
+        Self { settings, counts, open: None, number: last, synced: Instant::now(), mark }
+    }
+
+    /// These were appended: writes down how far the log has come.
+    pub(super) fn mark<'c>(&mut self, claims: impl Iterator<Item = &'c Claim>) {
+        claims.for_each(|claim| claim.each_end(|stream, last| self.mark.note(stream, last)));
+        let bytes = self.size();
+        if bytes > 0
+            && let Err(error) = self.mark.store(self.number, bytes)
+        {
+            tracing::debug!(%error, "cannot write down how far the log has come");
+        }
     }
 
     /// Bytes in the open file.

@@ -42,7 +42,7 @@ const TEXTS_AT: usize = 1 + FIXED + 8;
 /// Behind the twelve bytes that a ring puts in front of an entry, the texts stand aligned: checking them for UTF-8 takes
 /// whole words from the beginning.
 const HEAD: usize = SHEDDING_AT + 3;
-/// Where stands what the spooler left out: the detail and the weight, both 0 in a record as its core wrote it.
+/// Where stands what the collector left out: the detail and the weight, both 0 in a record as its core wrote it.
 const SHEDDING_AT: usize = TEXTS_AT + TEXT_LENGTHS + 4 + 4 + 2;
 
 /// The texts in the order of the binary form, with the most bytes that are kept of each.

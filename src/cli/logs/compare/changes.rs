@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::side::{Side, quantile_certainty, share_certainty};
+use super::side::{Side, deviations, quantile_certainty, share_certainty};
 use crate::cli::logs::tally::{Group, share};
 use crate::cli::logs::words::{NOTHING, duration_or_nothing};
+use crate::log_service::exec::Pair;
 
-const FIELDS: &[&str] = &[
+pub(super) const FIELDS: &[&str] = &[
     "status",
     "reason",
     "cause",
@@ -35,20 +36,50 @@ const ENOUGH: u64 = 50;
 pub(super) struct Changes(HashMap<(&'static str, String), [Group; 2]>, HashMap<&'static str, usize>);
 
 pub(super) struct Change {
-    pub(super) field: &'static str,
+    pub(super) field: String,
     pub(super) value: String,
-    /// `share`, `err%` or `p50`.
+    /// `share`, `err%`, `p50` or `p99`.
     pub(super) what: &'static str,
     /// Percent, or microseconds.
     pub(super) numbers: [f64; 2],
     pub(super) z: f64,
 }
 
+/// What the executor says of one value.
+pub(super) fn of_pair(pair: &Pair) -> Vec<Change> {
+    let value = pair.values.first().and_then(Option::as_deref);
+    let Some(value) = value else { return Vec::new() };
+    // A status or a reason is itself the error.
+    let is_error = matches!(&*pair.field, "status" | "reason" | "cause");
+    let changes = pair.differences.iter().filter_map(|difference| {
+        let (what, factor) = match &*difference.of {
+            "share" => ("share", 100.0),
+            "errors" if !is_error => ("err%", 100.0),
+            "p50" => ("p50", 1.0),
+            "p99" => ("p99", 1.0),
+            _ => return None,
+        };
+        let numbers = [difference.a, difference.b].map(|number| number * factor);
+        let z = deviations(difference.chance);
+        Some(Change { field: pair.field.clone(), value: value.to_owned(), what, numbers, z })
+    });
+    changes.collect()
+}
+
 impl Change {
+    /// By how much it changed: of those that are as sure the largest come first.
+    pub(super) fn weight(&self) -> f64 {
+        let [a, b] = self.numbers;
+        match self.what {
+            "p50" | "p99" => ((b + 1.0) / (a + 1.0)).ln().abs(),
+            _ => (a - b).abs(),
+        }
+    }
+
     pub(super) fn shown(&self, side: usize) -> String {
         let number = self.numbers[side];
         match self.what {
-            "p50" => duration_or_nothing(Some(number as u64)),
+            "p50" | "p99" => duration_or_nothing(Some(number as u64)),
             _ if number == 0.0 => NOTHING.to_owned(),
             _ => format!("{number:.2} %"),
         }
@@ -56,7 +87,7 @@ impl Change {
 
     pub(super) fn is_bad_to_grow(&self) -> Option<bool> {
         let fails = self.what != "share"
-            || matches!(self.field, "reason" | "cause")
+            || matches!(&*self.field, "reason" | "cause")
             || (self.field == "status" && self.value.starts_with('5'));
         fails.then_some(true)
     }
@@ -96,7 +127,9 @@ impl Changes {
         let groups = self.0.iter().filter(|((field, _), _)| !is_asked(field));
         let mut found: Vec<Change> =
             groups.flat_map(|((field, value), groups)| changes_of(field, value, groups, all)).collect();
-        found.sort_by(|a, b| b.z.total_cmp(&a.z).then_with(|| (a.field, &a.value).cmp(&(b.field, &b.value))));
+        found.sort_by(|a, b| {
+            b.z.total_cmp(&a.z).then_with(|| (&a.field, &a.value).cmp(&(&b.field, &b.value)))
+        });
         found.truncate(most);
         found
     }
@@ -105,7 +138,8 @@ impl Changes {
 fn changes_of(field: &'static str, value: &str, groups: &[Group; 2], all: [u64; 2]) -> Vec<Change> {
     let [a, b] = groups;
     let counts = [a.count, b.count];
-    let change = |what, numbers, z| Change { field, value: value.to_owned(), what, numbers, z };
+    let change =
+        |what, numbers, z| Change { field: field.to_owned(), value: value.to_owned(), what, numbers, z };
     let mut changes = vec![change(
         "share",
         [0, 1].map(|side| share(counts[side], all[side])),

@@ -55,6 +55,15 @@ impl Side {
         }
     }
 
+    /// As the executor is asked for it.
+    pub(super) fn as_argument(&self) -> String {
+        match &self.test {
+            // Written out: a service's clock may differ from ours.
+            Test::Time(Window { since: Some(since), until: Some(until) }) => format!("{since}..{until}"),
+            _ => self.name.clone(),
+        }
+    }
+
     /// Whether the filter of this side is about this member.
     pub(super) fn names(&self, member: &str) -> bool {
         match &self.test {
@@ -98,7 +107,17 @@ pub(super) fn rate_certainty(a: &Side, b: &Side) -> f64 {
     if a.window().is_none() || b.window().is_none() || time_a <= 0.0 || time_b <= 0.0 {
         return 0.0;
     }
+    rates_apart([rate_a, rate_b], [time_a, time_b])
+}
+
+/// In standard deviations: two rates per second over so many seconds.
+pub(super) fn rates_apart([rate_a, rate_b]: [f64; 2], [time_a, time_b]: [f64; 2]) -> f64 {
     (rate_a - rate_b).abs() / (rate_a / time_a + rate_b / time_b).sqrt().max(f64::MIN_POSITIVE)
+}
+
+/// Standard deviations beyond which chance goes so rarely, as coarse as they are told.
+pub(super) fn deviations(chance: f64) -> f64 {
+    LEVELS.iter().zip([0.001, 0.01, 0.05]).find(|(_, most)| chance < *most).map_or(0.0, |((z, _), _)| *z)
 }
 
 /// In standard deviations: two shares, by the likelihood ratio (which is right for small counts too).

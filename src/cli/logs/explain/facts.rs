@@ -85,13 +85,19 @@ pub(super) struct Facts {
 /// A value that is more frequent among the selected.
 #[derive(Debug, PartialEq)]
 pub(super) struct Finding {
-    pub(super) field: &'static str,
+    pub(super) field: String,
     pub(super) value: String,
     /// Shares from 0 to 1.
     pub(super) selected: f64,
     pub(super) rest: f64,
-    pub(super) also: Vec<(&'static str, String)>,
+    pub(super) also: Vec<(String, String)>,
     score: f64,
+}
+
+impl Finding {
+    pub(super) fn of(field: String, value: String, selected: f64, rest: f64) -> Self {
+        Self { field, value, selected, rest, also: Vec::new(), score: 0.0 }
+    }
 }
 
 impl Facts {
@@ -146,7 +152,7 @@ impl Facts {
             .filter_map(|(name, value, counts)| Some((counts, self.finding(name, value, counts)?)))
             .collect();
         found.sort_by(|a, b| {
-            b.1.score.total_cmp(&a.1.score).then_with(|| place(a.1.field).cmp(&place(b.1.field)))
+            b.1.score.total_cmp(&a.1.score).then_with(|| place(&a.1.field).cmp(&place(&b.1.field)))
         });
         let mut findings: Vec<(Counts, Finding)> = Vec::new();
         for (counts, finding) in found {
@@ -166,7 +172,7 @@ impl Facts {
         // How much of what is selected it explains, and how well it leaves out the rest.
         let score = selected * ((selected + 0.001) / (rest + 0.001)).ln();
         (is_more && is_certain).then(|| Finding {
-            field,
+            field: field.to_owned(),
             value: value.to_owned(),
             selected,
             rest,
@@ -261,7 +267,7 @@ mod tests {
             (findings[0].value.as_str(), findings[0].selected, findings[0].rest),
             ("10.0.0.7", 1.0, 0.0)
         );
-        assert_eq!(findings[0].also, [("worker", "w7".to_owned())]);
+        assert_eq!(findings[0].also, [("worker".to_owned(), "w7".to_owned())]);
         assert!(
             findings.iter().all(|finding| finding.field != "host" && !finding.field.contains("status")),
             "{findings:?}"

@@ -5,6 +5,7 @@ mod story;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::args::{Form, ShowArgs};
@@ -13,8 +14,9 @@ use super::output::{BOLD, DIM, Output, note};
 use super::source::{self, Asked, Source, Told};
 use super::words::{number, text};
 use super::{CommandError, line, summary};
+use crate::log_service::exec::Question;
 use crate::log_service::query::Query;
-use crate::log_service::read::{Flow, Window};
+use crate::log_service::read::{Flow, Report, Window};
 
 /// Lines and records that are shown.
 const MAX_ROWS: usize = 1_000;
@@ -29,6 +31,45 @@ const MIN_ID: usize = 6;
 struct Kept {
     entry: Value,
     json: String,
+}
+
+/// What an id names and what lies around it.
+struct Found {
+    records: Vec<Kept>,
+    lines: Vec<Kept>,
+    /// With the request itself among them, in the order in which they came.
+    neighbours: Vec<Kept>,
+}
+
+/// What the executor tells about an id.
+#[derive(Deserialize)]
+struct Shown {
+    records: Vec<Value>,
+    lines: Vec<Value>,
+    neighbours: Vec<Value>,
+    report: Report,
+}
+
+impl Found {
+    fn of(shown: Shown) -> Self {
+        let keep = |entry: Value| Kept { json: entry.to_string(), entry };
+        let is_line = |entry: &Value| text(entry, "kind") == Some("app");
+        let has_request = shown.records.iter().any(|entry| !is_line(entry));
+        // Lines of applications that carry the id are shown below the request that they belong to.
+        let (mut lines, records): (Vec<Value>, Vec<Value>) =
+            shown.records.into_iter().partition(|entry| has_request && is_line(entry));
+        lines.extend(shown.lines);
+        let own = records.iter().find(|record| record.get("conn").is_some()).cloned();
+        let others = (!shown.neighbours.is_empty()).then(|| shown.neighbours.into_iter().chain(own));
+        let mut neighbours: Vec<Kept> = others.into_iter().flatten().map(keep).collect();
+        sort_by_turn(&mut neighbours);
+        let kept = |rows: Vec<Value>| rows.into_iter().map(keep).collect();
+        Self { records: kept(records), lines: kept(lines), neighbours }
+    }
+}
+
+fn sort_by_turn(rows: &mut [Kept]) {
+    rows.sort_by_key(|row| (number(&row.entry, "conn_req"), number(&row.entry, "seq")));
 }
 
 /// An id as it was given: whole, its beginning, or `beginning…end`.
@@ -85,12 +126,8 @@ pub(super) fn run(args: &ShowArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
     let wanted = Wanted::new(&args.id)?;
     let (source, _) = source::question(&[], None, &args.source)?;
-    let (rows, mut told) = look(&source, &wanted)?;
-    let (records, lines): (Vec<Kept>, Vec<Kept>) = rows.into_iter().partition(|row| wanted.names(&row.entry));
-    let neighbours = match &*records {
-        [only] => neighbours(&source, only)?,
-        _ => Vec::new(),
-    };
+    let (found, mut told) = look(&source, &wanted)?;
+    let Found { records, lines, neighbours } = found;
     let mut output = Output::stdout();
     print(&mut output, &records, &lines, args.output)?;
     if args.output != Form::Json {
@@ -104,9 +141,8 @@ pub(super) fn run(args: &ShowArgs) -> Result<bool, CommandError> {
 /// The one record with this id, for commands that need just that.
 pub(super) fn one(source: &Source, id: &str) -> Result<(Value, Told), CommandError> {
     let wanted = Wanted::new(id)?;
-    let (rows, told) = look(source, &wanted)?;
-    let mut records =
-        rows.into_iter().filter(|row| wanted.names(&row.entry) && row.entry.get("method").is_some());
+    let (found, told) = look(source, &wanted)?;
+    let mut records = found.records.into_iter().filter(|row| row.entry.get("method").is_some());
     match (records.next(), records.next()) {
         (Some(only), None) => Ok((only.entry, told)),
         (None, _) => Err(CommandError::Usage("no request has this id".to_owned())),
@@ -116,7 +152,28 @@ pub(super) fn one(source: &Source, id: &str) -> Result<(Value, Told), CommandErr
     }
 }
 
-fn look(source: &Source, wanted: &Wanted) -> Result<(Vec<Kept>, Told), CommandError> {
+fn look(source: &Source, wanted: &Wanted) -> Result<(Found, Told), CommandError> {
+    let all = Asked::new(String::new(), Window::default())?;
+    let id = if wanted.tail.is_empty() {
+        wanted.head.clone()
+    } else {
+        format!("{}…{}", wanted.head, wanted.tail)
+    };
+    if let Some(shown) = source.ask::<Shown>(Question::Show, &all, &[("id", id)])? {
+        let told = Told::of(shown.report.clone());
+        return Ok((Found::of(shown), told));
+    }
+    let (rows, told) = walked(source, wanted)?;
+    let (records, lines): (Vec<Kept>, Vec<Kept>) = rows.into_iter().partition(|row| wanted.names(&row.entry));
+    let neighbours = match &*records {
+        [only] => neighbours(source, only)?,
+        _ => Vec::new(),
+    };
+    Ok((Found { records, lines, neighbours }, told))
+}
+
+/// Row by row.
+fn walked(source: &Source, wanted: &Wanted) -> Result<(Vec<Kept>, Told), CommandError> {
     let found = find(source, wanted, wanted.window())?;
     if found.0.is_empty() && wanted.window().since.is_some() {
         return find(source, wanted, Window::default());
@@ -128,13 +185,30 @@ fn find(source: &Source, wanted: &Wanted, window: Window) -> Result<(Vec<Kept>, 
     let needle = Some(wanted.head.clone());
     let query = if matches!(source, Source::Directory(_)) { String::new() } else { wanted.filter() };
     let asked = Asked { query: Query::parse(&query)?, text: query, window, needle };
-    keep(source, &asked, MAX_ROWS)
+    if wanted.tail.is_empty() {
+        return keep(source, &asked, MAX_ROWS);
+    }
+    // All of a minute begin alike: lines that name the one are found by its whole id.
+    let (rows, told) = keep_if(source, &asked, MAX_ROWS, &|entry| wanted.names(entry))?;
+    match &*rows {
+        [only] => find(source, &Wanted::new(text(&only.entry, "id").unwrap_or(&wanted.head))?, window),
+        _ => Ok((rows, told)),
+    }
 }
 
 fn keep(source: &Source, asked: &Asked, most: usize) -> Result<(Vec<Kept>, Told), CommandError> {
+    keep_if(source, asked, most, &|_| true)
+}
+
+fn keep_if(
+    source: &Source,
+    asked: &Asked,
+    most: usize,
+    is_wanted: &dyn Fn(&Value) -> bool,
+) -> Result<(Vec<Kept>, Told), CommandError> {
     let mut rows: Vec<Kept> = Vec::new();
     let told = source.each(asked, &mut |row| {
-        if rows.len() < most {
+        if rows.len() < most && is_wanted(row.value) {
             rows.push(Kept { entry: row.value.clone(), json: row.json.to_owned() });
         }
         Flow::Continue(())
@@ -158,7 +232,7 @@ fn neighbours(source: &Source, kept: &Kept) -> Result<Vec<Kept>, CommandError> {
     let asked = Asked::new(format!("conn={conn} boot={boot} core={core}"), window)?;
     let (mut rows, _) = keep(source, &asked, MAX_ROWS)?;
     rows.retain(|row| row.entry.get("proxy") == entry.get("proxy"));
-    rows.sort_by_key(|row| (number(&row.entry, "conn_req"), number(&row.entry, "seq")));
+    sort_by_turn(&mut rows);
     Ok(rows)
 }
 
@@ -169,7 +243,10 @@ fn print_neighbours(output: &mut Output, records: &[Kept], rows: &[Kept]) -> Res
     if rows.len() < 2 {
         return Ok(());
     }
-    output.line(&format!("{BOLD}on the same connection{BOLD:#} {DIM}({} requests){DIM:#}", rows.len()))?;
+    output.line(&format!(
+        "{BOLD}on the same connection{BOLD:#} {DIM}({} requests nearby){DIM:#}",
+        rows.len()
+    ))?;
     for (index, row) in rows.iter().enumerate().skip(at.saturating_sub(NEIGHBOURS)).take(2 * NEIGHBOURS + 1) {
         let mark = if index == at { ">" } else { " " };
         output.line(&format!("{mark} {}", line::render(&row.entry, &row.json, Form::Line)))?;

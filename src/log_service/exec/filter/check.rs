@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::log_service::query::{Bound, Order, Pattern};
+use crate::log_service::query::{Bound, Order, Part, Pattern};
 
 #[derive(Clone, Debug)]
 pub(super) enum Check {
@@ -14,6 +14,17 @@ pub(super) enum Check {
 }
 
 impl Check {
+    /// The text, when nothing but a part of the value is asked for.
+    pub(super) fn only_part(&self) -> Option<&Part> {
+        match self {
+            Self::Fits(patterns) => match patterns.as_slice() {
+                [Pattern::Inside(part)] => Some(part),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     pub(super) fn on_value(&self, value: &Value) -> bool {
         match self {
             Self::Present => !value.is_null(),
@@ -89,7 +100,7 @@ impl<'p> NumberCheck<'p> {
                 let number: u64 = text.parse().ok()?;
                 (number.to_string() == **text).then_some(Self::Is(number))
             }
-            Pattern::Expression(_) => Some(Self::Written(pattern)),
+            Pattern::Inside(_) | Pattern::Expression(_) => Some(Self::Written(pattern)),
             Pattern::Network(_) => None,
         }
     }

@@ -12,7 +12,7 @@ use super::check::Check;
 use crate::log_service::columns;
 use crate::log_service::exec::column::{Column, Keys, id_at};
 use crate::log_service::exec::mask::Mask;
-use crate::log_service::query::{Pattern, lookup};
+use crate::log_service::query::{Part, Pattern, lookup};
 use crate::record::id;
 
 /// Members by which an object without `id` names its request; they come from `body` or `trace_id`.
@@ -97,6 +97,9 @@ impl Test {
         match column {
             Column::Words(keys, words) => self.in_words(keys, words, among),
             Column::Texts(texts) => {
+                if let Some(part) = check.only_part() {
+                    return with_part(texts, part, among);
+                }
                 among.filtered(|row| texts.is_valid(row) && check.on_text(texts.value(row)))
             }
             Column::Json(texts) => self.in_json(texts, among),
@@ -227,6 +230,25 @@ where
     }
 }
 
+/// The rows whose text has the part: the texts of a batch lie one behind the other and are searched as one.
+fn with_part(texts: &StringArray, part: &Part, among: &Mask) -> Mask {
+    let mut found = Mask::none(among.len());
+    let ends: &[i32] = texts.value_offsets();
+    let at = |row: usize| ends.get(row).and_then(|end| usize::try_from(*end).ok()).unwrap_or(usize::MAX);
+    let bytes = texts.value_data().get(..at(texts.len())).unwrap_or_default();
+    let (mut from, mut row) = (at(0), 0);
+    while let Some(start) = part.find(bytes, from) {
+        // The row in which it begins; it may end in a later one.
+        row += ends.get(row + 1..).map_or(0, |ends| ends.partition_point(|end| (*end as usize) <= start));
+        let is_inside = start + part.len() <= at(row + 1);
+        if is_inside && texts.is_valid(row) && among.has(row) {
+            found.put(row, true);
+        }
+        from = if is_inside { at(row + 1) } else { start + 1 };
+    }
+    found
+}
+
 /// Whether two dictionaries are the same one in memory; the first must be alive.
 pub(crate) fn is_same(one: &StringArray, other: &StringArray) -> bool {
     one.len() == other.len()
@@ -240,7 +262,7 @@ fn wanted_bytes(check: &Check) -> Option<Vec<Vec<u8>>> {
     let bytes = patterns.iter().map(|pattern| match pattern {
         Pattern::Like(text) | Pattern::Exactly(text) => Some(bytes_of(text)),
         Pattern::Between(..) | Pattern::Network(_) => Some(Vec::new()),
-        Pattern::Expression(_) => None,
+        Pattern::Inside(_) | Pattern::Expression(_) => None,
     });
     bytes.collect()
 }

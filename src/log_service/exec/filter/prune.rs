@@ -12,6 +12,7 @@ use super::member::bytes_of;
 use crate::log_service::part::Prune;
 use crate::log_service::query::{Field, Node, Pattern};
 use crate::log_service::read::Window;
+use crate::record::{Id, id};
 
 /// The window in microseconds, both ends included; `None` when it is open on both sides.
 pub(super) fn micros(window: Window) -> Option<(i64, i64)> {
@@ -50,6 +51,7 @@ fn add(node: &Node, prune: &mut Prune) {
         Node::Fits(field, patterns) => {
             if let ([pattern], Some(member)) = (patterns.as_slice(), only_member(field)) {
                 prune.keys.extend(key(member, pattern));
+                prune.id = prune.id.or(whole_id(member, pattern));
             }
         }
         _ => {}
@@ -59,6 +61,15 @@ fn add(node: &Node, prune: &mut Prune) {
 fn only_member(field: &Field) -> Option<&str> {
     let mut members = field.members();
     members.next().filter(|_| members.next().is_none())
+}
+
+/// The id that a row must have. Whatever way an object writes its id, the column has what it reads as.
+fn whole_id(member: &str, pattern: &Pattern) -> Option<Id> {
+    let (Pattern::Exactly(text) | Pattern::Like(text)) = pattern else { return None };
+    if member != "id" {
+        return None;
+    }
+    id::parse(text.as_bytes())
 }
 
 fn key(member: &str, pattern: &Pattern) -> Option<(&'static str, Vec<u8>)> {

@@ -237,3 +237,14 @@ fn a_window_is_by_the_time_of_the_row() {
     let window = Window { since: Some(finer), until: Some(finer) };
     assert!(Filter::new(&Query::all(), window).select(&batch).is_empty());
 }
+
+#[test]
+fn a_part_of_a_text_is_found_in_its_row_and_never_across_two() {
+    let paths = ["/ab", "cd/ab", "", "CD", "xcdcdx", "/ab/c", "d", "ſcd", "é/aB/Cd"];
+    let mut objects: Vec<Value> = paths.iter().map(|path| json!({"path": path})).collect();
+    objects.insert(3, json!({"msg": "b/c"}));
+    let batch = batch(&objects);
+    for text in ["b/c", "abcd", "cd", "/", "/ab/c", "dc", "é/ab", "s", "cdcd", "\"b/c\"", "-cd", "*"] {
+        check(&batch, text).unwrap();
+    }
+}

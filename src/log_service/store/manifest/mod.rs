@@ -110,7 +110,13 @@ impl Manifest {
             return Err(error);
         }
         // What was read may not have been durable yet; and it is the cure for a torn tail.
-        manifest.write_snapshot()?;
+        match manifest.write_snapshot() {
+            // The first change tries again: until then only room can be made, and that must go on.
+            Err(error) if is_full(&error) => {
+                tracing::error!(%error, "the manifest of the log store cannot be written anew yet");
+            }
+            written => written?,
+        }
         Ok(manifest)
     }
 
@@ -196,6 +202,10 @@ pub(crate) struct Uncertain(#[source] io::Error);
 /// Whether an error of [`Manifest::apply`] leaves it open if the change counts.
 pub(crate) fn is_uncertain(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Uncertain>())
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[derive(Default)]

@@ -52,7 +52,7 @@ pub(super) struct ImportArgs {
 pub(super) fn run(args: &ImportArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
     let mut sender = Sender::new(args.access.service(&args.service)?)?;
-    let paths = source::paths(&args.files)?;
+    let paths = super::paths::paths(&args.files)?;
     let progress = Progress::of(&paths);
     let mut walk = Walk::new(&Query::all(), Window::default(), args.format);
     for path in &paths {

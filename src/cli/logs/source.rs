@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::CommandError;
 use super::args::{SourceArgs, WindowArgs};
+use super::door::ask;
 use super::escape::Safe;
+use super::paths::split;
 use super::progress::{self, Progress};
 use crate::log_service::client::{self, ClientError, Service};
 use crate::log_service::directory;
@@ -56,51 +58,6 @@ pub(super) fn question(
     let since = if matches!(source, Source::Files(_)) { "all" } else { "1h" };
     let window = times.map_or(Ok(Window::default()), |times| window(times, since, Timestamp::now()))?;
     Ok((source, Asked::new(text, window)?))
-}
-
-/// `--from` takes every word behind it; what is no file but has the form of a condition belongs to the filter.
-fn split(words: &[String]) -> Result<(Vec<PathBuf>, Vec<String>), CommandError> {
-    let (mut paths, mut filter) = (Vec::new(), Vec::new());
-    for (index, word) in words.iter().enumerate() {
-        let path = PathBuf::from(word);
-        let matching = if word == "-" || path.exists() { Vec::new() } else { matching(word) };
-        if !matching.is_empty() {
-            paths.extend(matching);
-        } else if index > 0 && !path.exists() && word.contains([':', '=', '<', '>', '~', '(']) {
-            filter.push(word.clone());
-        } else {
-            paths.push(path);
-        }
-    }
-    match paths.iter().find(|path| *path != Path::new("-") && !path.is_file() && !is_pipe(path)) {
-        Some(missing) => Err(CommandError::Usage(format!(
-            "{} is no file (words of the filter stand before --from)",
-            Safe(&missing.display().to_string())
-        ))),
-        None => Ok((paths, filter)),
-    }
-}
-
-/// Files by name or pattern; every one must be there.
-pub(super) fn paths(words: &[String]) -> Result<Vec<PathBuf>, CommandError> {
-    let (paths, rest) = split(words)?;
-    match rest.first() {
-        Some(word) => Err(CommandError::Usage(format!("{} is no file", Safe(word)))),
-        None => Ok(paths),
-    }
-}
-
-/// `--from <(zcat …)` names a pipe.
-fn is_pipe(path: &Path) -> bool {
-    path.exists() && !path.is_dir()
-}
-
-/// Oldest first: `access.log.2.gz`, `access.log.1`, `access.log`.
-fn matching(pattern: &str) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> =
-        glob::glob(pattern).into_iter().flatten().flatten().filter(|path| path.is_file()).collect();
-    paths.sort_by_key(|path| path.metadata().and_then(|metadata| metadata.modified()).ok());
-    paths
 }
 
 pub(super) fn window(args: &WindowArgs, default: &str, now: Timestamp) -> Result<Window, CommandError> {
@@ -409,50 +366,4 @@ pub(super) fn cannot_read(path: &Path, error: io::Error) -> CommandError {
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| CommandError::Read("cannot start".to_owned(), error))
-}
-
-/// The path and query that ask a service for this.
-pub(super) fn target(path: &str, asked: &Asked, count: Option<usize>) -> String {
-    let mut target = format!("{path}?q={}", utf8_percent_encode(&asked.text, NON_ALPHANUMERIC));
-    let times = [("since", asked.window.since), ("until", asked.window.until)];
-    for (name, time) in times.iter().filter_map(|(name, time)| Some((name, (*time)?))) {
-        target.push_str(&format!("&{name}={time}"));
-    }
-    if let Some(count) = count {
-        target.push_str(&format!("&n={count}"));
-    }
-    target
-}
-
-fn ask(
-    service: &Service,
-    asked: &Asked,
-    first: Option<(usize, Sort)>,
-    on_row: &mut dyn FnMut(&Row<'_>) -> Flow,
-) -> Result<Report, CommandError> {
-    let mut report = None;
-    let mut failed = None;
-    let mut target = target("/logs/search", asked, first.map(|(count, _)| count));
-    if matches!(first, Some((_, Sort::Slowest))) {
-        target.push_str("&sort=dur");
-    }
-    let mut on_line = |line: &mut [u8]| {
-        let Ok(text) = std::str::from_utf8(line) else { return Flow::Continue(()) };
-        let Ok(value) = serde_json::from_str::<Value>(text) else { return Flow::Continue(()) };
-        match value["kind"].as_str() {
-            // The service's own two kinds carry no receive time; entries always do.
-            Some("report") if value.get("recv").is_none() => report = serde_json::from_str(text).ok(),
-            Some("error") if value.get("recv").is_none() => {
-                failed = value["error"].as_str().map(str::to_owned)
-            }
-            _ => return on_row(&Row { json: text, value: &value }),
-        }
-        Flow::Continue(())
-    };
-    runtime()?.block_on(client::get(service, &target, &mut on_line))?;
-    match (report, failed) {
-        (_, Some(failed)) => Err(CommandError::Usage(format!("the log service failed: {failed}"))),
-        (Some(report), None) => Ok(report),
-        (None, None) => Err(ClientError::Broken("the answer was cut short".into()).into()),
-    }
 }

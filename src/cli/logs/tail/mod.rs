@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::time;
 
 use super::args::{Form, TailArgs};
+use super::door::target;
 use super::output::{self, Output};
 use super::source::{self, Asked, Source, Told};
 use super::{CommandError, search, summary};
@@ -94,7 +95,7 @@ async fn follow_service(
     args: &TailArgs,
     mut printer: Printer,
 ) -> Result<bool, CommandError> {
-    let target = source::target("/logs/tail", asked, Some(args.count));
+    let target = target("/logs/tail", asked, Some(args.count));
     let mut on_line = |line: &mut [u8]| {
         let text = String::from_utf8_lossy(line);
         let Ok(value) = serde_json::from_str::<Value>(&text) else { return Flow::Continue(()) };

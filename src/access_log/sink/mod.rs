@@ -4,6 +4,7 @@
 //! files and sockets.
 
 mod file;
+mod pace;
 mod service;
 mod stdout;
 mod stop;
@@ -16,9 +17,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use self::file::FileSink;
+use self::pace::{Pace, Rhythm, local_pace};
 use self::service::ServiceSink;
 use self::stdout::StdoutSink;
 pub(super) use self::stop::Stop;
@@ -242,38 +243,6 @@ impl Parcel {
     }
 }
 
-/// How a sink likes to be served.
-#[derive(Clone, Copy, Debug)]
-struct Pace {
-    batch_bytes: usize,
-    linger: Duration,
-    timeout: Duration,
-    backoff: Duration,
-    backoff_max: Duration,
-}
-
-/// A batch smaller than this is no load: then the next one waits half as long.
-const SMALL: usize = 64 << 10;
-
-/// When the next batch is due. What comes after a rest goes at once: somebody may be watching.
-#[derive(Debug)]
-struct Rhythm {
-    linger: Duration,
-    next: Instant,
-}
-
-impl Rhythm {
-    fn new(pace: &Pace) -> Self {
-        Self { linger: pace.linger, next: Instant::now() }
-    }
-
-    /// A batch with so many bytes goes now.
-    fn beat(&mut self, bytes: usize) {
-        let linger = if bytes < SMALL { self.linger / 2 } else { self.linger };
-        self.next = Instant::now() + linger;
-    }
-}
-
 /// Why a parcel was not taken.
 #[derive(Debug, PartialEq, Eq)]
 enum Fault {
@@ -403,15 +372,5 @@ impl Sink {
         if let Self::File(file) = self {
             file.finish();
         }
-    }
-}
-
-fn local_pace(linger: Duration) -> Pace {
-    Pace {
-        batch_bytes: 1 << 20,
-        linger,
-        timeout: Duration::MAX,
-        backoff: Duration::from_millis(100),
-        backoff_max: Duration::from_secs(1),
     }
 }

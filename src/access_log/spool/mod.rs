@@ -23,6 +23,7 @@ mod cursor;
 mod ends;
 mod reader;
 mod segment;
+mod streams;
 mod sync;
 #[cfg(test)]
 mod tests;

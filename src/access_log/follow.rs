@@ -60,7 +60,7 @@ impl Board for Writer {
 /// An exchange under way. Dropped before its answer was complete, it records why: the client went away, or the wire
 /// was cut.
 pub struct Live {
-    pub exchange: Box<Exchange>,
+    pub exchange: Exchange,
     /// Places under concurrency limits, held to the end.
     pub permits: Vec<Permit>,
     /// The tightest allowance of the limits, told to the client.
@@ -89,8 +89,9 @@ enum State {
 }
 
 impl Live {
-    pub fn new(exchange: Box<Exchange>, writer: Rc<Writer>, redactor: Arc<Redactor>, wire: Rc<Wire>) -> Self {
-        Self {
+    /// Boxed from its first day: it is large, and goes from hand to hand.
+    pub fn new(exchange: Exchange, writer: Rc<Writer>, redactor: Arc<Redactor>, wire: Rc<Wire>) -> Box<Self> {
+        Box::new(Self {
             exchange,
             permits: Vec::new(),
             standing: None,
@@ -100,7 +101,7 @@ impl Live {
             writer,
             redactor,
             state: State::Open,
-        }
+        })
     }
 
     pub fn wire(&self) -> &Rc<Wire> {
@@ -108,7 +109,7 @@ impl Live {
     }
 
     /// Attaches itself to the answer's body.
-    pub fn follow(mut self, mut response: Response<Body>) -> Response<Followed> {
+    pub fn follow(mut self: Box<Self>, mut response: Response<Body>) -> Response<Followed> {
         if let Some(standing) = &self.standing {
             standing.write(response.headers_mut());
         }
@@ -126,14 +127,13 @@ impl Live {
     }
 
     /// An `open` record now, a `close` record when the tunnel is over.
-    fn follow_tunnel(mut self, tunnel: Tunnel, response: Response<Body>) -> Response<Followed> {
+    fn follow_tunnel(mut self: Box<Self>, tunnel: Tunnel, response: Response<Body>) -> Response<Followed> {
         self.state = State::Tunnel;
         self.exchange.status = response.status().as_u16();
         self.exchange.flight.reach(EndAt::Tunnel);
         self.write(RecordKind::Open, Instant::now());
         let wire = Rc::clone(&self.wire);
-        let live = Box::new(self);
-        *wire.tunnel.borrow_mut() = Some(Box::new(move |downstream| tunnel(live, downstream)));
+        *wire.tunnel.borrow_mut() = Some(Box::new(move |downstream| tunnel(self, downstream)));
         response.map(|body| Followed { body, live: None, has_no_body: true, is_handed: false, broken: None })
     }
 
@@ -149,11 +149,11 @@ impl Live {
         }
     }
 
-    fn complete(mut self) {
+    fn complete(mut self: Box<Self>) {
         self.state = State::Complete;
         match self.exchange.connection.is_h2 {
             true => drop(self),
-            false => Rc::clone(&self.wire).end_when_flushed(Box::new(self)),
+            false => Rc::clone(&self.wire).end_when_flushed(self),
         }
     }
 }
@@ -193,7 +193,7 @@ impl Drop for Live {
 /// An answer's body with its exchange.
 pub struct Followed {
     body: Body,
-    live: Option<Live>,
+    live: Option<Box<Live>>,
     has_no_body: bool,
     /// HTTP/2: the last chunk was handed over and the next one not asked for.
     is_handed: bool,

@@ -179,12 +179,16 @@ fn answer<H: Handler>(
         Some(bytes) => Length::Exact(bytes),
         None => Length::Chunked,
     };
-    let (raw, head_bytes) = wire.head.borrow_mut().take_head(length);
+    let (was_at_once, (raw, head_bytes)) = {
+        let mut tracker = wire.head.borrow_mut();
+        (tracker.came_at_once(), tracker.take_head(length))
+    };
     let first_byte = wire.first_byte.take().unwrap_or_else(Instant::now);
+    let head = if was_at_once { first_byte } else { Instant::now() };
     wire.begin();
     wire.unread.set(length != Length::Exact(0));
     let wire = Rc::clone(wire);
-    let arrival = Arrival { wire: Rc::clone(&wire), first_byte, head_bytes, raw: Some(raw) };
+    let arrival = Arrival { wire: Rc::clone(&wire), first_byte, head, head_bytes, raw: Some(raw) };
     // `map` and not `async`, which would hold the future twice: as what it captured and as what it waits for.
     Rc::clone(handler).handle(request, arrival).map(move |mut response| {
         let is_tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS;

@@ -127,7 +127,8 @@ fn answer<H: Handler>(
     handler: Rc<H>,
 ) -> impl Future<Output = Result<Response<H::Body>, std::convert::Infallible>> {
     wire.begin();
-    let arrival = Arrival { wire, first_byte: Instant::now(), head_bytes: 0, raw: None };
+    let now = Instant::now();
+    let arrival = Arrival { wire, first_byte: now, head: now, head_bytes: 0, raw: None };
     handler.handle(request, arrival).map(Ok)
 }
 

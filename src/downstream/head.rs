@@ -42,6 +42,8 @@ pub enum Length {
 pub struct HeadTracker {
     place: Place,
     buffer: BytesMut,
+    /// What is in the buffer came with more than one read.
+    is_piecemeal: bool,
     /// A chunked body was announced and not read to its end by its reader.
     is_in_chunked: bool,
 }
@@ -73,8 +75,14 @@ impl HeadTracker {
             return Ok(false);
         }
         let begins = self.buffer.is_empty();
+        self.is_piecemeal = !begins;
         self.buffer.extend_from_slice(bytes);
         Ok(begins)
+    }
+
+    /// Whether the head was whole with its first byte.
+    pub fn came_at_once(&self) -> bool {
+        !self.is_piecemeal
     }
 
     /// The parser has found a whole head: checks its raw bytes and what came with them of its body, and moves on.

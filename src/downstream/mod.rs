@@ -35,6 +35,8 @@ pub struct Arrival {
     pub wire: Rc<Wire>,
     /// First byte of the head (for HTTP/2: when the head was handed over).
     pub first_byte: Instant,
+    /// When the head was whole.
+    pub head: Instant,
     pub head_bytes: usize,
     /// Raw check of an HTTP/1 head; `None` for HTTP/2.
     pub raw: Option<Raw>,

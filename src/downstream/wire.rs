@@ -283,9 +283,14 @@ impl Wire {
         if self.endings.borrow().is_empty() {
             return;
         }
-        let endings = std::mem::take(&mut *self.endings.borrow_mut());
-        for ending in endings {
+        // Not borrowed while they end; and the next request finds the room of this one.
+        let mut endings = self.endings.take();
+        for ending in endings.drain(..) {
             ending.end(flushed);
+        }
+        let mut kept = self.endings.borrow_mut();
+        if kept.is_empty() {
+            *kept = endings;
         }
     }
 

@@ -20,9 +20,9 @@ use crate::plan::Plan;
 use crate::record::{self, EndAt, EndBy, Id, Record};
 
 /// The exchange of a request that has just arrived.
-pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: &Arrival) -> Box<Exchange> {
+#[inline]
+pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: &Arrival) -> Exchange {
     let connection = &arrival.wire.connection;
-    let now = Instant::now();
     let ts_us = core.clock.unix_us(arrival.first_byte);
     let headers = request.headers();
     let has_body = !request.body().is_end_stream();
@@ -31,14 +31,14 @@ pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: 
     Counts::step64(&core.counts.requests);
     let id = core.ids.next(ts_us);
     let flight = flight(core, plan, request, connection, id, ts_us);
-    Box::new(Exchange {
+    Exchange {
         id,
         connection: Rc::clone(connection),
         number: connection.requests.get(),
         ts_us,
         marks: Marks {
             first_byte: arrival.first_byte,
-            head: now,
+            head: arrival.head,
             policy: None,
             picked: None,
             connected: None,
@@ -79,7 +79,7 @@ pub fn exchange(core: &Core, plan: &Plan, request: &Request<Incoming>, arrival: 
         in_flight_before: in_flight,
         end: End::default(),
         flight,
-    })
+    }
 }
 
 /// Its place among what is under way: what can be said before anything is decided.

@@ -25,6 +25,8 @@ pub struct Inbound<'a> {
     /// Address on the other end of the connection, and the connection's part of the forwarding fields.
     pub sender: IpAddr,
     pub hop: &'a Hop,
+    /// As it was sent.
+    pub uri: &'a Uri,
     pub canonical: &'a Canonical<'a>,
     pub client: &'a Client,
     /// What the route's prefix leaves of the path.
@@ -87,7 +89,7 @@ pub fn request(
     for changes in &inbound.route.request_headers {
         changes.apply(headers);
     }
-    parts.uri = uri(parts, inbound)?;
+    parts.uri = uri(inbound)?;
     parts.version = Version::HTTP_11;
     parts.extensions = http::Extensions::new();
     Ok(ids)
@@ -107,13 +109,13 @@ fn host_for(proxying: &Proxying, host: &HeaderValue) -> HeaderValue {
 }
 
 /// The origin form for the upstream; without a change it is the client's own.
-fn uri(parts: &http::request::Parts, inbound: &Inbound<'_>) -> Result<Uri, Failure> {
+fn uri(inbound: &Inbound<'_>) -> Result<Uri, Failure> {
     let canonical = inbound.canonical;
     let target = match &inbound.route.path {
-        PathChange::Keep if !canonical.changed && parts.uri.authority().is_none() => {
-            return Ok(parts.uri.clone());
+        PathChange::Keep if !canonical.changed && inbound.uri.authority().is_none() => {
+            return Ok(inbound.uri.clone());
         }
-        PathChange::Keep => canonical.path_and_query(&parts.uri)?,
+        PathChange::Keep => canonical.path_and_query(inbound.uri)?,
         _ => join(&path(inbound), canonical.query)?,
     };
     Ok(Uri::from(target))
@@ -195,9 +197,10 @@ fn is_request_id(text: &[u8]) -> bool {
 
 /// The request id as a field value.
 pub fn own_id(id: &Id) -> HeaderValue {
-    let text = id::text(id);
+    // Shared from the beginning: it goes to the upstream and to the client.
+    let text = Bytes::from_owner(id::text(id));
     // Hexadecimal digits and hyphens are always a valid field value.
-    let mut value = HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"));
+    let mut value = HeaderValue::from_maybe_shared(text).unwrap_or_else(|_| HeaderValue::from_static("-"));
     // Never the same again: HTTP/2 shall not fill its compression table with ids, nor compare each with all of them.
     value.set_sensitive(true);
     value

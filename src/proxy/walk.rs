@@ -75,7 +75,7 @@ pub fn walk(
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
     }
-    let uri = parts.uri.clone();
+    let uri = std::mem::take(&mut parts.uri);
     let canonical = Canonical::of(&parts.method, &uri, parts.version, &parts.headers, plan.head.max_target)?;
     let wire = Rc::clone(live.wire());
     let connection = &wire.connection;
@@ -96,6 +96,7 @@ pub fn walk(
         own_id,
         sender: connection.sender_ip(),
         hop: &wire.hop,
+        uri: &uri,
         canonical: &canonical,
         client: &client,
         rest: &rest,

@@ -44,7 +44,7 @@ impl Sending {
         let idle_ms = |c: &Connection| self.deadline.now_ms().saturating_sub(c.idle_since_ms);
         let is_wanted = (on.closed && pooled.is_some_and(|c| idle_ms(c) > DOUBTFUL_MS))
             || (!on.statuses.is_empty() && self.has_tries_left(exchange));
-        self.spare = if is_wanted { self.request.as_ref().and_then(copy) } else { None };
+        self.spare = if is_wanted { self.request.as_ref().and_then(copy).map(Box::new) } else { None };
     }
 
     /// No connection could be made.
@@ -91,7 +91,8 @@ impl Sending {
             Some(Err(SendError::Broken(error))) => match self.client_failure() {
                 Some(failure) => Err(failure),
                 None => {
-                    self.request = self.spare.take().filter(|_| is_pooled && self.retry().on.closed);
+                    self.request =
+                        self.spare.take().filter(|_| is_pooled && self.retry().on.closed).map(|r| *r);
                     let was_stale = self.request.is_some();
                     self.again(endpoint, broken(error), was_stale, exchange)
                 }
@@ -127,7 +128,7 @@ impl Sending {
             self.local.give_back(connection, self.deadline.now_ms());
         }
         self.tried.push(Arc::clone(endpoint));
-        self.request = self.spare.take();
+        self.request = self.spare.take().map(|request| *request);
     }
 
     /// Prepares another attempt. `was_stale`: the connection came from the pool and had been closed meanwhile, which is

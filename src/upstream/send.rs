@@ -60,7 +60,7 @@ pub struct Sending {
     /// Here until it is sent; here again when it may be sent again.
     pub(super) request: Option<Request<RequestBody>>,
     /// A copy, for the attempts after which another one is allowed.
-    pub(super) spare: Option<Request<RequestBody>>,
+    pub(super) spare: Option<Box<Request<RequestBody>>>,
     pub(super) tried: Vec<Arc<Endpoint>>,
     pub(super) is_fresh_wanted: bool,
     /// The place in the retry budget, held to the end of the last attempt.

@@ -95,7 +95,7 @@ impl Desk {
     pub(crate) fn follow(&self, exchange: Box<Exchange>) -> Response<Followed> {
         self.wire.begin();
         let (writer, redactor) = (Rc::clone(&self.writer), Arc::clone(&self.redactor));
-        Live::new(exchange, writer, redactor, Rc::clone(&self.wire)).follow(Response::new(Body::Empty))
+        Live::new(*exchange, writer, redactor, Rc::clone(&self.wire)).follow(Response::new(Body::Empty))
     }
 
     /// The answer is complete, then its last byte is with the kernel.

@@ -102,6 +102,7 @@ impl<'a> Teller<'a> {
             own_id: &own_id,
             sender: ask.from.to_canonical(),
             hop: &hop,
+            uri: &uri,
             canonical: &canonical,
             client: &client,
             rest: &rest,

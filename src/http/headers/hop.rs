@@ -1,6 +1,6 @@
 //! Hop-by-hop fields: they end here, in both directions (RFC 9110 section 7.6.1).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, Entry, TE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::refusal::Refusal;
@@ -107,10 +107,12 @@ fn strip_fixed(headers: &mut HeaderMap) {
 }
 
 fn strip_nominated(headers: &mut HeaderMap, refuse: bool) -> Result<(), Refusal> {
-    // Taken out of the map first: the loop below needs the map for itself. A copy only for a second line.
-    let more: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().skip(1).cloned().collect();
-    let Some(first) = headers.remove(CONNECTION) else { return Ok(()) };
-    for value in std::iter::once(&first).chain(&more) {
+    // Taken out of the map first: the loop below needs the map for itself.
+    let Entry::Occupied(entry) = headers.entry(CONNECTION) else { return Ok(()) };
+    let (_, mut values) = entry.remove_entry_mult();
+    let first = values.next();
+    let more: Vec<HeaderValue> = values.collect();
+    for value in first.iter().chain(&more) {
         for name in value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {
             strip_one(headers, name, refuse)?;
         }

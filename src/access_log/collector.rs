@@ -41,6 +41,8 @@ const TURN: usize = 512 << 10;
 const PART: usize = 32;
 /// How often a full spool is looked at.
 const FULL: Duration = Duration::from_millis(20);
+/// How much the sinks give way to the cores (`nice(2)`): they may be behind, a request may not.
+const SINK_NICENESS: i32 = 5;
 const ENTRIES_PER_TURN: usize = 1024;
 /// Time to stop when nobody says how much there is.
 const SHORT_GRACE: Duration = Duration::from_secs(2);
@@ -337,6 +339,8 @@ impl Collector {
 fn start(delivery: Delivery, stop: Stop) -> oneshot::Receiver<()> {
     let (finished, end) = oneshot::channel();
     let work = move || async move {
+        // Of this thread alone, on Linux.
+        let _ = rustix::process::nice(SINK_NICENESS);
         delivery.run(stop).await;
         let _ = finished.send(());
     };

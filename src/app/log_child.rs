@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
@@ -13,6 +14,8 @@ use crate::worker::exec;
 const FIRST: Duration = Duration::from_millis(100);
 const LAST: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(10);
+/// How much it gives way to the cores (`nice(2)`): it may be behind, a request may not.
+const NICENESS: i32 = 5;
 /// How long it may take to store what it has when it is asked to end.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -55,7 +58,7 @@ fn start(data: &Path) -> std::io::Result<Child> {
     let tollgate = std::env::current_exe()?;
     let launcher = exec::launcher(&tollgate);
     let (program, arguments) = launcher.split_first().ok_or(std::io::ErrorKind::NotFound)?;
-    Command::new(program)
+    let child = Command::new(program)
         .args(arguments)
         .arg(&tollgate)
         // Quiet: where it listens is nobody's business but ours, and the first minute has four lines of its own.
@@ -68,11 +71,20 @@ fn start(data: &Path) -> std::io::Result<Child> {
         // Its own group: a Ctrl-C in the terminal must not end it before the last records have come.
         .process_group(0)
         .kill_on_drop(true)
-        .spawn()
+        .spawn()?;
+    if let Some(pid) = pid(&child) {
+        // It has no other threads yet, and those that it starts inherit.
+        let _ = rustix::process::setpriority_process(Some(pid), NICENESS);
+    }
+    Ok(child)
+}
+
+fn pid(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| Pid::from_raw(id.cast_signed()))
 }
 
 async fn end(mut child: Child) {
-    if let Some(pid) = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) {
+    if let Some(pid) = pid(&child) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
     if tokio::time::timeout(GRACE, child.wait()).await.is_err() {

@@ -17,6 +17,7 @@ use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::pressure::Step;
 use super::render::Lines;
 use super::ring::{Directory, Recovered};
+use super::room::Room;
 use super::shed::Shedder;
 use super::sink::{Delivery, Sink, Stop};
 use super::span::Origin;
@@ -39,7 +40,7 @@ const IDLE: Duration = Duration::from_secs(1);
 const TURN: usize = 512 << 10;
 /// …and no more than this part of a spool in memory.
 const PART: usize = 32;
-/// How often a full spool is looked at.
+/// How often a spool is looked at that is full, or whose fill holds up requests.
 const FULL: Duration = Duration::from_millis(20);
 const ENTRIES_PER_TURN: usize = 1024;
 /// Time to stop when nobody says how much there is.
@@ -88,7 +89,7 @@ impl Collector {
         let named = |sink| Arc::new(SinkMetrics { name: Sink::name(sink), ..SinkMetrics::default() });
         let sinks: Vec<Arc<SinkMetrics>> = settings.sinks.iter().map(named).collect();
         let compresses = settings.sinks.iter().any(Sink::is_remote);
-        let fails_closed = settings.spool.fails_closed;
+        let (fails_closed, room) = (settings.spool.fails_closed, Room::new(settings.spool.blocks_for));
         let turn_bytes = TURN.min(settings.spool.memory / PART / cores.max(1));
         // A sink that cannot be opened must fail before the spool is touched.
         let reopen = Reopen::default();
@@ -111,7 +112,7 @@ impl Collector {
                 control,
             });
         }
-        let metrics = Arc::new(Metrics { sinks, ..Metrics::default() });
+        let metrics = Arc::new(Metrics { sinks, room, ..Metrics::default() });
         let intake = Intake {
             framer: Framer::new(origin, cores, IdSource::new(u16::MAX)?),
             shedder: Shedder::new(settings.sample, Random::from_os(1)?),
@@ -222,10 +223,12 @@ impl Collector {
     /// Waits until it is worth looking again, the longer the longer nothing has come.
     fn rest(&self, quiet: Duration) {
         let is_idle = quiet >= IDLE_AFTER;
-        self.handle.wake.set_idle(is_idle && self.step != Step::Full);
+        let is_pressed =
+            self.step == Step::Full || self.step != Step::Whole && self.handle.metrics.room.blocks();
+        self.handle.wake.set_idle(is_idle && !is_pressed);
         match () {
             // The cores know no better than we when there is room again.
-            () if self.step == Step::Full => thread::park_timeout(FULL),
+            () if is_pressed => thread::park_timeout(FULL),
             () if !is_idle => thread::park_timeout(POLL),
             // It came while we said so.
             () if !self.is_empty() => {}
@@ -322,6 +325,9 @@ impl Collector {
         self.intake.shedder.set_step(next);
         self.handle.metrics.step.store(next as u8, Ordering::Relaxed);
         self.step = next;
+        if next == Step::Whole {
+            self.handle.metrics.room.open();
+        }
     }
 
     fn tell_lost_lines(&mut self) {

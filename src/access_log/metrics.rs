@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::pressure::Step;
+use super::room::Room;
 
 /// Why a record did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +112,8 @@ pub struct Metrics {
     /// The step of the pressure ladder, see [`Step`].
     pub step: AtomicU8,
     pub sinks: Vec<Arc<SinkMetrics>>,
+    /// Where requests wait, see [`Room`].
+    pub room: Room,
 }
 
 impl Metrics {

@@ -30,6 +30,7 @@ mod pressure;
 pub mod recovery;
 mod render;
 mod ring;
+mod room;
 mod settings;
 mod shed;
 mod sink;
@@ -48,6 +49,7 @@ pub use self::handle::{Handle, Stream};
 pub use self::metrics::{Dropped, Metrics, Reason, SinkMetrics};
 pub use self::pressure::Step;
 pub use self::ring::{Directory, DirectoryError, Item, Recovered, recover};
+pub use self::room::Room;
 pub use self::settings::{
     FileSettings, Form, Sample, ServiceEndpoint, ServiceSettings, Settings, SinkSettings, SpoolSettings,
     StdoutSettings, Sync, Token,

@@ -1,5 +1,6 @@
 //! The whole room: from records on cores to a scripted log service and to files.
 
+mod block;
 mod fake_service;
 
 use std::collections::BTreeMap;

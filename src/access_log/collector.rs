@@ -15,13 +15,15 @@ use super::handle::{Entry, Handle, Reopen, Wake};
 use super::intake::Intake;
 use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::pressure::Step;
+use super::recovery::Past;
 use super::render::Lines;
-use super::ring::{Directory, Recovered};
+use super::ring::Directory;
 use super::room::Room;
+use super::running::Running;
 use super::shed::Shedder;
 use super::sink::{Delivery, Sink, Stop};
 use super::span::Origin;
-use super::spool::{self, End, Writer};
+use super::spool::{self, Writer};
 use super::{Error, Settings};
 use crate::process::memory;
 use crate::record::frame::Codec;
@@ -62,25 +64,8 @@ pub struct Collector {
     deliveries: Vec<Delivery>,
     handle: Handle,
     /// What dead processes have left, and the lock on the place of the rings.
-    recovered: Vec<Recovered>,
+    past: Past,
     directory: Option<Directory>,
-}
-
-/// A collector at work.
-#[derive(Debug)]
-pub struct Running {
-    stop: watch::Sender<Option<Instant>>,
-    done: oneshot::Receiver<()>,
-    handle: Handle,
-}
-
-/// What became of the log at its end.
-#[derive(Debug)]
-pub struct Report {
-    /// Sinks that did not get everything in the time there was, with the number of entries that are lost for each.
-    pub undelivered: Vec<(String, u64)>,
-    /// Sinks for which something waits on disk for the next start, with its bytes.
-    pub waiting: Vec<(String, u64)>,
 }
 
 impl Collector {
@@ -133,7 +118,7 @@ impl Collector {
             turn_bytes,
             deliveries,
             handle,
-            recovered: Vec::new(),
+            past: Past::default(),
             directory: None,
         })
     }
@@ -146,14 +131,9 @@ impl Collector {
     }
 
     /// What goes through the sinks before anything else, and the directory that stays locked.
-    pub(super) fn with_past(
-        mut self,
-        directory: Option<Directory>,
-        recovered: Vec<Recovered>,
-        ends: &[End],
-    ) -> Self {
-        self.spool.expect(ends);
-        (self.directory, self.recovered) = (directory, recovered);
+    pub(super) fn with_past(mut self, directory: Option<Directory>, past: Past) -> Self {
+        self.spool.expect(&past.ends);
+        (self.directory, self.past) = (directory, past);
         self
     }
 
@@ -250,11 +230,16 @@ impl Collector {
         self.store();
         self.spool.close();
         self.sources.iter_mut().for_each(|source| source.reader.finish());
+        self.directory.iter().for_each(Directory::forget);
     }
 
     /// Sends on what dead processes have left.
     fn deliver_past(&mut self) {
-        for past in std::mem::take(&mut self.recovered) {
+        let Past { rings, harms, .. } = std::mem::take(&mut self.past);
+        self.handle.metrics.rings_lost.store(harms.len() as u64, Ordering::Relaxed);
+        harms.iter().for_each(|harm| self.intake.framer.notice("warn", harm.reason, &harm.text));
+        self.store();
+        for past in rings {
             self.intake.framer.past(&past);
             self.store();
             self.spool.sync();
@@ -362,33 +347,4 @@ fn on_thread<F: Future>(name: &str, work: impl FnOnce() -> F + Send + 'static) -
         runtime.block_on(work());
     });
     thread.map(drop).map_err(|source| Error::Thread { source })
-}
-
-impl Running {
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
-    }
-
-    pub fn metrics(&self) -> Arc<Metrics> {
-        self.handle.metrics()
-    }
-
-    /// Delivers what is there, for at most `grace`, and ends. Call it when the cores have ended: what they write later
-    /// is lost.
-    pub async fn stop(self, grace: Duration) -> Report {
-        let deadline = Instant::now() + grace;
-        self.stop.send_replace(Some(deadline));
-        self.handle.wake.now();
-        let _ = timeout_at(deadline + Duration::from_secs(1), self.done).await;
-        let sinks = &self.handle.metrics.sinks;
-        let undelivered = sinks.iter().filter_map(|sink| {
-            let count = sink.dropped.get(Reason::Stopped);
-            (count > 0).then(|| (sink.name.clone(), count))
-        });
-        let waiting = sinks.iter().filter_map(|sink| {
-            let bytes = sink.lag_bytes.load(Ordering::Relaxed);
-            (bytes > 0).then(|| (sink.name.clone(), bytes))
-        });
-        Report { undelivered: undelivered.collect(), waiting: waiting.collect() }
-    }
 }

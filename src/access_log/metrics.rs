@@ -105,6 +105,8 @@ pub struct Metrics {
     pub dropped: Dropped,
     /// Records that sampling left out.
     pub sampled: AtomicU64,
+    /// Rings of dead processes that were damaged or gone at the start.
+    pub rings_lost: AtomicU64,
     /// Bytes in the spool that some sink has still to deliver.
     pub spool_bytes: AtomicU64,
     /// How far the spool is filled, in thousandths.

@@ -172,8 +172,8 @@ pub(super) fn file_name(core: u16) -> String {
 }
 
 /// The name of the ring of a dead process, put aside.
-pub(super) fn dead_name(identity: &Identity) -> String {
-    format!("ring.{}.{}", identity.core, identity.boot)
+pub(super) fn dead_name(core: u16, boot: u64) -> String {
+    format!("ring.{core}.{boot}")
 }
 
 /// Whether a file is, by its name, a ring: living or put aside.

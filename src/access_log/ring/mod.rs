@@ -47,6 +47,7 @@
 //! ([`Reader::commit`]). Who dies in between finds them again: twice, never not at all.
 
 mod directory;
+mod harm;
 mod layout;
 mod mapped;
 mod recover;
@@ -59,6 +60,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub use self::directory::{Directory, DirectoryError};
+pub use self::harm::Harm;
 pub(super) use self::layout::{FLIGHT_AT, Identity, SLOT_WORDS, SLOTS, Word, number};
 pub(super) use self::mapped::{Mapped, SlotWords};
 pub use self::recover::{Item, Recovered, recover};
@@ -224,6 +226,11 @@ impl Reader {
 
     pub(super) fn mapped(&self) -> &Arc<Mapped> {
         &self.mapped
+    }
+
+    /// Whether it outlives the process.
+    pub(super) fn is_kept(&self) -> bool {
+        self.file.is_some()
     }
 
     /// The orderly end: nobody writes any more. Leaves no file behind when nothing is left in it.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::harm::{self, Harm};
 use super::layout::{self, Identity, Lane, Layout, NotARing, Word, number};
 use super::tiers::{ALIGN, PREFIX};
 use super::{Directory, LONGEST, checksum, tag};
@@ -46,28 +47,30 @@ pub enum Item {
 }
 
 /// Reads all rings in `directory` that dead processes have left: call it before making new ones. Each stays, put aside
-/// under another name, until [`Recovered::remove`].
-pub fn recover(directory: &Directory) -> Vec<Recovered> {
-    let mut found: Vec<Recovered> = directory.rings().iter().filter_map(|path| read(path)).collect();
-    found.sort_by_key(|one| (one.boot, one.core));
-    found
-}
-
-fn read(path: &Path) -> Option<Recovered> {
-    let image = fs::read(path).inspect_err(|error| {
-        tracing::error!(%error, file = %path.display(), "cannot read what a dead process left of its log");
-    });
-    let image = image.ok()?;
-    match Recovered::of(&image, path.to_owned()) {
-        Ok(recovered) => recovered.put_aside(),
-        Err(error) => {
-            tracing::error!(%error, file = %path.display(), "this is no ring of a log; put aside");
-            let mut aside = path.as_os_str().to_owned();
-            aside.push(".damaged");
-            let _ = fs::rename(path, aside);
-            None
+/// under another name, until [`Recovered::remove`]. Also tells of rings that cannot be read, and of those that are gone.
+pub fn recover(directory: &Directory) -> (Vec<Recovered>, Vec<Harm>) {
+    let (mut found, mut harms) = (Vec::new(), harm::gone(directory.path()));
+    for path in directory.rings() {
+        match read(&path) {
+            Ok(recovered) => found.push(recovered.put_aside()),
+            Err(harm) => harms.push(harm),
         }
     }
+    for Harm { reason, text } in &harms {
+        tracing::error!(dir = %directory.path().display(), reason, "{text}");
+    }
+    found.sort_by_key(|one| (one.boot, one.core));
+    (found, harms)
+}
+
+fn read(path: &Path) -> Result<Recovered, Harm> {
+    let image = fs::read(path).map_err(|error| Harm::damaged(path, &error))?;
+    Recovered::of(&image, path.to_owned()).map_err(|error| {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".damaged");
+        let _ = fs::rename(path, aside);
+        Harm::damaged(path, &error)
+    })
 }
 
 impl Recovered {
@@ -102,18 +105,16 @@ impl Recovered {
         })
     }
 
-    /// Gives up the name that the new process needs. An empty ring is not kept.
-    fn put_aside(mut self) -> Option<Self> {
-        let identity =
-            Identity { proxy: self.proxy.clone(), boot: self.boot, core: self.core, pid: self.pid };
-        let aside = self.path.with_file_name(layout::dead_name(&identity));
+    /// Gives up the name that the new process needs.
+    fn put_aside(mut self) -> Self {
+        let aside = self.path.with_file_name(layout::dead_name(self.core, self.boot));
         if aside != self.path {
             match fs::rename(&self.path, &aside) {
                 Ok(()) => self.path = aside,
                 Err(error) => tracing::error!(%error, file = %self.path.display(), "cannot put it aside"),
             }
         }
-        Some(self)
+        self
     }
 
     /// Whether it says nothing but that the process died.

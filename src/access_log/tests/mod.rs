@@ -2,6 +2,7 @@
 
 mod block;
 mod fake_service;
+mod harm;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -159,7 +159,8 @@ fn the_next_process_finds_what_was_not_given_back_and_what_was_under_way() {
     table.reach(waiting, EndAt::Wait);
     die(writer, reader);
 
-    let found = recover(&directory);
+    let (found, harms) = recover(&directory);
+    assert_eq!(harms, []);
     let [found] = &found[..] else { panic!("{found:?}") };
     assert_eq!((&*found.proxy, found.boot, found.core, found.pid), ("edge-1", 1_795_252_000_000, 1, 4711));
     assert_eq!((found.torn, found.accounted, found.refused), (0, 1, 5));
@@ -201,15 +202,15 @@ fn what_was_recovered_stays_until_it_is_removed_and_does_not_stand_in_the_way() 
     let (mut writer, reader) = ring(Some(&directory), &identity(0), 64 << 10).unwrap();
     writer.push(encode(1, "/a")).unwrap();
     die(writer, reader);
-    assert_eq!(recover(&directory).len(), 1);
+    assert_eq!(recover(&directory).0.len(), 1);
     let next = Identity { boot: 1_795_252_000_001, ..identity(0) };
     let (writer, reader) = ring(Some(&directory), &next, 64 << 10).unwrap();
     die(writer, reader);
-    let both = recover(&directory);
+    let (both, _) = recover(&directory);
     let boots: Vec<(u64, bool)> = both.iter().map(|one| (one.boot, one.is_empty())).collect();
     assert_eq!(boots, [(1_795_252_000_000, false), (1_795_252_000_001, true)]);
     both.iter().for_each(Recovered::remove);
-    assert!(recover(&directory).is_empty());
+    assert!(recover(&directory).0.is_empty());
 }
 
 #[test]
@@ -220,7 +221,7 @@ fn the_orderly_end_leaves_no_file() {
     writer.push(encode(1, "/a")).unwrap();
     read(&mut reader, usize::MAX);
     reader.finish();
-    assert!(recover(&directory).is_empty());
+    assert!(recover(&directory).0.is_empty());
 }
 
 #[test]
@@ -241,6 +242,36 @@ fn without_a_place_to_write_the_ring_is_memory() {
     push(&mut writer, b"x").unwrap();
     assert_eq!(read(&mut reader, usize::MAX), (vec![b"x".to_vec()], true));
     assert!(reader.file.is_none());
+}
+
+#[test]
+fn a_ring_that_is_damaged_or_gone_is_told_once_and_one_that_was_put_aside_is_not_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = open(dir.path());
+    for core in 0..4 {
+        let (writer, reader) = ring(Some(&directory), &identity(core), 64 << 10).unwrap();
+        die(writer, reader);
+    }
+    directory.announce(identity(0).boot, 0..4);
+    std::fs::remove_file(dir.path().join("ring.1")).unwrap();
+    std::fs::write(dir.path().join("ring.2"), "no ring").unwrap();
+    std::fs::rename(dir.path().join("ring.3"), dir.path().join("ring.3.1795252000000")).unwrap();
+    let (found, harms) = recover(&directory);
+    assert_eq!(found.iter().map(|one| one.core).collect::<Vec<_>>(), [0, 3]);
+    let told: Vec<(&str, bool)> = harms
+        .iter()
+        .map(|harm| {
+            (
+                harm.reason,
+                harm.text.contains(["ring.1", "ring.2"][usize::from(harm.reason == "ring_damaged")]),
+            )
+        })
+        .collect();
+    assert_eq!(told, [("ring_gone", true), ("ring_damaged", true)]);
+    // Whoever only looks does not use it up; what was put aside as damaged is not gone.
+    assert_eq!(recover(&directory).1.iter().map(|harm| harm.reason).collect::<Vec<_>>(), ["ring_gone"]);
+    directory.forget();
+    assert_eq!(recover(&directory).1, []);
 }
 
 /// Rings of one lane with entries of about 200 bytes; the second of them is damaged in all ways.

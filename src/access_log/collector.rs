@@ -172,10 +172,14 @@ impl Collector {
         // Nobody says when if the other end has just been dropped.
         let deadline = stopping.borrow().unwrap_or_else(|| Instant::now() + SHORT_GRACE);
         self.close();
+        // What the last turn has brought counts as waiting, also for a sink that does not end in time.
+        self.spool.publish(&self.handle.metrics);
         tell_sinks.send_replace(Some(deadline));
+        // A little longer than the sinks have themselves, also when we are late; one that hangs in a system call is left
+        // behind.
+        let patience = deadline.max(Instant::now()) + Duration::from_millis(200);
         for end in ends {
-            // A little longer than the sinks have themselves; one that hangs in a system call is left behind.
-            let _ = timeout_at(deadline + Duration::from_millis(200), end).await;
+            let _ = timeout_at(patience, end).await;
         }
     }
 

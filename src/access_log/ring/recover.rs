@@ -129,10 +129,10 @@ impl Recovered {
     /// record for each exchange that was under way, with the numbers that follow. The same each time.
     pub fn items(&self) -> Vec<Item> {
         let mut items = Vec::with_capacity(self.entries.len() + self.in_flight.len());
-        let mut expected = self.accounted + 1;
+        let mut expected = self.accounted.saturating_add(1);
         let first = self.entries.first().and_then(|bytes| seq_of(bytes));
         // What was drained and not yet given back comes again.
-        expected = expected.min(first.unwrap_or(expected));
+        expected = expected.min(first.unwrap_or(expected)).max(1);
         for bytes in &self.entries {
             let Some(seq) = seq_of(bytes) else { continue };
             self.miss(&mut items, expected, seq.saturating_sub(1));
@@ -140,8 +140,8 @@ impl Recovered {
             expected = seq.saturating_add(1);
         }
         self.miss(&mut items, expected, self.refused);
-        expected = expected.max(self.refused + 1).max(self.accounted + 1);
-        for (seq, open) in (expected..).zip(&self.in_flight) {
+        expected = expected.max(self.refused.max(self.accounted).saturating_add(1));
+        for (seq, open) in (expected..=u64::MAX).zip(&self.in_flight) {
             let mut bytes = Vec::new();
             binary::encode(&self.crashed(open), seq, &mut bytes);
             items.push(Item::Record { seq, bytes });
@@ -217,8 +217,9 @@ impl LaneImage<'_> {
     fn entries(&self, entries: &mut Vec<Vec<u8>>) -> u64 {
         let read = number::<8>(self.image, self.lane.read_at);
         let write = number::<8>(self.image, self.lane.write_at);
-        let count = write.wrapping_sub(read);
-        if count > self.lane.bytes as u64 || !read.is_multiple_of(ALIGN as u64) {
+        // Positions are under no checksum.
+        let is_ahead = write.checked_sub(read).is_some_and(|count| count <= self.lane.bytes as u64);
+        if !is_ahead || !read.is_multiple_of(ALIGN as u64) {
             return 1;
         }
         let (mut at, mut torn, mut was_good) = (read, 0, true);
@@ -230,7 +231,7 @@ impl LaneImage<'_> {
                 }
                 None => {
                     torn += u64::from(was_good);
-                    (at, was_good) = (at + ALIGN as u64, false);
+                    (at, was_good) = (at.saturating_add(ALIGN as u64), false);
                 }
             }
         }
@@ -241,11 +242,11 @@ impl LaneImage<'_> {
     fn entry(&self, at: u64, write: u64) -> Option<(Vec<u8>, u64)> {
         let prefix = self.copy(at, PREFIX);
         let length = number::<4>(&prefix, 4) as usize;
-        let end = at + (PREFIX + length) as u64;
+        let end = at.checked_add((PREFIX + length) as u64)?;
         if length > LONGEST || end > write || number::<4>(&prefix, 8) as u32 != tag(at) {
             return None;
         }
-        let next = end.next_multiple_of(ALIGN as u64);
+        let next = end.checked_next_multiple_of(ALIGN as u64)?;
         let mut sealed = self.copy(at, (next - at) as usize);
         sealed[..4].fill(0);
         let is_whole = next <= write && checksum(&sealed) == number::<4>(&prefix, 0) as u32;

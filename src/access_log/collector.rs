@@ -298,6 +298,8 @@ impl Collector {
         self.intake.framer.set_codec(if far { Codec::Lz4 } else { Codec::Raw });
         self.spool.append(self.intake.framer.finish());
         self.intake.framer.clear();
+        let (control, last) = self.intake.framer.control();
+        self.sources.iter().for_each(|source| source.reader.note_control(control, last));
         // Not before: now they are as safe as they can be.
         self.sources.iter_mut().for_each(Source::commit);
     }

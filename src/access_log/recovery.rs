@@ -172,11 +172,13 @@ pub(super) struct Past {
 pub(super) fn recover_all(directory: &Directory) -> Past {
     let (recovered, harms) = examine(directory);
     directory.forget();
-    let end = |one: &Recovered| {
-        let (proxy, boot, core) = (one.proxy.clone(), one.boot, one.core);
-        End { proxy, boot, core, last: one.accounted }
+    let ends = |one: &Recovered| {
+        [(one.core, one.accounted), one.control].map(|(core, last)| {
+            let (proxy, boot) = (one.proxy.clone(), one.boot);
+            End { proxy, boot, core, last }
+        })
     };
-    let ends = recovered.iter().map(end).collect();
+    let ends = recovered.iter().flat_map(ends).collect();
     if let Some(crash) = Crash::of(&recovered) {
         tell(&crash);
     }

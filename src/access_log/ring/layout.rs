@@ -37,6 +37,9 @@ pub(in crate::access_log) enum Word {
     Accounted = 1168,
     /// When the reader was last there, microseconds since the Unix epoch.
     Seen = 1176,
+    /// The stream that no core writes, and its last number in the spool: written by the reader.
+    ControlCore = 1184,
+    ControlLast = 1192,
 }
 
 /// One lane of bytes.

@@ -23,6 +23,7 @@
 //! 1040                  last number that found no room u64 │ exchanges under way without a slot u64
 //! 1152  of the reader:  read position of the small lane u64 │ of the large lane u64
 //! 1168                  numbers up to this one are accounted for u64 │ when it was last here i64 (Unix µs)
+//! 1184                  the core of the control stream u64 │ its last number in the spool u64, 0 when there is none
 //! 4096  the in-flight table: see [`super::flight`]
 //!       the small lane, then the large lane, then the end of the file
 //! ```
@@ -212,6 +213,12 @@ impl Reader {
         self.mapped.word(Word::Accounted).store(accounted, Ordering::Relaxed);
         self.mapped.word(Word::Seen).store(now_us.unsigned_abs(), Ordering::Relaxed);
         self.heads.commit();
+    }
+
+    /// The stream that no core writes has got so far into the spool. No ring holds it, so each of them knows its end.
+    pub(super) fn note_control(&self, core: u16, last: u64) {
+        self.mapped.word(Word::ControlCore).store(core.into(), Ordering::Relaxed);
+        self.mapped.word(Word::ControlLast).store(last, Ordering::Release);
     }
 
     /// Whether nothing waits to be drained.

@@ -28,6 +28,8 @@ pub struct Recovered {
     pub accounted: u64,
     /// The last number that found no room in the ring.
     pub refused: u64,
+    /// The stream that no core wrote, and its last number that went into the spool; 0 when there was none.
+    pub control: (u16, u64),
     /// About when it died (at least: when it was last seen alive), microseconds since the Unix epoch.
     pub died_us: i64,
     /// The exchanges that were under way, oldest first.
@@ -89,6 +91,7 @@ impl Recovered {
         let died_us = ends.fold(seen, i64::max);
         let (accounted, refused) = (word(Word::Accounted), word(Word::Refused));
         let beyond = word(Word::Beyond);
+        let control = (word(Word::ControlCore) as u16, word(Word::ControlLast));
         Ok(Self {
             proxy,
             boot,
@@ -98,6 +101,7 @@ impl Recovered {
             torn,
             accounted,
             refused,
+            control,
             died_us,
             in_flight,
             beyond,

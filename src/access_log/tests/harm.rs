@@ -32,6 +32,61 @@ async fn a_ring_that_is_damaged_or_gone_is_a_record_and_counted() {
     assert_eq!((of_kind(&lines, "log").len(), lost), (2, 0));
 }
 
+/// What a kill leaves behind at this moment.
+fn killed(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_gone_of_the_stream_that_no_core_writes_is_declared_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, spool) = (dir.path().join("logs.sock"), dir.path().join("spool"));
+    let sinks = || vec![SinkSettings::Service(to_service(&path))];
+    let (_logs, collector) = open(on_disk(sinks(), &spool), 1).unwrap();
+    let running = collector.spawn().unwrap();
+    let (handle, metrics) = (running.handle(), running.metrics());
+    let mut images = Vec::new();
+    for count in 1..=3 {
+        handle.line(&"app-0".into(), Stream::Stdout, b"a line");
+        until("it is taken", || metrics.lines.load(Ordering::Relaxed) == count).await;
+        // Its frame is appended after it is counted, and the ring is told after that.
+        let ring = spool.join("ring.0");
+        let told = || u64::from_le_bytes(std::fs::read(&ring).unwrap()[1192..1200].try_into().unwrap());
+        until("the ring knows", || told() == count).await;
+        images.push(dir.path().join(format!("killed-{count}")));
+        killed(&spool, &images[count as usize - 1]);
+    }
+    running.stop(Duration::ZERO).await;
+    for (image, last) in images.iter().zip(1..) {
+        for harm in [false, true] {
+            let again = dir.path().join(format!("again-{last}-{harm}"));
+            killed(image, &again);
+            if harm {
+                // All but the first byte of the last frame.
+                let segment =
+                    std::fs::OpenOptions::new().write(true).open(again.join("00000001.spool")).unwrap();
+                let one = segment.metadata().unwrap().len() / last;
+                segment.set_len(one * (last - 1) + 1).unwrap();
+            }
+            let service = FakeService::listen(&path, []);
+            let (_logs, collector) = open(on_disk(sinks(), &again), 1).unwrap();
+            collector.spawn().unwrap().stop(GRACE).await;
+            let mut lines = service.lines();
+            let boot = lines.iter().filter_map(|line| line["boot"].as_u64()).min().unwrap();
+            lines.retain(|line| line["boot"] == boot);
+            assert_complete(&lines, 1, last);
+            let gaps: Vec<_> = of_kind(&lines, "gap").iter().map(|gap| gap["reason"].clone()).collect();
+            assert_eq!(gaps.len(), usize::from(harm), "{last}: {gaps:?}");
+            assert!(gaps.iter().all(|reason| reason == "spool_damaged"));
+            drop(service);
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_killed_process_whose_rings_are_there_has_lost_none() {
     let dir = tempfile::tempdir().unwrap();

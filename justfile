@@ -67,5 +67,9 @@ fuzz target seconds="300":
 loom:
     cargo test --release --manifest-path tests/loom/Cargo.toml
 
+# The log's ring where each step over the end of its memory is seen, and what a record costs the core in instructions.
+ring:
+    .ci/run asan count
+
 ci *steps:
     .ci/run {{steps}}

@@ -15,12 +15,15 @@ use super::handle::{Entry, Handle, Reopen, Wake};
 use super::intake::Intake;
 use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::pressure::Step;
+use super::recovery::Past;
 use super::render::Lines;
-use super::ring::{Directory, Recovered};
+use super::ring::Directory;
+use super::room::Room;
+use super::running::Running;
 use super::shed::Shedder;
 use super::sink::{Delivery, Sink, Stop};
 use super::span::Origin;
-use super::spool::{self, End, Writer};
+use super::spool::{self, Writer};
 use super::{Error, Settings};
 use crate::process::memory;
 use crate::record::frame::Codec;
@@ -39,7 +42,7 @@ const IDLE: Duration = Duration::from_secs(1);
 const TURN: usize = 512 << 10;
 /// …and no more than this part of a spool in memory.
 const PART: usize = 32;
-/// How often a full spool is looked at.
+/// How often a spool is looked at that is full, or whose fill holds up requests.
 const FULL: Duration = Duration::from_millis(20);
 /// How much the sinks give way to the cores (`nice(2)`): they may be behind, a request may not.
 const SINK_NICENESS: i32 = 5;
@@ -63,25 +66,8 @@ pub struct Collector {
     deliveries: Vec<Delivery>,
     handle: Handle,
     /// What dead processes have left, and the lock on the place of the rings.
-    recovered: Vec<Recovered>,
+    past: Past,
     directory: Option<Directory>,
-}
-
-/// A collector at work.
-#[derive(Debug)]
-pub struct Running {
-    stop: watch::Sender<Option<Instant>>,
-    done: oneshot::Receiver<()>,
-    handle: Handle,
-}
-
-/// What became of the log at its end.
-#[derive(Debug)]
-pub struct Report {
-    /// Sinks that did not get everything in the time there was, with the number of entries that are lost for each.
-    pub undelivered: Vec<(String, u64)>,
-    /// Sinks for which something waits on disk for the next start, with its bytes.
-    pub waiting: Vec<(String, u64)>,
 }
 
 impl Collector {
@@ -90,7 +76,7 @@ impl Collector {
         let named = |sink| Arc::new(SinkMetrics { name: Sink::name(sink), ..SinkMetrics::default() });
         let sinks: Vec<Arc<SinkMetrics>> = settings.sinks.iter().map(named).collect();
         let compresses = settings.sinks.iter().any(Sink::is_remote);
-        let fails_closed = settings.spool.fails_closed;
+        let (fails_closed, room) = (settings.spool.fails_closed, Room::new(settings.spool.blocks_for));
         let turn_bytes = TURN.min(settings.spool.memory / PART / cores.max(1));
         // A sink that cannot be opened must fail before the spool is touched.
         let reopen = Reopen::default();
@@ -113,7 +99,7 @@ impl Collector {
                 control,
             });
         }
-        let metrics = Arc::new(Metrics { sinks, ..Metrics::default() });
+        let metrics = Arc::new(Metrics { sinks, room, ..Metrics::default() });
         let intake = Intake {
             framer: Framer::new(origin, cores, IdSource::new(u16::MAX)?),
             shedder: Shedder::new(settings.sample, Random::from_os(1)?),
@@ -134,7 +120,7 @@ impl Collector {
             turn_bytes,
             deliveries,
             handle,
-            recovered: Vec::new(),
+            past: Past::default(),
             directory: None,
         })
     }
@@ -147,14 +133,9 @@ impl Collector {
     }
 
     /// What goes through the sinks before anything else, and the directory that stays locked.
-    pub(super) fn with_past(
-        mut self,
-        directory: Option<Directory>,
-        recovered: Vec<Recovered>,
-        ends: &[End],
-    ) -> Self {
-        self.spool.expect(ends);
-        (self.directory, self.recovered) = (directory, recovered);
+    pub(super) fn with_past(mut self, directory: Option<Directory>, past: Past) -> Self {
+        self.spool.expect(&past.ends);
+        (self.directory, self.past) = (directory, past);
         self
     }
 
@@ -193,10 +174,14 @@ impl Collector {
         // Nobody says when if the other end has just been dropped.
         let deadline = stopping.borrow().unwrap_or_else(|| Instant::now() + SHORT_GRACE);
         self.close();
+        // What the last turn has brought counts as waiting, also for a sink that does not end in time.
+        self.spool.publish(&self.handle.metrics);
         tell_sinks.send_replace(Some(deadline));
+        // A little longer than the sinks have themselves, also when we are late; one that hangs in a system call is left
+        // behind.
+        let patience = deadline.max(Instant::now()) + Duration::from_millis(200);
         for end in ends {
-            // A little longer than the sinks have themselves; one that hangs in a system call is left behind.
-            let _ = timeout_at(deadline + Duration::from_millis(200), end).await;
+            let _ = timeout_at(patience, end).await;
         }
     }
 
@@ -224,10 +209,12 @@ impl Collector {
     /// Waits until it is worth looking again, the longer the longer nothing has come.
     fn rest(&self, quiet: Duration) {
         let is_idle = quiet >= IDLE_AFTER;
-        self.handle.wake.set_idle(is_idle && self.step != Step::Full);
+        let is_pressed =
+            self.step == Step::Full || self.step != Step::Whole && self.handle.metrics.room.blocks();
+        self.handle.wake.set_idle(is_idle && !is_pressed);
         match () {
             // The cores know no better than we when there is room again.
-            () if self.step == Step::Full => thread::park_timeout(FULL),
+            () if is_pressed => thread::park_timeout(FULL),
             () if !is_idle => thread::park_timeout(POLL),
             // It came while we said so.
             () if !self.is_empty() => {}
@@ -249,11 +236,16 @@ impl Collector {
         self.store();
         self.spool.close();
         self.sources.iter_mut().for_each(|source| source.reader.finish());
+        self.directory.iter().for_each(Directory::forget);
     }
 
     /// Sends on what dead processes have left.
     fn deliver_past(&mut self) {
-        for past in std::mem::take(&mut self.recovered) {
+        let Past { rings, harms, .. } = std::mem::take(&mut self.past);
+        self.handle.metrics.rings_lost.store(harms.len() as u64, Ordering::Relaxed);
+        harms.iter().for_each(|harm| self.intake.framer.notice("warn", harm.reason, &harm.text));
+        self.store();
+        for past in rings {
             self.intake.framer.past(&past);
             self.store();
             self.spool.sync();
@@ -308,6 +300,8 @@ impl Collector {
         self.intake.framer.set_codec(if far { Codec::Lz4 } else { Codec::Raw });
         self.spool.append(self.intake.framer.finish());
         self.intake.framer.clear();
+        let (control, last) = self.intake.framer.control();
+        self.sources.iter().for_each(|source| source.reader.note_control(control, last));
         // Not before: now they are as safe as they can be.
         self.sources.iter_mut().for_each(Source::commit);
     }
@@ -324,6 +318,9 @@ impl Collector {
         self.intake.shedder.set_step(next);
         self.handle.metrics.step.store(next as u8, Ordering::Relaxed);
         self.step = next;
+        if next == Step::Whole {
+            self.handle.metrics.room.open();
+        }
     }
 
     fn tell_lost_lines(&mut self) {
@@ -360,33 +357,4 @@ fn on_thread<F: Future>(name: &str, work: impl FnOnce() -> F + Send + 'static) -
         runtime.block_on(work());
     });
     thread.map(drop).map_err(|source| Error::Thread { source })
-}
-
-impl Running {
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
-    }
-
-    pub fn metrics(&self) -> Arc<Metrics> {
-        self.handle.metrics()
-    }
-
-    /// Delivers what is there, for at most `grace`, and ends. Call it when the cores have ended: what they write later
-    /// is lost.
-    pub async fn stop(self, grace: Duration) -> Report {
-        let deadline = Instant::now() + grace;
-        self.stop.send_replace(Some(deadline));
-        self.handle.wake.now();
-        let _ = timeout_at(deadline + Duration::from_secs(1), self.done).await;
-        let sinks = &self.handle.metrics.sinks;
-        let undelivered = sinks.iter().filter_map(|sink| {
-            let count = sink.dropped.get(Reason::Stopped);
-            (count > 0).then(|| (sink.name.clone(), count))
-        });
-        let waiting = sinks.iter().filter_map(|sink| {
-            let bytes = sink.lag_bytes.load(Ordering::Relaxed);
-            (bytes > 0).then(|| (sink.name.clone(), bytes))
-        });
-        Report { undelivered: undelivered.collect(), waiting: waiting.collect() }
-    }
 }

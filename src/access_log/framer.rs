@@ -149,6 +149,11 @@ impl Framer {
         self.numbered(ts_us, |renderer, stamp, out| renderer.notice(&notice, stamp, out));
     }
 
+    /// The stream of everything that no core wrote, and its last number.
+    pub(super) fn control(&self) -> (u16, u64) {
+        (self.control_core(), self.control_seq)
+    }
+
     /// The last record of all: closes every stream.
     pub(super) fn stop(&mut self, last_seq: &[u64]) {
         let ts_us = now_us();

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::pressure::Step;
+use super::room::Room;
 
 /// Why a record did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +105,8 @@ pub struct Metrics {
     pub dropped: Dropped,
     /// Records that sampling left out.
     pub sampled: AtomicU64,
+    /// Rings of dead processes that were damaged or gone at the start.
+    pub rings_lost: AtomicU64,
     /// Bytes in the spool that some sink has still to deliver.
     pub spool_bytes: AtomicU64,
     /// How far the spool is filled, in thousandths.
@@ -111,6 +114,8 @@ pub struct Metrics {
     /// The step of the pressure ladder, see [`Step`].
     pub step: AtomicU8,
     pub sinks: Vec<Arc<SinkMetrics>>,
+    /// Where requests wait, see [`Room`].
+    pub room: Room,
 }
 
 impl Metrics {

@@ -30,6 +30,8 @@ mod pressure;
 pub mod recovery;
 mod render;
 mod ring;
+mod room;
+mod running;
 mod settings;
 mod shed;
 mod sink;
@@ -41,13 +43,15 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use self::collector::{Collector, Report, Running};
+pub use self::collector::Collector;
 pub use self::core_log::{CoreLog, UNRECORDED};
 pub use self::flight::{Arriving, Flights, OpenExchange};
 pub use self::handle::{Handle, Stream};
 pub use self::metrics::{Dropped, Metrics, Reason, SinkMetrics};
 pub use self::pressure::Step;
-pub use self::ring::{Directory, DirectoryError, Item, Recovered, recover};
+pub use self::ring::{Directory, DirectoryError, Harm, Item, Recovered, recover};
+pub use self::room::Room;
+pub use self::running::{Report, Running};
 pub use self::settings::{
     FileSettings, Form, Sample, ServiceEndpoint, ServiceSettings, Settings, SinkSettings, SpoolSettings,
     StdoutSettings, Sync, Token,
@@ -106,7 +110,7 @@ pub fn open(mut settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Colle
     let boot = directory.as_ref().map_or(now_ms, |directory| directory.next_boot(now_ms));
     let collector = Collector::open(settings, boot, cores, Arc::clone(&wake))?;
     let metrics = collector.metrics();
-    let (recovered, ends) = directory.as_ref().map(recovery::recover_all).unwrap_or_default();
+    let past = directory.as_ref().map(recovery::recover_all).unwrap_or_default();
     let origin = collector.origin();
     let pair = |core| {
         let identity = ring::Identity {
@@ -120,6 +124,11 @@ pub fn open(mut settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Colle
         Ok(core_log::pair(ends, (is_on, fails_closed), &metrics, &wake))
     };
     let cores = 0..u16::try_from(cores).unwrap_or(u16::MAX);
-    let (logs, sources) = cores.map(pair).collect::<Result<Vec<_>, Error>>()?.into_iter().unzip();
-    Ok((logs, collector.with_sources(sources).with_past(directory, recovered, &ends)))
+    let pairs = cores.map(pair).collect::<Result<Vec<_>, Error>>()?;
+    let (logs, sources): (Vec<CoreLog>, Vec<core_log::Source>) = pairs.into_iter().unzip();
+    if let Some(directory) = &directory {
+        let kept = (0..).zip(&sources).filter(|(_, source)| source.reader.is_kept()).map(|(core, _)| core);
+        directory.announce(boot, kept);
+    }
+    Ok((logs, collector.with_sources(sources).with_past(directory, past)))
 }

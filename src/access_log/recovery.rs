@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ring::{Directory, DirectoryError, Item, Recovered, recover};
+use super::ring::{Directory, DirectoryError, Harm, Item, Recovered, recover};
 use super::spool::End;
 use super::{Error, OpenExchange};
 use crate::record::binary::{self, Decoded, Tries};
@@ -157,32 +157,46 @@ pub(super) fn take(path: &Path) -> Option<Directory> {
     opened.ok()
 }
 
-/// Reads what dead processes have left; says so, and removes what says nothing more. Also how far the streams had gone into
-/// the spool.
-pub(super) fn recover_all(directory: &Directory) -> (Vec<Recovered>, Vec<End>) {
-    let recovered = examine(directory);
-    let end = |one: &Recovered| {
-        let (proxy, boot, core) = (one.proxy.clone(), one.boot, one.core);
-        End { proxy, boot, core, last: one.accounted }
+/// What a start finds of those before it.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    /// What goes through the sinks before anything else.
+    pub(super) rings: Vec<Recovered>,
+    /// How far the streams had gone into the spool.
+    pub(super) ends: Vec<End>,
+    /// Rings that are lost.
+    pub(super) harms: Vec<Harm>,
+}
+
+/// Reads what dead processes have left; says so, and removes what says nothing more.
+pub(super) fn recover_all(directory: &Directory) -> Past {
+    let (recovered, harms) = examine(directory);
+    directory.forget();
+    let ends = |one: &Recovered| {
+        [(one.core, one.accounted), one.control].map(|(core, last)| {
+            let (proxy, boot) = (one.proxy.clone(), one.boot);
+            End { proxy, boot, core, last }
+        })
     };
-    let ends = recovered.iter().map(end).collect();
+    let ends = recovered.iter().flat_map(ends).collect();
     if let Some(crash) = Crash::of(&recovered) {
         tell(&crash);
     }
-    let (empty, recovered): (Vec<_>, Vec<_>) = recovered.into_iter().partition(Recovered::is_empty);
+    let (empty, rings): (Vec<_>, Vec<_>) = recovered.into_iter().partition(Recovered::is_empty);
     empty.iter().for_each(Recovered::remove);
-    (recovered, ends)
+    Past { rings, ends, harms }
 }
 
-/// Reads what dead processes have left, and writes down the last death. Each stays until [`Recovered::remove`].
-pub fn examine(directory: &Directory) -> Vec<Recovered> {
-    let recovered = recover(directory);
+/// Reads what dead processes have left, and writes down the last death. Each stays until [`Recovered::remove`]. Also tells
+/// what cannot be read or is gone.
+pub fn examine(directory: &Directory) -> (Vec<Recovered>, Vec<Harm>) {
+    let (recovered, harms) = recover(directory);
     if let Some(crash) = Crash::of(&recovered)
         && let Err(error) = crash.write(directory.path())
     {
         tracing::warn!(%error, "cannot write down what was under way");
     }
-    recovered
+    (recovered, harms)
 }
 
 fn tell(crash: &Crash) {
@@ -197,12 +211,12 @@ fn tell(crash: &Crash) {
 }
 
 /// A line of a dead process's stream.
-pub(super) enum Past<'a> {
+pub(super) enum PastLine<'a> {
     Record(&'a Decoded<'a>, Stamp<'a>),
     Gap(Gap<'a>),
 }
 
-impl Past<'_> {
+impl PastLine<'_> {
     pub(super) fn render(&self, renderer: &mut Renderer, lines: &mut Vec<u8>) {
         match self {
             Self::Record(decoded, stamp) => renderer.decoded(decoded, stamp, lines),
@@ -213,7 +227,7 @@ impl Past<'_> {
 
 impl Recovered {
     /// Calls `line` for each line of the stream; `ids` name the gaps.
-    pub(super) fn each(&self, ids: &mut IdSource, mut line: impl FnMut(Past<'_>)) {
+    pub(super) fn each(&self, ids: &mut IdSource, mut line: impl FnMut(PastLine<'_>)) {
         let (proxy, boot, core) = (&*self.proxy, self.boot, self.core);
         for item in self.items() {
             match item {
@@ -222,13 +236,13 @@ impl Recovered {
                     // `items` hands out only what can be decoded.
                     if binary::decode_into(&mut decoded, &bytes, &mut tries).is_ok() {
                         let stamp = Stamp { proxy, boot, core, seq: decoded.seq, cut: decoded.cut };
-                        line(Past::Record(&decoded, stamp));
+                        line(PastLine::Record(&decoded, stamp));
                     }
                 }
                 Item::Gap { first, last, reason } => {
                     let (ts_us, missing) = (self.died_us, last - first + 1);
                     let (id, range) = (ids.next(ts_us), Some((first, last)));
-                    line(Past::Gap(Gap {
+                    line(PastLine::Gap(Gap {
                         id,
                         ts_us,
                         proxy,

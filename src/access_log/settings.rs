@@ -45,13 +45,23 @@ pub struct SpoolSettings {
     pub memory: usize,
     /// Refuse requests while it is full, and record all others whole, instead of recording less and less.
     pub fails_closed: bool,
+    /// So long a new request waits at most while records lose something because it fills; no request waits without it.
+    pub blocks_for: Option<Duration>,
 }
 
 impl Default for SpoolSettings {
     /// In memory, 64 MiB; on disk 4 GiB in segments of 64 MiB, synced every 200 ms.
     fn default() -> Self {
         let sync = Sync::Every(Duration::from_millis(200));
-        Self { dir: None, size: 4 << 30, segment: 64 << 20, sync, memory: 64 << 20, fails_closed: false }
+        Self {
+            dir: None,
+            size: 4 << 30,
+            segment: 64 << 20,
+            sync,
+            memory: 64 << 20,
+            fails_closed: false,
+            blocks_for: None,
+        }
     }
 }
 

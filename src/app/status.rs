@@ -99,6 +99,7 @@ fn log(metrics: &Metrics) -> LogStatus {
         records: metrics.records.load(Ordering::Relaxed),
         delivered: metrics.sinks.iter().map(|sink| sink.written.load(Ordering::Relaxed)).max().unwrap_or(0),
         sampled: metrics.sampled.load(Ordering::Relaxed),
+        rings_lost: metrics.rings_lost.load(Ordering::Relaxed),
         waiting_bytes: metrics
             .sinks
             .iter()

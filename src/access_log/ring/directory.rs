@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
+use super::harm;
 use super::layout::{self, Identity, Layout};
 use super::mapped::Mapped;
 
@@ -69,6 +70,16 @@ impl Directory {
             tracing::warn!(path = %path.display(), %error, "cannot write down the number of this start");
         }
         boot
+    }
+
+    /// These cores of `boot` have rings here from now on.
+    pub(in crate::access_log) fn announce(&self, boot: u64, cores: impl Iterator<Item = u16>) {
+        harm::announce(&self.path, boot, cores);
+    }
+
+    /// The rings that were announced last may go.
+    pub fn forget(&self) {
+        harm::forget(&self.path);
     }
 
     pub fn path(&self) -> &Path {

@@ -20,6 +20,8 @@ pub(in crate::access_log) const FLIGHT_AT: usize = 4096;
 pub(in crate::access_log) const SLOTS: usize = 1024;
 pub(in crate::access_log) const SLOT_WORDS: usize = 32;
 const LANES_AT: usize = FLIGHT_AT + SLOTS * SLOT_WORDS * 8;
+/// A lane has room for the beginning of an entry, in whole words.
+const LEAST_LANE: usize = 16;
 /// What a busy core writes while the collector rests, with room to spare.
 const SMALL: usize = 128 << 10;
 
@@ -35,6 +37,9 @@ pub(in crate::access_log) enum Word {
     Accounted = 1168,
     /// When the reader was last there, microseconds since the Unix epoch.
     Seen = 1176,
+    /// The stream that no core writes, and its last number in the spool: written by the reader.
+    ControlCore = 1184,
+    ControlLast = 1192,
 }
 
 /// One lane of bytes.
@@ -150,8 +155,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Identity, Layout), NotARing> {
         pid: number::<4>(header, 24) as u32,
     };
     let layout = Layout { small: number::<8>(header, 32) as usize, large: number::<8>(header, 40) as usize };
-    let is_sound = layout.small.is_power_of_two()
-        && layout.large.is_power_of_two()
+    let is_lane = |bytes: usize| bytes.is_power_of_two() && bytes >= LEAST_LANE;
+    let is_sound = is_lane(layout.small)
+        && is_lane(layout.large)
         && number::<4>(header, 48) as usize == SLOTS
         && number::<4>(header, 52) as usize == SLOT_WORDS * 8;
     match is_sound && layout.small.checked_add(layout.large).is_some_and(|sum| sum < bytes.len()) {
@@ -172,8 +178,8 @@ pub(super) fn file_name(core: u16) -> String {
 }
 
 /// The name of the ring of a dead process, put aside.
-pub(super) fn dead_name(identity: &Identity) -> String {
-    format!("ring.{}.{}", identity.core, identity.boot)
+pub(super) fn dead_name(core: u16, boot: u64) -> String {
+    format!("ring.{core}.{boot}")
 }
 
 /// Whether a file is, by its name, a ring: living or put aside.

@@ -23,6 +23,7 @@
 //! 1040                  last number that found no room u64 │ exchanges under way without a slot u64
 //! 1152  of the reader:  read position of the small lane u64 │ of the large lane u64
 //! 1168                  numbers up to this one are accounted for u64 │ when it was last here i64 (Unix µs)
+//! 1184                  the core of the control stream u64 │ its last number in the spool u64, 0 when there is none
 //! 4096  the in-flight table: see [`super::flight`]
 //!       the small lane, then the large lane, then the end of the file
 //! ```
@@ -47,6 +48,7 @@
 //! ([`Reader::commit`]). Who dies in between finds them again: twice, never not at all.
 
 mod directory;
+mod harm;
 mod layout;
 mod mapped;
 mod recover;
@@ -59,6 +61,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub use self::directory::{Directory, DirectoryError};
+pub use self::harm::Harm;
 pub(super) use self::layout::{FLIGHT_AT, Identity, SLOT_WORDS, SLOTS, Word, number};
 pub(super) use self::mapped::{Mapped, SlotWords};
 pub use self::recover::{Item, Recovered, recover};
@@ -212,6 +215,12 @@ impl Reader {
         self.heads.commit();
     }
 
+    /// The stream that no core writes has got so far into the spool. No ring holds it, so each of them knows its end.
+    pub(super) fn note_control(&self, core: u16, last: u64) {
+        self.mapped.word(Word::ControlCore).store(core.into(), Ordering::Relaxed);
+        self.mapped.word(Word::ControlLast).store(last, Ordering::Release);
+    }
+
     /// Whether nothing waits to be drained.
     pub(super) fn is_empty(&self) -> bool {
         self.heads.is_empty()
@@ -224,6 +233,11 @@ impl Reader {
 
     pub(super) fn mapped(&self) -> &Arc<Mapped> {
         &self.mapped
+    }
+
+    /// Whether it outlives the process.
+    pub(super) fn is_kept(&self) -> bool {
+        self.file.is_some()
     }
 
     /// The orderly end: nobody writes any more. Leaves no file behind when nothing is left in it.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::harm::{self, Harm};
 use super::layout::{self, Identity, Lane, Layout, NotARing, Word, number};
 use super::tiers::{ALIGN, PREFIX};
 use super::{Directory, LONGEST, checksum, tag};
@@ -27,6 +28,8 @@ pub struct Recovered {
     pub accounted: u64,
     /// The last number that found no room in the ring.
     pub refused: u64,
+    /// The stream that no core wrote, and its last number that went into the spool; 0 when there was none.
+    pub control: (u16, u64),
     /// About when it died (at least: when it was last seen alive), microseconds since the Unix epoch.
     pub died_us: i64,
     /// The exchanges that were under way, oldest first.
@@ -46,28 +49,30 @@ pub enum Item {
 }
 
 /// Reads all rings in `directory` that dead processes have left: call it before making new ones. Each stays, put aside
-/// under another name, until [`Recovered::remove`].
-pub fn recover(directory: &Directory) -> Vec<Recovered> {
-    let mut found: Vec<Recovered> = directory.rings().iter().filter_map(|path| read(path)).collect();
-    found.sort_by_key(|one| (one.boot, one.core));
-    found
-}
-
-fn read(path: &Path) -> Option<Recovered> {
-    let image = fs::read(path).inspect_err(|error| {
-        tracing::error!(%error, file = %path.display(), "cannot read what a dead process left of its log");
-    });
-    let image = image.ok()?;
-    match Recovered::of(&image, path.to_owned()) {
-        Ok(recovered) => recovered.put_aside(),
-        Err(error) => {
-            tracing::error!(%error, file = %path.display(), "this is no ring of a log; put aside");
-            let mut aside = path.as_os_str().to_owned();
-            aside.push(".damaged");
-            let _ = fs::rename(path, aside);
-            None
+/// under another name, until [`Recovered::remove`]. Also tells of rings that cannot be read, and of those that are gone.
+pub fn recover(directory: &Directory) -> (Vec<Recovered>, Vec<Harm>) {
+    let (mut found, mut harms) = (Vec::new(), harm::gone(directory.path()));
+    for path in directory.rings() {
+        match read(&path) {
+            Ok(recovered) => found.push(recovered.put_aside()),
+            Err(harm) => harms.push(harm),
         }
     }
+    for Harm { reason, text } in &harms {
+        tracing::error!(dir = %directory.path().display(), reason, "{text}");
+    }
+    found.sort_by_key(|one| (one.boot, one.core));
+    (found, harms)
+}
+
+fn read(path: &Path) -> Result<Recovered, Harm> {
+    let image = fs::read(path).map_err(|error| Harm::damaged(path, &error))?;
+    Recovered::of(&image, path.to_owned()).map_err(|error| {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".damaged");
+        let _ = fs::rename(path, aside);
+        Harm::damaged(path, &error)
+    })
 }
 
 impl Recovered {
@@ -86,6 +91,7 @@ impl Recovered {
         let died_us = ends.fold(seen, i64::max);
         let (accounted, refused) = (word(Word::Accounted), word(Word::Refused));
         let beyond = word(Word::Beyond);
+        let control = (word(Word::ControlCore) as u16, word(Word::ControlLast));
         Ok(Self {
             proxy,
             boot,
@@ -95,6 +101,7 @@ impl Recovered {
             torn,
             accounted,
             refused,
+            control,
             died_us,
             in_flight,
             beyond,
@@ -102,18 +109,16 @@ impl Recovered {
         })
     }
 
-    /// Gives up the name that the new process needs. An empty ring is not kept.
-    fn put_aside(mut self) -> Option<Self> {
-        let identity =
-            Identity { proxy: self.proxy.clone(), boot: self.boot, core: self.core, pid: self.pid };
-        let aside = self.path.with_file_name(layout::dead_name(&identity));
+    /// Gives up the name that the new process needs.
+    fn put_aside(mut self) -> Self {
+        let aside = self.path.with_file_name(layout::dead_name(self.core, self.boot));
         if aside != self.path {
             match fs::rename(&self.path, &aside) {
                 Ok(()) => self.path = aside,
                 Err(error) => tracing::error!(%error, file = %self.path.display(), "cannot put it aside"),
             }
         }
-        Some(self)
+        self
     }
 
     /// Whether it says nothing but that the process died.
@@ -128,10 +133,10 @@ impl Recovered {
     /// record for each exchange that was under way, with the numbers that follow. The same each time.
     pub fn items(&self) -> Vec<Item> {
         let mut items = Vec::with_capacity(self.entries.len() + self.in_flight.len());
-        let mut expected = self.accounted + 1;
+        let mut expected = self.accounted.saturating_add(1);
         let first = self.entries.first().and_then(|bytes| seq_of(bytes));
         // What was drained and not yet given back comes again.
-        expected = expected.min(first.unwrap_or(expected));
+        expected = expected.min(first.unwrap_or(expected)).max(1);
         for bytes in &self.entries {
             let Some(seq) = seq_of(bytes) else { continue };
             self.miss(&mut items, expected, seq.saturating_sub(1));
@@ -139,8 +144,8 @@ impl Recovered {
             expected = seq.saturating_add(1);
         }
         self.miss(&mut items, expected, self.refused);
-        expected = expected.max(self.refused + 1).max(self.accounted + 1);
-        for (seq, open) in (expected..).zip(&self.in_flight) {
+        expected = expected.max(self.refused.max(self.accounted).saturating_add(1));
+        for (seq, open) in (expected..=u64::MAX).zip(&self.in_flight) {
             let mut bytes = Vec::new();
             binary::encode(&self.crashed(open), seq, &mut bytes);
             items.push(Item::Record { seq, bytes });
@@ -216,8 +221,9 @@ impl LaneImage<'_> {
     fn entries(&self, entries: &mut Vec<Vec<u8>>) -> u64 {
         let read = number::<8>(self.image, self.lane.read_at);
         let write = number::<8>(self.image, self.lane.write_at);
-        let count = write.wrapping_sub(read);
-        if count > self.lane.bytes as u64 || !read.is_multiple_of(ALIGN as u64) {
+        // Positions are under no checksum.
+        let is_ahead = write.checked_sub(read).is_some_and(|count| count <= self.lane.bytes as u64);
+        if !is_ahead || !read.is_multiple_of(ALIGN as u64) {
             return 1;
         }
         let (mut at, mut torn, mut was_good) = (read, 0, true);
@@ -229,7 +235,7 @@ impl LaneImage<'_> {
                 }
                 None => {
                     torn += u64::from(was_good);
-                    (at, was_good) = (at + ALIGN as u64, false);
+                    (at, was_good) = (at.saturating_add(ALIGN as u64), false);
                 }
             }
         }
@@ -240,11 +246,11 @@ impl LaneImage<'_> {
     fn entry(&self, at: u64, write: u64) -> Option<(Vec<u8>, u64)> {
         let prefix = self.copy(at, PREFIX);
         let length = number::<4>(&prefix, 4) as usize;
-        let end = at + (PREFIX + length) as u64;
+        let end = at.checked_add((PREFIX + length) as u64)?;
         if length > LONGEST || end > write || number::<4>(&prefix, 8) as u32 != tag(at) {
             return None;
         }
-        let next = end.next_multiple_of(ALIGN as u64);
+        let next = end.checked_next_multiple_of(ALIGN as u64)?;
         let mut sealed = self.copy(at, (next - at) as usize);
         sealed[..4].fill(0);
         let is_whole = next <= write && checksum(&sealed) == number::<4>(&prefix, 0) as u32;

@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::file::FileSink;
-use self::pace::{Pace, Rhythm, local_pace};
+use self::pace::{Pace, Rhythm, jittered, local_pace};
 use self::service::ServiceSink;
 use self::stdout::StdoutSink;
 pub(super) use self::stop::Stop;
@@ -96,7 +96,7 @@ impl Delivery {
         self.metrics.retries.fetch_add(1, Ordering::Relaxed);
         let now = *pause;
         *pause = (now * 2).min(pace.backoff_max);
-        stop.pause(now).await
+        stop.pause(jittered(now, self.random.next())).await
     }
 
     /// The front of what is under way has ended: the cursor moves over it. Tells whether to go on.
@@ -194,12 +194,12 @@ impl Delivery {
         parcel
     }
 
-    /// The same parcel as lines: the other side does not know frames.
+    /// The same parcel as lines: the other side does not know frames. The reader has checked the frames, gaps are our own.
     fn render(&mut self, parcel: &mut Parcel) {
         let mut rendered = Vec::new();
         for bytes in &parcel.chunks {
             let mut rest = &bytes[..];
-            while let Ok(frame) = Frame::parse(rest) {
+            while let Ok(frame) = Frame::peek(rest) {
                 self.lines.frame(&frame, &mut rendered);
                 rest = &rest[frame.len..];
             }

@@ -36,6 +36,12 @@ impl Rhythm {
     }
 }
 
+/// Between half of `pause` and all of it, so that many proxies do not come back at once.
+pub(super) fn jittered(pause: Duration, random: u64) -> Duration {
+    let part = (random >> 40) as u32;
+    pause / 2 + (pause / 2 / (1 << 24)) * part
+}
+
 /// For a file or a terminal.
 pub(super) fn local_pace(linger: Duration) -> Pace {
     Pace {

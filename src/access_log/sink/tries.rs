@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+use super::pace::jittered;
 use super::{Fault, Pace, Parcel, Sink, Stop};
 use crate::access_log::metrics::{Reason, SinkMetrics};
 use crate::access_log::spool::Blame;
@@ -55,7 +56,8 @@ impl Tries {
                 }
             };
             self.failed(reason, sink.trouble(reason), began);
-            let pause = after.unwrap_or_else(|| self.jittered(backoff)).min(self.pace.backoff_max);
+            let pause = after.unwrap_or_else(|| jittered(backoff, self.random)).min(self.pace.backoff_max);
+            self.random = self.random.rotate_left(24);
             stop.pause(pause).await;
             backoff = (backoff * 2).min(self.pace.backoff_max);
         }
@@ -80,12 +82,5 @@ impl Tries {
                 "the log is not taken: records wait, and it is tried again"
             );
         }
-    }
-
-    /// Between half of it and all of it, so that many proxies do not come back at once.
-    fn jittered(&mut self, pause: Duration) -> Duration {
-        let part = (self.random >> 40) as u32;
-        self.random = self.random.rotate_left(24);
-        pause / 2 + (pause / 2 / (1 << 24)) * part
     }
 }

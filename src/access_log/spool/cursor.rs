@@ -74,8 +74,9 @@ impl Cursor {
             // Takes the room now.
             file.write_all_at(&[0; 2 * SLOT], 0)?;
         }
-        let known =
-            SLOTS_AT.iter().filter_map(|at| read_slot(&file, *at)).max_by_key(|(generation, _)| *generation);
+        // None of ours comes near the last number there is.
+        let slots = SLOTS_AT.iter().filter_map(|at| read_slot(&file, *at));
+        let known = slots.filter(|(generation, _)| *generation < u64::MAX / 2).max_by_key(|(one, _)| *one);
         let (generation, position) = known.map_or((0, None), |(generation, at)| (generation, Some(at)));
         Ok((Self { file, generation, slot: Vec::new() }, position))
     }
@@ -145,6 +146,8 @@ fn file_name(sink: &str) -> String {
 mod tests {
     use std::fs;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn open(dir: &Path) -> (Cursor, Option<Known>) {
@@ -196,6 +199,32 @@ mod tests {
             fs::metadata(dir.path().join(file_name("file:/var/log/access.log"))).unwrap().len(),
             2 * SLOT as u64
         );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_in_the_file_what_is_stored_next_counts(
+            bytes in proptest::collection::vec(any::<u8>(), 0..20_000),
+            generation in prop_oneof![any::<u64>(), (0..3_u64).prop_map(|less| u64::MAX - less)],
+            is_forged in any::<bool>(),
+            flips in proptest::collection::vec((0..2 * SLOT as u64, any::<u8>()), 0..3),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let (mut cursor, _) = open(dir.path());
+            cursor.file.write_all_at(&bytes, 0).unwrap();
+            if is_forged {
+                cursor.generation = generation.max(1) - 1;
+                store(&mut cursor, &at(9));
+            }
+            for (at, value) in flips {
+                cursor.file.write_all_at(&[value], at).unwrap();
+            }
+            let (mut cursor, _) = open(dir.path());
+            for offset in 1..=3 {
+                store(&mut cursor, &at(offset));
+                prop_assert_eq!(open(dir.path()).1, Some(at(offset)));
+            }
+        }
     }
 
     #[test]

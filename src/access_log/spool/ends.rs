@@ -61,9 +61,9 @@ impl Ends {
         self.segments = on_disk.map(|one| (one.number, if one.is_sealed { one.len } else { 0 })).collect();
     }
 
-    /// These whole frames were appended.
+    /// These whole frames, which this process has made, were appended.
     pub(super) fn note(&mut self, mut frames: &[u8]) {
-        while let Ok(frame) = Frame::parse(frames) {
+        while let Ok(frame) = Frame::peek(frames) {
             if let Some((_, last)) = frame.numbers {
                 self.reach(&frame.stream, last);
             }

@@ -184,9 +184,8 @@ impl Spool {
     }
 
     /// How far it is filled, in thousandths of the disk or memory that it may take, whichever is fuller.
-    fn fill(&self, state: &State) -> u64 {
+    fn fill(&self, (disk, memory): (u64, u64)) -> u64 {
         let share = |bytes: u64, limit: u64| bytes.saturating_mul(1000) / limit.max(1);
-        let (disk, memory) = state.bytes();
         share(disk, self.settings.size).max(share(memory, self.settings.memory as u64))
     }
 
@@ -216,7 +215,7 @@ impl Spool {
         for (seat, sink) in seats.iter_mut().zip(&self.sinks) {
             let after = Position { segment: front.number, offset: front.len };
             // What is on its way is in the hands of the sink.
-            let from = seat.at.max(seat.taken);
+            let from = seat.next();
             if from < after {
                 let offset = if from.segment == front.number { from.offset } else { 0 };
                 let (frames, is_all) = front.frames_from(self.path(front.number), offset, &mut origins);
@@ -243,7 +242,7 @@ impl Spool {
     fn publish(&self, metrics: &Metrics) -> u64 {
         let state = self.lock();
         let (disk, memory) = state.bytes();
-        let fill = self.fill(&state);
+        let fill = self.fill((disk, memory));
         metrics.spool_bytes.store(disk + memory, Ordering::Relaxed);
         metrics.spool_fill.store(fill, Ordering::Relaxed);
         for (seat, sink) in state.seats.iter().zip(&self.sinks) {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::cursor::{Cursor, Reached};
+use super::cursor::{Cursor, MOST, Reached};
 use super::segment::{Piece, Place, Source};
 use super::streams::Streams;
 use super::{History, Position, Spool};
@@ -125,7 +125,7 @@ impl Reader {
         }
         self.spool.lock().seats[self.seat].taken = chunk.end;
         if self.cursor.is_some() {
-            chunk.reached = self.streams.reached().collect();
+            chunk.reached = self.streams.reached().take(MOST).collect();
         }
         chunk
     }

@@ -77,11 +77,12 @@ pub(super) fn recover(dir: &Path) -> VecDeque<Segment> {
     segments.collect()
 }
 
+/// There is always a next number.
 fn number_of(path: &Path) -> Option<u64> {
     if path.extension()? != ENDING {
         return None;
     }
-    path.file_stem()?.to_str()?.parse().ok()
+    path.file_stem()?.to_str()?.parse().ok().filter(|number| *number < u64::MAX / 2)
 }
 
 /// Cuts off what stands behind the last good frame; returns the length then.

@@ -360,3 +360,93 @@ proptest! {
         prop_assert_eq!(read_all(&mut readers[0]).0, expected);
     }
 }
+
+/// What may stand in a segment.
+#[derive(Clone, Debug)]
+enum Part {
+    /// A frame with so much filling.
+    Good(usize),
+    Garbage(Vec<u8>),
+    /// The beginning of a frame.
+    Torn(usize, prop::sample::Index),
+    /// The head of a frame that says anything of lengths and numbers.
+    Lying(Vec<(usize, u8)>),
+}
+
+impl Part {
+    /// As the numbers from `first` on.
+    fn bytes(&self, first: u64) -> Vec<u8> {
+        match self {
+            Self::Good(filling) => frame(first, *filling),
+            Self::Garbage(bytes) => bytes.clone(),
+            Self::Torn(filling, cut) => {
+                let whole = frame(first, *filling);
+                whole[..cut.index(whole.len())].to_vec()
+            }
+            Self::Lying(changes) => {
+                let mut head = frame(first, 1)[..68].to_vec();
+                changes.iter().for_each(|(at, value)| head[*at] = *value);
+                head
+            }
+        }
+    }
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    prop_oneof![
+        (0usize..900).prop_map(Part::Good),
+        proptest::collection::vec(any::<u8>(), 0..200).prop_map(Part::Garbage),
+        (0usize..900, any::<prop::sample::Index>()).prop_map(|(filling, cut)| Part::Torn(filling, cut)),
+        proptest::collection::vec((4usize..68, any::<u8>()), 0..6).prop_map(Part::Lying),
+    ]
+}
+
+fn edge() -> impl Strategy<Value = u64> {
+    prop_oneof![any::<u64>(), 0..3000_u64, (0..3_u64).prop_map(|less| u64::MAX - less)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn whatever_the_files_hold_a_start_finds_what_is_good_and_goes_on(
+        parts in proptest::collection::vec((part(), 0usize..3), 0..12),
+        at in (0..12_u64, edge()),
+        is_far in proptest::option::of(edge()),
+        last in edge(),
+        number in edge(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let numbers = [1, 2, 9];
+        let (mut segments, mut good) = (vec![Vec::new(); 3], vec![Vec::new(); 3]);
+        for (index, (part, segment)) in (0_u64..).zip(&parts) {
+            let first = index * 3 + 1;
+            segments[*segment].extend(part.bytes(first));
+            if matches!(part, Part::Good(_)) {
+                good[*segment].push((first, first + 2));
+            }
+        }
+        for (number, bytes) in numbers.iter().zip(&segments) {
+            fs::write(segment::path(dir.path(), *number), bytes).unwrap();
+        }
+        // Names that are numbers, and no segments of ours.
+        fs::write(dir.path().join(format!("{number}.spool.old")), "x").unwrap();
+        fs::write(segment::path(dir.path(), u64::MAX), frame(5, 1)).unwrap();
+        let (mut cursor, _) = Cursor::open(dir.path(), "forged").unwrap();
+        let reached = cursor::Reached { proxy: 0, boot: 7, core: 0, last };
+        let at = Position { segment: is_far.unwrap_or(at.0), offset: at.1 };
+        cursor.store(at, [reached].into_iter()).unwrap();
+        let proxy = STREAM.proxy.to_owned();
+        let mut ends = Ends::default();
+        ends.streams.push(End { proxy, boot: 7, core: 0, last });
+        ends.write(dir.path()).unwrap();
+
+        let (mut writer, mut readers) = open_in(dir.path(), &["new", "forged"]);
+        writer.expect(&[]);
+        writer.append(&frame(1000, 1));
+        let mut expected = good.concat();
+        expected.push((1000, 1002));
+        prop_assert_eq!(read_all(&mut readers[0]).0, expected);
+        let (found, _) = read_all(&mut readers[1]);
+        prop_assert_eq!(found.last(), Some(&(1000, 1002)));
+    }
+}

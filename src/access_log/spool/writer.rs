@@ -99,6 +99,11 @@ impl Writer {
         if self.spool.has_one_near(&self.spool.lock()) { 0 } else { fill }
     }
 
+    /// Tells the metrics how things stand.
+    pub(in crate::access_log) fn publish(&self, metrics: &Metrics) {
+        self.spool.publish(metrics);
+    }
+
     /// Whether a sink is behind by more than a segment.
     pub(in crate::access_log) fn has_laggard(&self) -> bool {
         let state = self.spool.lock();

@@ -1,6 +1,8 @@
 //! The whole room: from records on cores to a scripted log service and to files.
 
+mod block;
 mod fake_service;
+mod harm;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -46,13 +48,14 @@ fn lines_of(file: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Writes more than the log takes.
+/// Writes more than the log takes; until it is full no faster than it is taken, or a ring would be full before the spool.
 async fn overfill(log: &CoreLog, metrics: &Metrics) {
     let deadline = Instant::now() + GRACE;
     while metrics.dropped.get(Reason::RingFull) == 0 {
         assert!(Instant::now() < deadline, "it takes more and more");
         write(log, 10);
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        let is_taken = || metrics.records.load(Ordering::Relaxed) >= log.last_seq();
+        until("it is taken, or there is no room", || is_taken() || metrics.step() == Step::Full).await;
     }
 }
 

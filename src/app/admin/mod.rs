@@ -138,6 +138,8 @@ pub struct LogStatus {
     pub dropped: BTreeMap<String, u64>,
     /// Left out by sampling; those that were kept carry a weight.
     pub sampled: u64,
+    /// Rings of earlier starts that were damaged or gone at this one.
+    pub rings_lost: u64,
     /// Bytes that wait in the spool.
     pub waiting_bytes: u64,
     /// How far the spool is filled, in thousandths.

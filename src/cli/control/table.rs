@@ -35,6 +35,9 @@ fn log_line(status: &Status) -> String {
     if status.log.sampled > 0 {
         let _ = write!(line, ", {} left out by sampling", status.log.sampled);
     }
+    if status.log.rings_lost > 0 {
+        let _ = write!(line, ", {} rings of earlier starts lost", status.log.rings_lost);
+    }
     // What waits for less than a moment is not worth a word.
     if status.log.spool_fill >= 10 || !matches!(status.log.pressure.as_str(), "" | "none") {
         let (waits, percent) = (mebibytes(status.log.waiting_bytes), status.log.spool_fill / 10);

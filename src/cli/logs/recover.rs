@@ -15,7 +15,8 @@ pub(super) fn run(args: &RecoverArgs) -> Result<bool, CommandError> {
         return Err(CommandError::Usage(format!("{} is not a directory", path.display())));
     }
     let directory = Directory::open(path)?;
-    let recovered = recovery::examine(&directory);
+    // What is wrong is said where it is found.
+    let (recovered, _) = recovery::examine(&directory);
     let mut out = io::stdout().lock();
     let (mut records, mut in_flight) = (0, 0);
     for one in &recovered {
@@ -27,6 +28,7 @@ pub(super) fn run(args: &RecoverArgs) -> Result<bool, CommandError> {
     // Only now are they elsewhere.
     if args.remove {
         recovered.iter().for_each(Recovered::remove);
+        directory.forget();
     }
     let kept = if args.remove || recovered.is_empty() { "" } else { "; the files stay (--remove)" };
     output::note(&format!("{records} records and {in_flight} exchanges that were under way{kept}"));

@@ -2,7 +2,7 @@
 
 use super::{CRC_AT, Codec, Form, HEAD, MAGIC, MAX_PAYLOAD, MAX_PROXY, PREFIX, Stream, VERSION, crc};
 
-/// A frame whose checksum is right.
+/// A frame whose checksum is right, or ([`Frame::peek`]) was so before.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     pub stream: Stream<'a>,
@@ -64,13 +64,22 @@ pub fn find(bytes: &[u8], from: usize) -> Option<usize> {
 impl<'a> Frame<'a> {
     /// Reads the frame at the beginning of `bytes`; what stands behind it is not looked at.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
-        let len = length_of(bytes)?;
-        let frame = bytes.get(..len).ok_or(FrameError::Short)?;
-        let (head, rest) = frame.split_first_chunk::<HEAD>().ok_or(FrameError::Short)?;
+        let (head, rest) = whole(bytes)?;
         if crc(&head[..CRC_AT], rest) != u32_at(head, CRC_AT) {
             return Err(FrameError::Checksum);
         }
-        let (proxy, payload) = rest.split_at(u16_at(head, 6) as usize);
+        Self::of(head, rest)
+    }
+
+    /// The same without its checksum, which costs as much as copying the frame: only for bytes that this process has
+    /// made, or has checked already.
+    pub fn peek(bytes: &'a [u8]) -> Result<Self, FrameError> {
+        let (head, rest) = whole(bytes)?;
+        Self::of(head, rest)
+    }
+
+    fn of(head: &'a [u8; HEAD], rest: &'a [u8]) -> Result<Self, FrameError> {
+        let (proxy, payload) = rest.split_at_checked(u16_at(head, 6) as usize).ok_or(FrameError::Head)?;
         let proxy = std::str::from_utf8(proxy).map_err(|_| FrameError::Head)?;
         let (first, last) = (u64_at(head, 24), u64_at(head, 32));
         Ok(Self {
@@ -78,7 +87,7 @@ impl<'a> Frame<'a> {
             count: u32_at(head, 20),
             numbers: (first != 0 && first <= last).then_some((first, last)),
             times: (u64_at(head, 40) as i64, u64_at(head, 48) as i64),
-            len,
+            len: HEAD + rest.len(),
             codec: codec(head[5])?,
             raw_len: u32_at(head, 56) as usize,
             payload,
@@ -135,6 +144,12 @@ fn split_entry(bytes: &[u8]) -> Result<(Entry<'_>, &[u8]), FrameError> {
     let (bytes, rest) =
         rest.split_at_checked(u32::from_le_bytes(length) as usize).ok_or(FrameError::Payload)?;
     Ok((Entry { form, bytes }, rest))
+}
+
+/// The head of the frame at the beginning of `bytes`, and exactly what follows it in the frame.
+fn whole(bytes: &[u8]) -> Result<(&[u8; HEAD], &[u8]), FrameError> {
+    let frame = bytes.get(..length_of(bytes)?).ok_or(FrameError::Short)?;
+    frame.split_first_chunk().ok_or(FrameError::Short)
 }
 
 fn head(bytes: &[u8]) -> Result<&[u8; HEAD], FrameError> {

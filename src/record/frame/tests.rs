@@ -57,6 +57,16 @@ fn a_lost_reader_finds_the_next_good_frame() {
 }
 
 #[test]
+fn a_peek_says_the_same_as_a_parse_without_asking_the_checksum() {
+    let mut bytes = frame(&vec![b"{}".to_vec(); 3], Codec::Raw);
+    assert_eq!(format!("{:?}", Frame::peek(&bytes)), format!("{:?}", Frame::parse(&bytes)));
+    assert_eq!(Frame::peek(&bytes[..bytes.len() - 1]).unwrap_err(), FrameError::Short);
+    *bytes.last_mut().unwrap() ^= 1;
+    assert_eq!(Frame::parse(&bytes).unwrap_err(), FrameError::Checksum);
+    assert_eq!(Frame::peek(&bytes).unwrap().numbers, Some((7, 9)));
+}
+
+#[test]
 fn a_long_name_is_cut_where_a_character_begins() {
     let (mut builder, mut out) = (Builder::default(), Vec::new());
     builder.push(Form::Json, None, 0, b"{}");
@@ -96,7 +106,7 @@ proptest! {
             bytes[..6].copy_from_slice(b"TGF1\x01\x01");
         }
         let mut room = Vec::new();
-        if let Ok(frame) = Frame::parse(&bytes) {
+        for frame in [Frame::parse(&bytes), Frame::peek(&bytes)].into_iter().flatten() {
             let _ = frame.entries(&mut room).map(Iterator::count);
         }
         let _ = find(&bytes, 0);

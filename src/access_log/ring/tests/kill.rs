@@ -83,7 +83,7 @@ fn a_kill_at_any_moment_loses_nothing_whose_push_has_returned() {
         let dir = tempfile::tempdir().unwrap();
         let told = killed(dir.path(), random.next() % 3000);
         let drained: Vec<u64> = words(&std::fs::read(dir.path().join(DRAINED)).unwrap()).collect();
-        let found = recover(&open(dir.path()));
+        let (found, _) = recover(&open(dir.path()));
         let [found] = &found[..] else { panic!("round {round}: {found:?}") };
         assert_eq!(found.torn, 0, "round {round}");
         let left: Vec<u64> = found.entries.iter().map(|entry| checked(entry)).collect();

@@ -159,7 +159,8 @@ fn the_next_process_finds_what_was_not_given_back_and_what_was_under_way() {
     table.reach(waiting, EndAt::Wait);
     die(writer, reader);
 
-    let found = recover(&directory);
+    let (found, harms) = recover(&directory);
+    assert_eq!(harms, []);
     let [found] = &found[..] else { panic!("{found:?}") };
     assert_eq!((&*found.proxy, found.boot, found.core, found.pid), ("edge-1", 1_795_252_000_000, 1, 4711));
     assert_eq!((found.torn, found.accounted, found.refused), (0, 1, 5));
@@ -201,15 +202,15 @@ fn what_was_recovered_stays_until_it_is_removed_and_does_not_stand_in_the_way() 
     let (mut writer, reader) = ring(Some(&directory), &identity(0), 64 << 10).unwrap();
     writer.push(encode(1, "/a")).unwrap();
     die(writer, reader);
-    assert_eq!(recover(&directory).len(), 1);
+    assert_eq!(recover(&directory).0.len(), 1);
     let next = Identity { boot: 1_795_252_000_001, ..identity(0) };
     let (writer, reader) = ring(Some(&directory), &next, 64 << 10).unwrap();
     die(writer, reader);
-    let both = recover(&directory);
+    let (both, _) = recover(&directory);
     let boots: Vec<(u64, bool)> = both.iter().map(|one| (one.boot, one.is_empty())).collect();
     assert_eq!(boots, [(1_795_252_000_000, false), (1_795_252_000_001, true)]);
     both.iter().for_each(Recovered::remove);
-    assert!(recover(&directory).is_empty());
+    assert!(recover(&directory).0.is_empty());
 }
 
 #[test]
@@ -220,7 +221,7 @@ fn the_orderly_end_leaves_no_file() {
     writer.push(encode(1, "/a")).unwrap();
     read(&mut reader, usize::MAX);
     reader.finish();
-    assert!(recover(&directory).is_empty());
+    assert!(recover(&directory).0.is_empty());
 }
 
 #[test]
@@ -241,6 +242,36 @@ fn without_a_place_to_write_the_ring_is_memory() {
     push(&mut writer, b"x").unwrap();
     assert_eq!(read(&mut reader, usize::MAX), (vec![b"x".to_vec()], true));
     assert!(reader.file.is_none());
+}
+
+#[test]
+fn a_ring_that_is_damaged_or_gone_is_told_once_and_one_that_was_put_aside_is_not_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = open(dir.path());
+    for core in 0..4 {
+        let (writer, reader) = ring(Some(&directory), &identity(core), 64 << 10).unwrap();
+        die(writer, reader);
+    }
+    directory.announce(identity(0).boot, 0..4);
+    std::fs::remove_file(dir.path().join("ring.1")).unwrap();
+    std::fs::write(dir.path().join("ring.2"), "no ring").unwrap();
+    std::fs::rename(dir.path().join("ring.3"), dir.path().join("ring.3.1795252000000")).unwrap();
+    let (found, harms) = recover(&directory);
+    assert_eq!(found.iter().map(|one| one.core).collect::<Vec<_>>(), [0, 3]);
+    let told: Vec<(&str, bool)> = harms
+        .iter()
+        .map(|harm| {
+            (
+                harm.reason,
+                harm.text.contains(["ring.1", "ring.2"][usize::from(harm.reason == "ring_damaged")]),
+            )
+        })
+        .collect();
+    assert_eq!(told, [("ring_gone", true), ("ring_damaged", true)]);
+    // Whoever only looks does not use it up; what was put aside as damaged is not gone.
+    assert_eq!(recover(&directory).1.iter().map(|harm| harm.reason).collect::<Vec<_>>(), ["ring_gone"]);
+    directory.forget();
+    assert_eq!(recover(&directory).1, []);
 }
 
 /// Rings of one lane with entries of about 200 bytes; the second of them is damaged in all ways.
@@ -299,6 +330,60 @@ proptest! {
         image.truncate(image.len() - cut);
         if let Ok(found) = Recovered::of(&image, PathBuf::new()) {
             found.items();
+        }
+    }
+}
+
+/// Numbers with which sums go wrong.
+fn edge() -> impl Strategy<Value = u64> {
+    prop_oneof![any::<u64>(), 0..64_u64, (0..64_u64).prop_map(|less| u64::MAX - less)]
+}
+
+/// Puts the whole entry of a record with the number `seq` at the read position of a lane, if it fits there.
+fn put_entry(image: &mut [u8], lane: &layout::Lane, read: u64, seq: u64) {
+    let mut entry = vec![0; PREFIX + LONGEST];
+    let room = entry[PREFIX..].first_chunk_mut().unwrap();
+    let length = encode(seq, "/a")(room);
+    entry.truncate((PREFIX + length).next_multiple_of(ALIGN));
+    seal(&mut entry, length, read);
+    let at = (read % lane.bytes as u64) as usize;
+    if at + entry.len() <= lane.bytes {
+        image[lane.at + at..lane.at + at + entry.len()].copy_from_slice(&entry);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_header_with_a_right_checksum_is_not_believed_either(
+        changes in proptest::collection::vec((16usize..1024, any::<u8>()), 0..6),
+        sizes in (0u32..11, 0u32..11),
+        positions in proptest::array::uniform2((edge(), 0u64..1100)),
+        words in proptest::array::uniform4(edge()),
+        seqs in proptest::array::uniform2(edge()),
+    ) {
+        let layout = Layout { small: 1 << sizes.0, large: 1 << sizes.1 };
+        let mut image = layout::header(&identity(0), &layout);
+        image.resize(layout.size(), 0);
+        for (at, value) in changes {
+            image[at] = value;
+        }
+        let checksum = crc_fast::crc32_iscsi(&image[16..1024]);
+        image[12..16].copy_from_slice(&checksum.to_le_bytes());
+        for ((lane, (read, ahead)), seq) in layout.lanes().iter().zip(positions).zip(seqs) {
+            let read = read / ALIGN as u64 * ALIGN as u64;
+            put_entry(&mut image, lane, read, seq);
+            image[lane.read_at..lane.read_at + 8].copy_from_slice(&read.to_le_bytes());
+            image[lane.write_at..lane.write_at + 8].copy_from_slice(&read.wrapping_add(ahead).to_le_bytes());
+        }
+        for (word, value) in [Word::Refused, Word::Beyond, Word::Accounted, Word::Seen].into_iter().zip(words) {
+            image[word as usize..word as usize + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        if let Ok(found) = Recovered::of(&image, PathBuf::new()) {
+            for item in found.items() {
+                if let Item::Gap { first, last, .. } = item {
+                    prop_assert!(first <= last && last - first < u64::MAX);
+                }
+            }
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct CoreLog {
     is_on: bool,
     /// Requests are refused while their records have no room.
     fails_closed: bool,
+    /// Requests wait while their records would lose something.
+    blocks: bool,
     flight: Table,
     metrics: Arc<Metrics>,
     wake: Arc<Wake>,
@@ -55,6 +57,7 @@ pub(super) fn pair(
         seq: Cell::new(0),
         is_on,
         fails_closed,
+        blocks: metrics.room.blocks(),
         metrics: Arc::clone(metrics),
         wake: Arc::clone(wake),
     };
@@ -97,6 +100,12 @@ impl CoreLog {
     #[inline]
     pub fn is_closed(&self) -> bool {
         self.fails_closed && self.metrics.step() == Step::Full
+    }
+
+    /// What a new request has to wait for, if anything (`on_full = "block"`).
+    #[inline]
+    pub fn delay(&self) -> Option<impl Future<Output = ()> + use<>> {
+        if self.blocks { self.metrics.delay() } else { None }
     }
 
     /// Takes a place in the in-flight table, if there is a log.

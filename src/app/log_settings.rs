@@ -86,7 +86,7 @@ fn spool(config: &Config, is_kept: bool) -> SpoolSettings {
         },
         memory: log.buffer.to_usize(),
         fails_closed: spool.on_full.value == OnFull::FailClosed,
-        blocks_for: None,
+        blocks_for: (spool.on_full.value == OnFull::Block).then(|| spool.block_for.to_std()),
     }
 }
 

@@ -100,6 +100,8 @@ fn log(metrics: &Metrics) -> LogStatus {
         delivered: metrics.sinks.iter().map(|sink| sink.written.load(Ordering::Relaxed)).max().unwrap_or(0),
         sampled: metrics.sampled.load(Ordering::Relaxed),
         rings_lost: metrics.rings_lost.load(Ordering::Relaxed),
+        waited: metrics.room.waited.load(Ordering::Relaxed),
+        waited_in_vain: metrics.room.in_vain.load(Ordering::Relaxed),
         waiting_bytes: metrics
             .sinks
             .iter()

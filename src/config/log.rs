@@ -50,8 +50,10 @@ table! {
         size: default Size = "4GiB";
         /// When what is written is put on the disk: `always` (before anyone sees it), at an interval such as `200ms`, or `os` (when the system likes). It survives the death of tollgate in any case, and that of the machine from then on.
         sync: default SpoolSync = "200ms";
-        /// What happens as it fills: `degrade` (see `size`), or `fail_closed`: every request is recorded whole, and answered 503 while there is no room for its record.
+        /// What happens as it fills: `degrade` (see `size`); `block`: new requests wait up to `block_for` for room before records lose anything, then it is as with `degrade`; or `fail_closed`: every request is recorded whole, and answered 503 while there is no room for its record.
         on_full: default OnFull = "degrade";
+        /// With `on_full = "block"`: how long a request waits at most; 5 s is the longest.
+        block_for: default Duration = "100ms";
         /// Size at which a new file is begun.
         segment: default Size = "64MiB";
     }
@@ -71,6 +73,7 @@ choice! {
     /// What happens when the spool fills.
     pub enum OnFull ("answer to a full spool") {
         Degrade = "degrade",
+        Block = "block",
         FailClosed = "fail_closed",
     }
 }

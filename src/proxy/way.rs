@@ -1,6 +1,7 @@
 //! The rest of the way, after [`super::walk`]: waiting for the upstream or for files, then the filters of the way back.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Method, Response, StatusCode, Version};
 
@@ -47,6 +48,11 @@ impl Way {
     /// # Errors
     /// As [`super::walk::walk`].
     pub async fn wait(&mut self, core: &Core, live: &mut Live) -> Result<Got, Refused> {
+        if let Some(room) = core.log.log.delay() {
+            Box::pin(room).await;
+            // It counts as time of our own rules.
+            live.exchange.marks.policy = Some(Instant::now());
+        }
         match (&mut self.step, &self.route.action) {
             (Step::Send(sending, _), _) => Ok(Got::Answer(sending.run(&mut live.exchange).await?)),
             (Step::Files(walk), Action::Files(files)) => {

@@ -24,6 +24,7 @@ mod goodbye;
 mod h2;
 mod host;
 mod limits;
+mod log_full;
 mod matrix;
 mod methods;
 mod paths;

@@ -46,6 +46,7 @@ pub(super) use self::writer::Writer;
 use self::cursor::{Cursor, Known};
 use self::ends::Ends;
 use self::segment::{Place, Segment};
+use self::sync::Chores;
 use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::settings::SpoolSettings;
 use super::span::{Carried, Origins, Spans};
@@ -70,6 +71,7 @@ pub(super) struct Spool {
     is_dirty: AtomicBool,
     syncer: OnceLock<Thread>,
     has_failed_sync: AtomicBool,
+    chores: Chores,
     /// How many of the next reads fail.
     #[cfg(test)]
     read_faults: std::sync::atomic::AtomicU32,
@@ -144,6 +146,7 @@ pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Wr
         is_dirty: AtomicBool::new(false),
         syncer: OnceLock::new(),
         has_failed_sync: AtomicBool::new(false),
+        chores: Chores::default(),
         #[cfg(test)]
         read_faults: Default::default(),
     });

@@ -1,15 +1,43 @@
-//! Puts on the disk what the system still holds, every so often, on a thread of its own: the collector need not wait for it.
+//! What takes a disk its time, every so often, on a thread of its own: the collector never waits for a disk that is busy with
+//! others, or the rings would fill meanwhile. It appends, and begins new files.
 
+use std::fs::File;
+use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
 use super::Spool;
+use super::ends::Ends;
 use crate::access_log::settings::Sync;
 
 /// How often it looks whether the spool is still there when nobody calls.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// What is to be done besides.
+#[derive(Debug, Default)]
+pub(super) struct Chores {
+    left: Mutex<Left>,
+    /// Held by who does them, so that they are done in their order.
+    turn: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// Complete segments, of which the disk may not have all.
+    pub(super) files: Vec<Arc<File>>,
+    /// The directory has a file that it may forget.
+    pub(super) has_new_file: bool,
+    /// To be written down.
+    pub(super) ends: Option<Ends>,
+}
+
+impl Chores {
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Nothing runs unless the spool is on disk and has an interval.
 pub(super) fn start(spool: &Arc<Spool>) {
@@ -22,7 +50,7 @@ pub(super) fn start(spool: &Arc<Spool>) {
     match thread {
         Ok(thread) => drop(spool.syncer.set(thread.thread().clone())),
         Err(error) => {
-            tracing::warn!(%error, "the log's spool has no thread that syncs it: the system does it when it likes");
+            tracing::warn!(%error, "the log's spool has no thread that syncs it: the collector waits for the disk");
         }
     }
 }
@@ -35,6 +63,7 @@ fn keep(spool: &Weak<Spool>, interval: Duration) {
         thread::park_timeout(interval);
         let Some(spool) = spool.upgrade() else { return };
         if spool.is_dirty.swap(false, Ordering::AcqRel) {
+            spool.do_chores();
             spool.sync();
         }
     }
@@ -48,10 +77,47 @@ impl Spool {
         }
     }
 
-    /// After a failure nobody knows what the disk has: the segment is left as it is, and a new one begun.
+    /// Leaves something to the thread; where there is none it is done at once.
+    pub(super) fn leave(&self, note: impl FnOnce(&mut Left)) {
+        note(&mut self.chores.left());
+        match self.syncer.get() {
+            Some(_) => self.soil(),
+            None => self.do_chores(),
+        }
+    }
+
+    /// Does what was left. Returns when it is done, whoever did it.
+    pub(super) fn do_chores(&self) {
+        let _turn = self.chores.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let Left { files, has_new_file, ends } = std::mem::take(&mut *self.chores.left());
+        let mut synced = files.iter().try_for_each(|file| file.sync_data());
+        if has_new_file {
+            synced = synced.and_then(|()| self.sync_directory());
+        }
+        self.note_failure(synced);
+        if let (Some(ends), Some(dir)) = (ends, &self.settings.dir)
+            && let Err(error) = ends.write(dir)
+        {
+            tracing::debug!(%error, "cannot write down what the log's spool holds");
+        }
+    }
+
+    pub(super) fn sync_directory(&self) -> io::Result<()> {
+        match &self.settings.dir {
+            Some(dir) => File::open(dir)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts on the disk what was appended to the current segment.
     pub(super) fn sync(&self) {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(Err(error)) = current.map(|file| file.sync_data()) {
+        self.note_failure(current.map_or(Ok(()), |file| file.sync_data()));
+    }
+
+    /// After a failure nobody knows what the disk has: the segment is left as it is, and a new one begun.
+    fn note_failure(&self, synced: io::Result<()>) {
+        if let Err(error) = synced {
             tracing::warn!(%error, "cannot sync the log's spool");
             self.has_failed_sync.store(true, Ordering::Release);
         }

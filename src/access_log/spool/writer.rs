@@ -60,14 +60,11 @@ impl Writer {
 
     /// Writes down what there is. Nothing depends on it but that damage is noticed.
     fn note_segments(&mut self) {
-        let Some(dir) = &self.spool.settings.dir else { return };
-        if self.spool.sinks.is_empty() {
+        if self.spool.settings.dir.is_none() || self.spool.sinks.is_empty() {
             return;
         }
         self.ends.set_segments(self.spool.lock().segments.iter());
-        if let Err(error) = self.ends.write(dir) {
-            tracing::debug!(%error, "cannot write down what the log's spool holds");
-        }
+        self.spool.leave(|chores| chores.ends = Some(self.ends.clone()));
     }
 
     /// Appends whole frames and wakes the sinks. Never fails: what the disk does not take is kept in memory.
@@ -124,6 +121,7 @@ impl Writer {
         self.seal();
         self.current = None;
         self.note_segments();
+        self.spool.do_chores();
         self.spool.lock().is_closed = true;
         self.spool.changed.iter().for_each(tokio::sync::Notify::notify_one);
     }
@@ -188,13 +186,13 @@ impl Writer {
         Ok(())
     }
 
-    /// The current segment is complete.
+    /// The current segment is complete. Who takes the last of it deletes it.
     fn roll(&mut self) {
-        if self.current.take().is_some() && self.spool.settings.sync != Sync::System {
-            self.spool.sync();
+        if let (Some(Current { file, .. }), Sync::Every(_)) = (self.current.take(), self.spool.settings.sync)
+        {
+            self.spool.leave(|chores| chores.files.push(file));
         }
         self.seal();
-        self.spool.prune();
     }
 
     fn begin(&mut self) -> io::Result<Current> {
@@ -205,8 +203,10 @@ impl Writer {
         // The number is spent, whatever comes of it.
         self.spool.lock().next = number + 1;
         let file = Arc::new(file?);
-        if let (Some(dir), true) = (&self.spool.settings.dir, self.spool.settings.sync != Sync::System) {
-            File::open(dir)?.sync_all()?;
+        match self.spool.settings.sync {
+            Sync::Always => self.spool.sync_directory()?,
+            Sync::Every(_) => self.spool.leave(|chores| chores.has_new_file = true),
+            Sync::System => {}
         }
         let segment = Segment { number, len: 0, is_sealed: false, place: Place::Disk };
         self.spool.lock().segments.push_back(segment);

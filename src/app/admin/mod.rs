@@ -140,6 +140,9 @@ pub struct LogStatus {
     pub sampled: u64,
     /// Rings of earlier starts that were damaged or gone at this one.
     pub rings_lost: u64,
+    /// Requests that waited for room in the log (`on_full = "block"`), and those of them that went on without.
+    pub waited: u64,
+    pub waited_in_vain: u64,
     /// Bytes that wait in the spool.
     pub waiting_bytes: u64,
     /// How far the spool is filled, in thousandths.

@@ -38,6 +38,10 @@ fn log_line(status: &Status) -> String {
     if status.log.rings_lost > 0 {
         let _ = write!(line, ", {} rings of earlier starts lost", status.log.rings_lost);
     }
+    if status.log.waited > 0 {
+        let (waited, in_vain) = (status.log.waited, status.log.waited_in_vain);
+        let _ = write!(line, ", {waited} requests waited for it ({in_vain} in vain)");
+    }
     // What waits for less than a moment is not worth a word.
     if status.log.spool_fill >= 10 || !matches!(status.log.pressure.as_str(), "" | "none") {
         let (waits, percent) = (mebibytes(status.log.waiting_bytes), status.log.spool_fill / 10);

@@ -1,5 +1,7 @@
 //! Listeners, hosts, and what `[server]`, `[log]` and `[limit.NAME]` say against themselves.
 
+use std::time::Duration;
+
 use super::super::log::{Log, LogService};
 use super::super::read::Sink;
 use super::super::site::{Site, Tls, TlsSource};
@@ -216,6 +218,7 @@ fn is_field_value(text: &str) -> bool {
 }
 
 fn spool(config: &Config, sink: &mut Sink) {
+    const LONGEST_BLOCK: Duration = Duration::from_secs(5);
     const LEAST: u64 = 1 << 20;
     let (log, spool) = (&config.log, &config.log.spool);
     if spool.segment.as_bytes() < LEAST {
@@ -224,6 +227,10 @@ fn spool(config: &Config, sink: &mut Sink) {
     } else if spool.size.as_bytes() < spool.segment.as_bytes().saturating_mul(4) {
         let wrong = Diagnostic::error(codes::BAD_VALUE, "the spool is smaller than four of its segments");
         sink.push(wrong.at(&spool.size.place, "").help("make it larger, or `segment` smaller"));
+    }
+    if spool.block_for.to_std() > LONGEST_BLOCK {
+        let wrong = Diagnostic::error(codes::BAD_VALUE, "requests wait for the log for 5s at most");
+        sink.push(wrong.at(&spool.block_for.place, ""));
     }
     if log.buffer.as_bytes() < LEAST {
         let wrong = Diagnostic::error(codes::BAD_VALUE, "the buffer has at least 1MiB");

@@ -39,6 +39,7 @@ pub(crate) fn rows(meter: &Meter) -> Result<(), Box<dyn Error>> {
         own_id: &forward::own_id(&[1; 16]),
         sender,
         hop: &Hop::new(sender, Proto::Https),
+        uri: &parts.uri,
         canonical: &canonical,
         client: &resolve(&parts.headers, sender, &plan.trust)?,
         rest: &rest,

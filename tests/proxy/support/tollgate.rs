@@ -29,6 +29,7 @@ pub(crate) struct Setup {
     h2c: bool,
     https: bool,
     service: String,
+    file: bool,
 }
 
 impl Setup {
@@ -43,6 +44,7 @@ impl Setup {
             h2c: true,
             https: false,
             service: "none".to_owned(),
+            file: true,
         }
     }
 
@@ -64,6 +66,12 @@ impl Setup {
     /// Ships the records to a log service, beside the file.
     pub(crate) fn ship_to(mut self, service: &str) -> Self {
         service.clone_into(&mut self.service);
+        self
+    }
+
+    /// No lines beside: only the log service keeps records.
+    pub(crate) fn without_file(mut self) -> Self {
+        self.file = false;
         self
     }
 
@@ -110,7 +118,8 @@ impl Setup {
             server.push("https = \"127.0.0.1:0\"".to_owned());
         }
         server.extend(self.server.iter().cloned());
-        let mut log = vec![format!("service = \"{}\"", self.service), "file = \"DIR/access.log\"".to_owned()];
+        let mut log = vec![format!("service = \"{}\"", self.service)];
+        log.extend(self.file.then(|| "file = \"DIR/access.log\"".to_owned()));
         log.extend(self.log.iter().cloned());
         let text = format!("[server]\n{}\n[log]\n{}\n{}", server.join("\n"), log.join("\n"), self.rest);
         text.replace("DIR", &self.dir().display().to_string())

@@ -1,0 +1,64 @@
+//! What becomes of requests while the log service is away and the spool fills.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{DEADLINE, Origin, Setup, Tollgate};
+
+const WAIT: Duration = Duration::from_millis(300);
+
+/// A small spool for a log service that is not there.
+fn setup(origin: &Origin, on_full: &str) -> Setup {
+    Setup::proxy(origin.address).ship_to("unix:DIR/nobody.sock").without_file().log(format!(
+        "spool = {{ size = \"4MiB\", segment = \"1MiB\", on_full = \"{on_full}\", block_for = \"300ms\" }}"
+    ))
+}
+
+/// Sends requests whose records are large, also when packed, until the next ones would lose something.
+fn fill(tollgate: &Tollgate) {
+    let mut client = tollgate.plain();
+    let mut state = 1_u64;
+    let deadline = Instant::now() + DEADLINE;
+    while tollgate.status()["log"]["pressure"] == "none" {
+        assert!(Instant::now() < deadline, "the spool never fills: {}", tollgate.status()["log"]);
+        for _ in 0..50 {
+            let (path, agent) = (noise(&mut state), noise(&mut state));
+            let request = format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: {agent}\r\n\r\n");
+            assert_eq!(client.ask(request).status, 200);
+        }
+    }
+}
+
+/// Text that does not repeat itself (xorshift64, Marsaglia 2003).
+fn noise(state: &mut u64) -> String {
+    let words = std::iter::repeat_with(|| {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        format!("{state:016x}")
+    });
+    words.take(60).collect()
+}
+
+#[test]
+fn requests_wait_before_their_records_lose_something_and_go_on() {
+    let origin = Origin::with(|talk| talk.ok("ok"));
+    let tollgate = setup(&origin, "block").start();
+    assert_eq!(tollgate.get("/").status, 200);
+    assert_eq!(tollgate.status()["log"]["waited"], 0, "with room nobody waits");
+    fill(&tollgate);
+    let begun = Instant::now();
+    assert_eq!(tollgate.get("/late").status, 200);
+    assert!(begun.elapsed() >= WAIT, "{:?}", begun.elapsed());
+    let log = &tollgate.status()["log"];
+    assert!(log["waited"].as_u64() >= Some(1) && log["waited"] == log["waited_in_vain"], "{log}");
+    assert!(log["dropped"].as_object().unwrap().is_empty(), "{log}");
+}
+
+#[test]
+fn nobody_waits_where_records_may_lose_something() {
+    let origin = Origin::with(|talk| talk.ok("ok"));
+    let tollgate = setup(&origin, "degrade").start();
+    fill(&tollgate);
+    assert_eq!(tollgate.get("/late").status, 200);
+    assert_eq!(tollgate.status()["log"]["waited"], 0);
+}

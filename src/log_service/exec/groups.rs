@@ -31,6 +31,12 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    pub(crate) fn of_bytes(bytes: usize) -> Self {
+        Self { bytes, ..Self::default() }
+    }
+}
+
 /// By what rows are grouped.
 #[derive(Clone, Debug)]
 pub(crate) enum Split {
@@ -43,10 +49,10 @@ pub(crate) enum Split {
 pub(crate) type Key = Box<[Option<Box<str>>]>;
 
 const UNRESOLVED: u32 = u32::MAX;
-/// A group's own memory beside its name and its percentiles.
-const GROUP_BYTES: usize = size_of::<Tally>() + 96;
-/// Batches between two looks at how much memory the groups take.
-const LOOK_EVERY: u32 = 16;
+/// A group's own memory beside its name and its percentiles: twice in the end, when groups are taken out to be ranked.
+const GROUP_BYTES: usize = 2 * size_of::<Tally>() + 192;
+/// Batches between two looks at how much memory the percentiles take.
+const LOOK_EVERY: u32 = 4;
 
 pub(super) struct Groups {
     split: Split,
@@ -60,6 +66,7 @@ pub(super) struct Groups {
     tallies: Vec<Tally>,
     is_full: bool,
     name_bytes: usize,
+    sketch_bytes: usize,
     batches: u32,
     /// Places by the numbers of the last dictionary, which may come again.
     kept: Option<(StringArray, Vec<u32>)>,
@@ -76,6 +83,7 @@ impl Groups {
             tallies: vec![Tally::default()],
             is_full: false,
             name_bytes: 0,
+            sketch_bytes: 0,
             batches: 0,
             kept: None,
         }
@@ -152,7 +160,7 @@ impl Groups {
         if let Some(place) = self.places.get(name) {
             return *place;
         }
-        if self.is_full || self.places.len() >= self.limits.groups {
+        if self.is_full || self.places.len() >= self.limits.groups || self.bytes() > self.limits.bytes {
             self.is_full = true;
             return 0;
         }
@@ -168,10 +176,14 @@ impl Groups {
         if !self.batches.is_multiple_of(LOOK_EVERY) || self.is_full {
             return;
         }
-        let sketches: usize = self.tallies.iter().map(|tally| tally.durations.heap_bytes()).sum();
+        self.sketch_bytes = self.tallies.iter().map(|tally| tally.durations.heap_bytes()).sum();
+        self.is_full = self.bytes() > self.limits.bytes;
+    }
+
+    /// Percentiles as of the last look.
+    fn bytes(&self) -> usize {
         let series = if self.steps.is_some() { Series::MAX_BYTES } else { 0 };
-        let bytes = sketches + self.name_bytes + self.tallies.len() * (GROUP_BYTES + series);
-        self.is_full = bytes > self.limits.bytes;
+        self.sketch_bytes + 3 * self.name_bytes + self.tallies.len() * (GROUP_BYTES + series)
     }
 
     /// All groups that have a row, and what did not fit.

@@ -137,7 +137,11 @@ pub(super) fn at_once(
     let written = rollup::write(files.data(), covered, &rows.counted());
     let batches = rows.part().batches();
     let written = written.and_then(|()| files.flush(&batches, covered_to(covered), known, || ()));
-    written.map_err(|error| (error, Box::new(rows)))?;
+    if let Err(error) = written {
+        // The rows will be counted again, with a later part of the log.
+        let _ = rollup::remove_unless_covered(files.data(), covered_by(files.wal()));
+        return Err((error, Box::new(rows)));
+    }
     remove_log(files.data(), covered);
     Ok(())
 }

@@ -117,6 +117,25 @@ async fn a_start_with_a_long_log_holds_no_more_rows_than_the_work_before() {
 }
 
 #[tokio::test]
+async fn a_start_that_cannot_make_files_counts_nothing_twice() {
+    let data = tempfile::tempdir().unwrap();
+    let running = open(&settings(data.path())).unwrap();
+    append(&running, records(1..=20)).await.unwrap();
+    running.close().await.unwrap();
+    // Files stand where folders of these days should be.
+    let day = |hours: i64| Timestamp::now().as_second() + hours * 3600;
+    let days = [-24, 0, 24]
+        .map(|hours| Timestamp::from_second(day(hours)).unwrap().strftime("d=%Y-%m-%d").to_string());
+    days.iter().for_each(|day| fs::write(data.path().join(day), "").unwrap());
+    let running = open(&Settings { hot_bytes: 1, ..settings(data.path()) }).unwrap();
+    assert!(running.store.hot.lock().bytes() > 0);
+    days.iter().for_each(|day| fs::remove_file(data.path().join(day)).unwrap());
+    until_files(&running, 1).await;
+    assert_eq!((counted(&running), sorted_numbers(data.path()).len()), (20, 20));
+    running.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn rows_that_are_in_no_file_become_one_for_other_engines() {
     let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let running = open(&settings(data.path())).unwrap();

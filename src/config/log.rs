@@ -26,7 +26,7 @@ table! {
         data: default Text = "run/logs";
         /// What the embedded log service keeps, and for how long.
         keep: default Keep = ();
-        /// Memory that the embedded log service may take; 256 MiB at least. What does not fit waits in the spool, or is counted together in an answer, which then says so.
+        /// Memory that the embedded log service takes, about; 256 MiB at least. What does not fit waits in the spool, or is counted together in an answer, which then says so.
         memory: default Size = "512MiB";
         /// A file of JSON lines.
         file: optional Text;

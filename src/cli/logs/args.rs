@@ -173,7 +173,7 @@ pub(super) struct ServeArgs {
     /// When entries are made durable: `always` before they are acknowledged, every `200ms`, or when the system likes (`os`).
     #[arg(long, value_name = "WHEN", default_value = "always")]
     pub(super) sync: SyncWhen,
-    /// Take at most so many MiB of memory: what does not fit is refused for the moment (senders come again), put into files, or
+    /// Take about so many MiB of memory: what does not fit is refused for the moment (senders come again), put into files, or
     /// counted together in an answer, which then says so.
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(256..))]
     pub(super) memory_mib: u64,

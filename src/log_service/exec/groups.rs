@@ -311,7 +311,10 @@ mod tests {
         for round in 0..200 {
             let batch = batch(500, round);
             groups.add(&batch, &Mask::all(batch.num_rows()), &Facts::of(&batch));
-            assert!(groups.batches % LOOK_EVERY > 0 || groups.bytes() <= limits.bytes / 4 * 5, "{round}");
+            assert!(
+                !groups.batches.is_multiple_of(LOOK_EVERY) || groups.bytes() <= limits.bytes / 4 * 5,
+                "{round}"
+            );
         }
         let (told, others) = groups.finish();
         assert!(told.len() >= 10 && told.len() < 500, "{}", told.len());

@@ -44,7 +44,7 @@
 //! * **for a reader**: [`log_service::query`] reads the filter → `log_service/exec` (in the service) or [`log_service::read`] (a directory,
 //!   files of others by [`log_service::foreign`]) finds the rows → `cli/logs` prints them.
 //!
-//! After `kill -9` the next start goes on at `access_log/recovery.rs`; the log service at `store/replay.rs`.
+//! After `kill -9` the next start goes on at `access_log/recovery.rs`; the log service at `store/recover.rs`.
 //!
 //! # Words
 //!

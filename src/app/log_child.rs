@@ -1,5 +1,6 @@
 //! The embedded log service: a child of its own, started again whenever it dies, never in the proxy's way.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -19,17 +20,52 @@ const NICENESS: i32 = 5;
 /// How long it may take to store what it has when it is asked to end.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How it is started.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub data: PathBuf,
+    pub keep_days: u64,
+    pub keep_error_days: u64,
+    pub keep_rollup_days: u64,
+    pub keep_mib: u64,
+    /// The service's own rule when there is none.
+    pub free_mib: Option<u64>,
+    pub memory_mib: u64,
+}
+
+impl Settings {
+    /// As `tollgate logs serve` takes them.
+    fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["--data".into(), self.data.clone().into()];
+        let numbers = [
+            ("--keep-days", Some(self.keep_days)),
+            ("--keep-error-days", Some(self.keep_error_days)),
+            ("--keep-rollup-days", Some(self.keep_rollup_days)),
+            ("--keep-mib", Some(self.keep_mib)),
+            ("--free-mib", self.free_mib),
+            ("--memory-mib", Some(self.memory_mib)),
+        ];
+        for (name, number) in numbers {
+            if let Some(number) = number {
+                arguments.extend([name.into(), number.to_string().into()]);
+            }
+        }
+        arguments.extend(["--http".into(), format!("unix:{}", socket(&self.data).display()).into()]);
+        arguments
+    }
+}
+
 /// The socket on which the embedded service takes records.
 pub fn socket(data: &Path) -> PathBuf {
     data.join("ingest.sock")
 }
 
 /// Keeps the service alive until `stop` turns true, then ends it in order.
-pub async fn keep(data: PathBuf, mut stop: watch::Receiver<bool>) {
+pub async fn keep(settings: Settings, mut stop: watch::Receiver<bool>) {
     let mut pause = FIRST;
     while !*stop.borrow() {
         let born = Instant::now();
-        match start(&data) {
+        match start(&settings) {
             Ok(mut child) => {
                 tokio::select! {
                     ended = child.wait() => {
@@ -54,7 +90,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-fn start(data: &Path) -> std::io::Result<Child> {
+fn start(settings: &Settings) -> std::io::Result<Child> {
     let tollgate = std::env::current_exe()?;
     let launcher = exec::launcher(&tollgate);
     let (program, arguments) = launcher.split_first().ok_or(std::io::ErrorKind::NotFound)?;
@@ -62,10 +98,8 @@ fn start(data: &Path) -> std::io::Result<Child> {
         .args(arguments)
         .arg(&tollgate)
         // Quiet: where it listens is nobody's business but ours, and the first minute has four lines of its own.
-        .args(["--quiet", "logs", "serve", "--data"])
-        .arg(data)
-        .arg("--http")
-        .arg(format!("unix:{}", socket(data).display()))
+        .args(["--quiet", "logs", "serve"])
+        .args(settings.arguments())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         // Its own group: a Ctrl-C in the terminal must not end it before the last records have come.
@@ -90,5 +124,31 @@ async fn end(mut child: Child) {
     if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
         tracing::error!("the log service does not end; killing it");
         let _ = child.kill().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::log_settings::log_child;
+    use crate::config;
+
+    #[test]
+    fn the_embedded_service_is_started_with_what_the_configuration_keeps() {
+        let text = "
+[server]
+http = \"127.0.0.1:0\"
+[log]
+data = \"d\"
+memory = \"300MiB\"
+keep = { age = \"36h\", errors = \"7d\", rollups = \"30d\", size = \"2GiB\", free = \"5GiB\" }
+[site.\"localhost\"]
+routes = [{ path = \"/*\", respond = \"hi\" }]
+";
+        let config = config::from_text("t.toml", text, &|_| None).unwrap();
+        let arguments = log_child(&config).arguments();
+        let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap()).collect();
+        let expected = "--data d --keep-days 2 --keep-error-days 7 --keep-rollup-days 30 --keep-mib 2048 \
+            --free-mib 5120 --memory-mib 300 --http unix:d/ingest.sock";
+        assert_eq!(words.join(" "), expected);
     }
 }

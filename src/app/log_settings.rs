@@ -13,10 +13,31 @@ use crate::config::Config;
 use crate::config::log::{LogSample, LogService, OnFull, SpoolSync, StdoutForm};
 use crate::tls::CertPair;
 use crate::tls::client::Roots;
+use crate::units::{Duration, Size};
 
 /// Where the embedded log service keeps its files.
 pub(super) fn data_dir(config: &Config) -> PathBuf {
     PathBuf::from(&*config.log.data.value)
+}
+
+/// The embedded log service as the configuration wants it.
+pub(super) fn log_child(config: &Config) -> log_child::Settings {
+    const DAY_MS: u64 = 86_400_000;
+    let keep = &config.log.keep;
+    let days = |age: Duration| age.as_millis().div_ceil(DAY_MS).min(u32::MAX.into());
+    log_child::Settings {
+        data: data_dir(config),
+        keep_days: days(keep.age.value),
+        keep_error_days: days(keep.errors.value),
+        keep_rollup_days: days(keep.rollups.value),
+        keep_mib: mib(keep.size.value),
+        free_mib: keep.free.as_ref().map(|free| mib(free.value)),
+        memory_mib: mib(config.log.memory.value),
+    }
+}
+
+fn mib(size: Size) -> u64 {
+    size.as_bytes().div_ceil(1 << 20)
 }
 
 /// The sinks that the configuration asks for.

@@ -262,7 +262,8 @@ fn fixed_change(old: &Config, new: &Config) -> Option<&'static str> {
             ),
             format!("{:?}", server.cores.written),
             format!("{:?}", server.admin.written),
-            format!("{:?}{:?}", config.log.service.written, config.log.file.as_ref().map(|f| &f.written)),
+            format!("{:?}{:?}", config.log.service.written, config.log.file.as_ref().map(|f| &f.written))
+                + &format!("{:?}{:?}", config.log.keep.value, config.log.memory.value),
         ]
     };
     let names = ["the listening addresses", "the number of cores", "the admin socket", "the log"];

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::log_settings::{data_dir, log_settings};
+use super::log_settings::{data_dir, log_child, log_settings};
 use super::reload::{Control, Loaded};
 use super::serve::{self, Seat, Stage};
 use super::workers::{self, Workers};
-use super::{admin, ground, log_child, status};
+use super::{admin, ground, status};
 use crate::access_log::{self, CoreLog};
 use crate::config::log::LogService;
 use crate::config::read::OneOrMany;
@@ -108,7 +108,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let log = running_log.handle();
     let (stop_log, log_stopped) = watch::channel(false);
     let log_service = matches!(config.log.service.value, LogService::Embedded)
-        .then(|| tokio::spawn(log_child::keep(data_dir(&config), log_stopped)));
+        .then(|| tokio::spawn(super::log_child::keep(log_child(&config), log_stopped)));
     let lines = workers::lines(log.clone());
     workers.start(intended, &plan, &lines).await;
 

@@ -24,6 +24,10 @@ table! {
         key: optional Text;
         /// Where the embedded log service keeps its data.
         data: default Text = "run/logs";
+        /// What the embedded log service keeps, and for how long.
+        keep: default Keep = ();
+        /// Memory that the embedded log service takes, about; 256 MiB at least. What does not fit waits in the spool, or is counted together in an answer, which then says so.
+        memory: default Size = "512MiB";
         /// A file of JSON lines.
         file: optional Text;
         /// When the file is put aside.
@@ -56,6 +60,22 @@ table! {
         block_for: default Duration = "100ms";
         /// Size at which a new file is begun.
         segment: default Size = "64MiB";
+    }
+}
+
+table! {
+    /// What the embedded log service keeps. The oldest hours go first, the current one never; times are rounded up to days.
+    pub struct Keep {
+        /// Age after which requests go.
+        age: default Duration = "30d";
+        /// The same for errors and requests of 1 s and more.
+        errors: default Duration = "90d";
+        /// The same for counts by the hour (`/rollups`).
+        rollups: default Duration = "400d";
+        /// Size of all files together.
+        size: default Size = "16GiB";
+        /// What stays free on the disk; a twentieth of it, at most 1 GiB, when left out.
+        free: optional Size;
     }
 }
 

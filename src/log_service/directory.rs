@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::exec::{self, AnswerError, Asked, Control, ExecError, Found, Parts, Question, Sort};
+use super::exec::{self, AnswerError, Asked, Control, ExecError, Found, Limits, Parts, Question, Sort};
 use super::query::Query;
 use super::read::{Report, Window, hour};
 use super::store::{self, View};
@@ -30,7 +30,8 @@ pub(crate) fn answer(
     again(|| {
         let view = view(data, false)?;
         let damaged = view.damaged;
-        let mut told = exec::answer(question, values, now, &Parts::new(view.parts), control)?;
+        let mut told =
+            exec::answer(question, values, now, &Parts::new(view.parts), Limits::default(), control)?;
         note_damage(&mut told, damaged);
         Ok(told)
     })
@@ -72,9 +73,10 @@ pub(crate) fn rows(
     Ok(report)
 }
 
-/// The Parquet files that count, oldest first, and how many rows are in none of them yet.
-pub(crate) fn files(data: &Path) -> io::Result<(Vec<PathBuf>, u64)> {
-    store::files_of(data)
+/// The Parquet files that count, oldest first, and how many rows are in none of them yet. With `newest` these are written
+/// to a file of that name, the last one.
+pub(crate) fn files(data: &Path, newest: Option<&Path>) -> io::Result<(Vec<PathBuf>, u64)> {
+    store::files_of(data, newest)
 }
 
 /// Whether files of an earlier version lie there, which only a service makes part of the store.

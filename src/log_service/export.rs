@@ -69,7 +69,7 @@ impl RowFile {
             sorted(&self.batches).try_for_each(|batch| writer.write(&batch?))?;
         } else {
             self.run()?;
-            let footers = Arc::new(Footers::new(self.runs.len()));
+            let footers = Arc::new(Footers::new(32 << 20));
             let open = |path: &PathBuf| StoredFile::open(path.clone(), Arc::clone(&footers)).map(Arc::new);
             let files: Vec<Arc<StoredFile>> = self.runs.iter().map(open).collect::<io::Result<_>>()?;
             Merge::of_files(&files)?.try_for_each(|batch| writer.write(&batch?))?;

@@ -150,8 +150,53 @@ pub struct Limits {
     pub hot_rows: usize,
     pub hot_bytes: usize,
     pub hot_age: Duration,
-    /// Rows held in memory when no file can be written: beyond so many bytes senders are told to come again.
+    /// Counts by the hour older than this are deleted.
+    pub keep_rollup_hours: u32,
+    /// Bytes that stay free on the disk: the oldest files go for them. `None`: a gibibyte, on a small disk a twentieth of it.
+    pub free_bytes: Option<u64>,
+    /// Time between two looks for files to merge or drop.
+    pub compact_every: Duration,
+    /// What the service may take of the machine's memory, bytes; at least 256 MiB. Everything that grows with what
+    /// comes or what is asked has a share of it, and refuses (senders and questions alike), flushes or forgets beyond.
     pub memory_bytes: usize,
+}
+
+impl Limits {
+    fn share(&self, parts: usize) -> usize {
+        self.memory_bytes / 64 * parts
+    }
+
+    /// Rows in memory; half of them become a file at the latest.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.share(16)
+    }
+
+    /// Bodies and packets on their way.
+    pub(crate) fn body_bytes_held(&self) -> usize {
+        self.held_bytes.min(self.share(8))
+    }
+
+    /// The groups of a question while `others` are answered: half of what these may have left, so that together they never take
+    /// more than their share.
+    pub(crate) fn group_bytes(&self, others: usize) -> usize {
+        // Tables double as they grow, and the allocator keeps what they leave for a while.
+        self.share(10) >> (others + 1).min(31)
+    }
+
+    /// Ends of files that were read.
+    pub(crate) fn footer_bytes(&self) -> usize {
+        self.share(4)
+    }
+
+    /// Rollups that stay in memory.
+    pub(crate) fn rollup_bytes(&self) -> usize {
+        self.share(1)
+    }
+
+    /// Rows of an answer from rollups, of some 4 KB while they are added up.
+    pub(crate) fn rollup_rows(&self) -> usize {
+        self.share(4) / 4096
+    }
 }
 
 impl Default for Limits {
@@ -173,6 +218,9 @@ impl Default for Limits {
             hot_rows: 1_000_000,
             hot_bytes: 128 << 20,
             hot_age: Duration::from_secs(300),
+            keep_rollup_hours: 24 * 400,
+            free_bytes: None,
+            compact_every: Duration::from_secs(30),
             memory_bytes: 512 << 20,
         }
     }
@@ -222,6 +270,22 @@ mod tests {
         assert_eq!("1s".parse::<SyncWhen>().unwrap(), SyncWhen::Every(Duration::from_secs(1)));
         for bad in ["", "0ms", "never", "-1s", "61s", "1m"] {
             assert!(bad.parse::<SyncWhen>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_shares_of_the_memory_leave_room_for_buffers() {
+        for memory_bytes in [256 << 20, 512 << 20, 8 << 30] {
+            let limits = Limits { memory_bytes, ..Limits::default() };
+            // Each question takes half of what those before have left.
+            let groups: usize = (0..limits.searches).map(|others| limits.group_bytes(others)).sum();
+            let sum = limits.row_bytes()
+                + limits.body_bytes_held()
+                + groups
+                + limits.footer_bytes()
+                + limits.rollup_bytes()
+                + limits.rollup_rows() * 4096;
+            assert!(sum <= memory_bytes / 64 * 43, "{sum} of {memory_bytes}");
         }
     }
 

@@ -1,20 +1,27 @@
 //! How fast the log answers: `cargo bench --bench store -- ROWS DIRECTORY`.
 //!
-//! Makes files of a million records each in the directory (what is there already is kept, so that questions can be
-//! asked again), then asks and prints the times beside the bars. Nothing is asserted: times depend on the machine.
+//! Lays closed hours of a million requests each into a data directory, as the service would leave them (hours that are
+//! there are kept, so that questions can be asked again), then asks and prints the times beside the bars: an id over all
+//! rows, everything else over ten million. Nothing is asserted: times depend on the machine. `logs serve --data DIRECTORY`
+//! serves what was laid; `tests/bench/served.py` asks it and watches its memory.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tollgate::log_service::bench::{Store, write};
+use tollgate::log_service::bench::{Hour, Store, lay};
 use tollgate::record::binary::encode;
 use tollgate::record::{EndAt, EndBy, Id, Proto, Record, id};
 
-const ROWS_PER_FILE: u64 = 1_000_000;
-/// 2026-11-20T00:00:00Z; 200 requests a second.
-const START_US: i64 = 1_795_132_800_000_000;
-const STEP_US: i64 = 5_000;
+/// 2026-11-15T00:00:00Z; 278 requests a second.
+const START_US: i64 = 1_794_700_800_000_000;
+const STEP_US: i64 = 3_600;
+const HOUR_US: i64 = 3_600_000_000;
+const ROWS_PER_HOUR: u64 = (HOUR_US / STEP_US) as u64;
+const CORES: u64 = 4;
+/// The bars of aggregations are over so many rows.
+const ASKED_ROWS: u64 = 10_000_000;
+const LOOKUPS: u64 = 200;
 const TIMES: usize = 5;
 
 const HOSTS: [&str; 8] = [
@@ -57,32 +64,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = arguments.next().map(PathBuf::from).ok_or("say where: ROWS DIRECTORY")?;
     std::fs::create_dir_all(&directory)?;
     fill(&directory, rows)?;
-    let store = Store::open(&directory)?;
-    let (rows, files) = store.size();
-    println!("{rows} rows in {files} files");
-    lookups(&store, rows)?;
+    let store = Store::open(&directory, u64::MAX)?;
+    println!("{} rows in {} files", store.size().0, store.size().1);
+    lookups(&store, rows.div_ceil(ROWS_PER_HOUR) * ROWS_PER_HOUR)?;
+    let store = Store::open(&directory, ASKED_ROWS)?;
+    println!("{} rows in {} files", store.size().0, store.size().1);
     questions(&store)
 }
 
 fn fill(directory: &Path, rows: u64) -> Result<(), Box<dyn Error>> {
-    for file in 0..rows.div_ceil(ROWS_PER_FILE) {
-        let path = directory.join(format!("{file:06}.parquet"));
-        if path.exists() {
-            continue;
+    let started = Instant::now();
+    let hour =
+        Hour::new(ROWS_PER_HOUR / CORES, &mut (0..ROWS_PER_HOUR).map(|at| (core_of(at), bytes_of(at))))?;
+    println!("one hour made in {:.1?}", started.elapsed());
+    let (started, mut bytes, mut laid) = (Instant::now(), 0, 0);
+    for hours in 0..rows.div_ceil(ROWS_PER_HOUR) {
+        if let Some(more) = lay(directory, &hour, START_US / HOUR_US, hours)? {
+            (bytes, laid) = (bytes + more, laid + ROWS_PER_HOUR);
         }
-        let first = file * ROWS_PER_FILE;
-        let last = (first + ROWS_PER_FILE).min(rows);
-        let started = Instant::now();
-        let part = path.with_extension("part");
-        let bytes = write(&part, &mut (first..last).map(|at| (core_of(at), bytes_of(at))))?;
-        std::fs::rename(&part, &path)?;
-        let count = last - first;
-        println!(
-            "{}: {:.1} bytes a row, {:.2} us a row",
-            path.display(),
-            bytes as f64 / count as f64,
-            started.elapsed().as_micros() as f64 / count as f64
-        );
+    }
+    if laid > 0 {
+        let each = started.elapsed().as_micros() as f64 / laid as f64;
+        println!("{laid} rows laid: {:.1} bytes a row, {each:.2} us a row", bytes as f64 / laid as f64);
     }
     Ok(())
 }
@@ -90,7 +93,7 @@ fn fill(directory: &Path, rows: u64) -> Result<(), Box<dyn Error>> {
 fn lookups(store: &Store, rows: u64) -> Result<(), Box<dyn Error>> {
     let mut times = Vec::new();
     let mut looked = 0;
-    for try_number in 0..100 {
+    for try_number in 0..LOOKUPS {
         let at = mixed(try_number) % rows.max(1);
         let text = String::from_utf8(id::text(&id_of(at)).to_vec())?;
         // The second time the pages are in memory.
@@ -104,6 +107,8 @@ fn lookups(store: &Store, rows: u64) -> Result<(), Box<dyn Error>> {
             }
         }
     }
+    let first: Vec<Time> = times.iter().step_by(2).copied().collect();
+    print("lookup by id, first", &first, looked, "");
     let warm: Vec<Time> = times.iter().skip(1).step_by(2).copied().collect();
     print("lookup by id, warm", &warm, looked, "10 ms over 100 M rows");
     Ok(())
@@ -173,9 +178,10 @@ fn print(name: &str, times: &[Time], looked: u64, bar: &str) {
     };
     let (clock, processor) = (sorted(|time| time.0), sorted(|time| time.1));
     let (median, slowest) = (clock[clock.len() / 2], clock[clock.len() - 1]);
+    let p99 = clock[clock.len() * 99 / 100];
     let processor = processor[processor.len() / 2];
     println!(
-        "{name:<28} {median:>10.2?} (slowest {slowest:.2?}, CPU {processor:.2?}), {looked} rows looked at   {bar}"
+        "{name:<28} {median:>10.2?} (p99 {p99:.2?}, slowest {slowest:.2?}, CPU {processor:.2?}), {looked} rows looked at   {bar}"
     );
 }
 
@@ -188,7 +194,7 @@ fn mixed(number: u64) -> u64 {
 }
 
 fn core_of(at: u64) -> u16 {
-    (at % 4) as u16
+    (at % CORES) as u16
 }
 
 fn time_of(at: u64) -> i64 {
@@ -198,7 +204,9 @@ fn time_of(at: u64) -> i64 {
 fn id_of(at: u64) -> Id {
     let us = time_of(at) as u64;
     let high = (us / 1000) << 16 | 0x7000 | (us % 1000 * 4096 / 1000);
-    (u128::from(high) << 64 | u128::from(2 << 62 | mixed(at) >> 2)).to_be_bytes()
+    // The same in each hour, as the hours are laid.
+    let low = 2 << 62 | mixed(at % ROWS_PER_HOUR) >> 2;
+    (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
 }
 
 /// Few values often, many seldom.
@@ -229,9 +237,9 @@ fn bytes_of(at: u64) -> Vec<u8> {
     let record = Record {
         ts_us: time_of(at),
         id: id_of(at),
-        cfg: 0x9f31_c200_1234_5678 + at / 20_000_000,
-        conn: at / 40 * 4 + at % 4,
-        conn_req: (at / 4 % 10) as u32 + 1,
+        cfg: 0x9f31_c200_1234_5678 + at / 500_000,
+        conn: at / 40 * CORES + at % CORES,
+        conn_req: (at / CORES % 10) as u32 + 1,
         listener: "https",
         client_ip: Some([10, (client >> 16) as u8, (client >> 8) as u8, client as u8].into()),
         client_port: Some(30_000 + (part(5) % 30_000) as u16),
@@ -283,6 +291,6 @@ fn bytes_of(at: u64) -> Vec<u8> {
         ..Record::default()
     };
     let mut bytes = Vec::with_capacity(512);
-    encode(&record, at / 4 + 1, &mut bytes);
+    encode(&record, at / CORES + 1, &mut bytes);
     bytes
 }

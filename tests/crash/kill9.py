@@ -32,6 +32,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=1000, help="kills, split over the layouts")
     parser.add_argument("--who", choices=("proxy", "service", "both", "mixed"), default="mixed", help="whom to kill")
     parser.add_argument("--layout", choices=("embedded", "separate", "each"), default="each", help="how the service runs")
+    parser.add_argument("--busy", action="store_true", help="the separate service makes files, merges them and adds up minutes all the time")
     parser.add_argument("--rate", type=int, default=150, help="requests a second")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--keep", action="store_true", help="keep the folder with config, data and stderr")
@@ -43,11 +44,12 @@ def main():
     for layout in layouts:
         with stages.Folder(wanted.keep) as folder:
             stage = stages.Stage(wanted.tollgate, folder, layout)
+            stage.service_words = ["--flush-secs", "0", "--compact-secs", "0"] if wanted.busy else []
             try:
                 asyncio.run(run(stage, wanted, wanted.rounds // len(layouts), verdict))
             finally:
                 stage.end_everything()
-    sys.exit(verdict.end(wanted.seed, f"kill9.py --seed {wanted.seed} --rounds {wanted.rounds} --who {wanted.who} --layout {wanted.layout}"))
+    sys.exit(verdict.end(wanted.seed, f"kill9.py --seed {wanted.seed} --rounds {wanted.rounds} --who {wanted.who} --layout {wanted.layout}{' --busy' if wanted.busy else ''}"))
 
 
 async def run(stage, wanted, rounds, verdict):
@@ -106,11 +108,16 @@ async def rest(stage, ledger, chance):
 def settle_and_judge(stage, ledger, verdict):
     verdict.promise(stage.until_ready(), "both run at the end")
     wait_until_drained(stage, ledger, verdict)
+    counted = stored.counted(stage)
+    files = stage.files()
     codes = stage.stop()
     verdict.promise(not any(codes), f"both end in order after SIGTERM (exit {codes})")
     result = stored.read(stage)
     stored.judge(verdict, stage, ledger, result, where="the data directory")
     stored.audit(verdict, stage)
+    verdict.note(f"files at the end: {files}")
+    countable = sum(result.kinds[kind] for kind in stored.FINAL)
+    verdict.promise(counted == countable, f"rollups count {counted} of {countable} records")
 
 
 def wait_until_drained(stage, ledger, verdict):

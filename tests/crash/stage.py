@@ -44,6 +44,8 @@ class Stage:
         self.proxy = self.service = None
         self.proxy_environment, self.service_environment = {}, {}
         self.has_spool = None
+        # More words for a separate service.
+        self.service_words = []
         os.makedirs(folder, exist_ok=True)
 
     def write_config(self, origin_port, more=""):
@@ -94,7 +96,7 @@ routes = [
     def start_service(self):
         if self.layout == "separate":
             address = f"127.0.0.1:{self.service_port}"
-            self.service = self._spawn(["logs", "serve", "--data", self.data, "--http", address], self.service_environment)
+            self.service = self._spawn(["logs", "serve", "--data", self.data, "--http", address, *self.service_words], self.service_environment)
 
     def _spawn(self, words, environment):
         with open(self.errors, "ab") as errors:
@@ -109,6 +111,23 @@ routes = [
             return self.service.pid if self.service and self.service.poll() is None else None
         serving = [pid for pid in children(self.proxy.pid) if b"\0logs\0serve\0" in command_line(pid)] if self.proxy else []
         return serving[0] if serving else None
+
+    def files(self):
+        """How many files of which kind the service keeps."""
+        names = [name for _, _, names in os.walk(self.data) for name in names]
+        ends = ("l0.parquet", "l1.parquet", "err.parquet", ".tgr", ".tgw")
+        return {end: sum(name.endswith(end) for name in names) for end in ends}
+
+    def ask(self, target):
+        """The service's answer to a GET."""
+        probe = socket.socket(socket.AF_INET if self.layout == "separate" else socket.AF_UNIX)
+        probe.connect(("127.0.0.1", self.service_port) if self.layout == "separate" else f"{self.data}/ingest.sock")
+        with probe:
+            probe.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            answer = b""
+            while more := probe.recv(1 << 16):
+                answer += more
+        return answer.partition(b"\r\n\r\n")[2]
 
     def kill(self, who):
         """kill -9 of `proxy`, `service` or `both`; says whether there was anything to kill."""

@@ -164,12 +164,25 @@ pub(super) struct ServeArgs {
     /// The same for errors and slow requests.
     #[arg(long, value_name = "DAYS", default_value_t = 90)]
     pub(super) keep_error_days: u32,
+    /// The same for counts by the hour.
+    #[arg(long, value_name = "DAYS", default_value_t = 400)]
+    pub(super) keep_rollup_days: u32,
+    /// Keep so many MiB of the disk free, by deleting the oldest files. [default: a twentieth of the disk, at most 1024]
+    #[arg(long, value_name = "MIB")]
+    pub(super) free_mib: Option<u64>,
     /// When entries are made durable: `always` before they are acknowledged, every `200ms`, or when the system likes (`os`).
     #[arg(long, value_name = "WHEN", default_value = "always")]
     pub(super) sync: SyncWhen,
-    /// Hold at most about so many MiB of rows in memory.
-    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    /// Take about so many MiB of memory: what does not fit is refused for the moment (senders come again), put into files, or
+    /// counted together in an answer, which then says so.
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(256..))]
     pub(super) memory_mib: u64,
+    /// Age of the newest rows at which they become a file, for tests.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, hide = true)]
+    pub(super) flush_secs: u64,
+    /// Time between two looks for files to merge or drop, for tests.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, hide = true)]
+    pub(super) compact_secs: u64,
     /// Requests over TCP must show a token of this file (one per line): Authorization: Bearer …
     #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -14,10 +15,13 @@ use crate::log_service::{DEFAULT_PACKETS, Listen, LogService, ServiceError, Sett
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9600);
 /// Parsing and searching beside each other; writing has a thread of its own.
 const THREADS: usize = 2;
+/// Questions, beginnings of tails and looks at the disk; more wait. Each thread keeps some memory of its own.
+const BLOCKING: usize = 8;
 
 pub(super) fn run(args: ServeArgs, quiet: bool) -> Exit {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
+        .max_blocking_threads(BLOCKING)
         .thread_name("logs")
         .enable_all()
         .build();
@@ -88,9 +92,12 @@ fn settings(args: ServeArgs) -> Result<Settings, FileError> {
     settings.limits.keep_bytes = args.keep_mib.saturating_mul(1 << 20);
     settings.limits.keep_hours = args.keep_days.saturating_mul(24);
     settings.limits.keep_error_hours = args.keep_error_days.saturating_mul(24);
+    settings.limits.keep_rollup_hours = args.keep_rollup_days.saturating_mul(24);
+    settings.limits.free_bytes = args.free_mib.map(|mib| mib.saturating_mul(1 << 20));
     settings.limits.memory_bytes =
         usize::try_from(args.memory_mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
-    settings.limits.hot_bytes = settings.limits.hot_bytes.min(settings.limits.memory_bytes / 4);
+    settings.limits.hot_age = Duration::from_secs(args.flush_secs);
+    settings.limits.compact_every = Duration::from_secs(args.compact_secs);
     Ok(settings)
 }
 

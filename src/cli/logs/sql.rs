@@ -1,6 +1,7 @@
 //! `logs sql "select …"`: DuckDB's command line over the store's own files.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -48,7 +49,8 @@ pub(super) fn run(args: &SqlArgs) -> Result<bool, CommandError> {
             "sql reads the files of a data directory: name it with --data".to_owned(),
         ));
     };
-    let view = view(data)?;
+    let newest = if args.show { None } else { Some(Newest::new()?) };
+    let view = view(data, newest.as_ref())?;
     let mut output = Output::stdout();
     if args.show {
         output.line(&view)?;
@@ -105,12 +107,12 @@ fn ask(view: &str, statement: &str, form: Form, output: &mut Output) -> Result<u
 }
 
 /// The view over the files that the manifest lists, with ids as people write them.
-fn view(data: &Path) -> Result<String, CommandError> {
+fn view(data: &Path, newest: Option<&Newest>) -> Result<String, CommandError> {
     let failed = |error| cannot_read(data, error);
-    let (parquet, waiting) = directory::files(data).map_err(failed)?;
+    let (parquet, waiting) = directory::files(data, newest.map(Newest::path).as_deref()).map_err(failed)?;
     let mut lines = Vec::new();
     files(data, 0, &mut lines).map_err(failed)?;
-    if waiting > 0 {
+    if waiting > 0 && newest.is_none() {
         note(&format!(
             "note: the newest {} rows are not asked: they are in no file yet (a service writes one every few minutes)",
             count(waiting)
@@ -146,6 +148,28 @@ fn view(data: &Path) -> Result<String, CommandError> {
          ignore_errors = true, sample_size = -1);",
         list(&lines)
     ))
+}
+
+/// A folder of our own for the rows that are in no file of the store yet; gone with this.
+struct Newest(PathBuf);
+
+impl Newest {
+    fn new() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("tollgate-sql-{}", std::process::id()));
+        // Fails when it is there: nobody else's folder is used.
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("newest.parquet")
+    }
+}
+
+impl Drop for Newest {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
 }
 
 /// Files of earlier versions.

@@ -8,6 +8,7 @@ use super::super::site::{Site, Tls, TlsSource};
 use super::super::words::{Host, Listen, Net};
 use super::super::{At, Config, Diagnostic, Named, codes};
 use super::without_effect;
+use crate::units::Size;
 
 pub(super) fn check(config: &Config, sink: &mut Sink) {
     listeners(config, sink);
@@ -173,6 +174,9 @@ fn limits(config: &Config, sink: &mut Sink) {
     }
 }
 
+/// What files are written and merged with has a fixed size.
+const MIN_LOG_MEMORY: Size = Size::from_bytes(256 << 20);
+
 fn log(config: &Config, sink: &mut Sink) {
     let log = &config.log;
     if log.rotate.is_written() && log.file.is_none() {
@@ -180,6 +184,20 @@ fn log(config: &Config, sink: &mut Sink) {
     }
     if log.data.is_written() && log.service.value != LogService::Embedded {
         sink.push(without_effect(&log.data.place, "`data` has no meaning without the embedded log service"));
+    }
+    if log.memory.value < MIN_LOG_MEMORY {
+        let wrong = Diagnostic::error(codes::BAD_VALUE, "the embedded log service needs more `memory`");
+        sink.push(wrong.at(&log.memory.place, "").help("write at least \"256MiB\""));
+    }
+    let is_embedded = log.service.value == LogService::Embedded;
+    for (name, written) in [
+        ("keep", log.keep.is_written().then_some(&log.keep.place)),
+        ("memory", log.memory.is_written().then_some(&log.memory.place)),
+    ] {
+        if let Some(place) = written.filter(|_| !is_embedded) {
+            let message = format!("`{name}` has no meaning without the embedded log service");
+            sink.push(without_effect(place, &message));
+        }
     }
     let is_https = matches!(&log.service.value, LogService::Url(url) if url.scheme_str() == Some("https"));
     for (name, key) in [("ca", &log.ca), ("cert", &log.cert), ("key", &log.key)] {

@@ -161,7 +161,7 @@ impl Desk {
             tokens: settings.tokens.clone(),
             tls,
             data: settings.data.clone(),
-            room: Arc::new(Semaphore::new(limits.held_bytes.min(Semaphore::MAX_PERMITS))),
+            room: Arc::new(Semaphore::new(limits.body_bytes_held().min(Semaphore::MAX_PERMITS))),
             tails: Arc::new(Semaphore::new(limits.tails)),
             searches: Arc::new(Semaphore::new(limits.searches)),
             limits,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::answer::{self, Answer};
 use super::{Desk, tail};
 use crate::log_service::query::moment;
-use crate::log_service::rollup::{self, Asked};
+use crate::log_service::rollup::{self, Asked, RollupError};
 
 /// Asked for when nothing else is.
 const DEFAULT_SINCE: &str = "1h";
@@ -21,13 +21,19 @@ pub(super) async fn rollups(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
     let Ok(_place) = desk.searches.try_acquire() else {
         return answer::later("slow_down", "too many searches are running", 2);
     };
-    let store = desk.store.clone();
+    let (store, most) = (desk.store.clone(), desk.limits.rollup_rows());
     let told = tokio::task::spawn_blocking(move || {
-        let counted = store.rollups();
-        rollup::answer(counted.iter().flat_map(|cells| cells.iter()), &asked)
+        rollup::answer(&store.rollups(), &asked, Timestamp::now().as_microsecond(), most)
     });
     match told.await {
-        Ok(told) => answer::json(StatusCode::OK, &told),
+        Ok(Ok(told)) => answer::json(StatusCode::OK, &told),
+        Ok(Err(error @ RollupError::TooMany(_))) => {
+            answer::refusal(StatusCode::BAD_REQUEST, &error.to_string())
+        }
+        Ok(Err(RollupError::Read(error))) => {
+            tracing::error!(%error, "rollups cannot be read");
+            answer::refusal(StatusCode::INTERNAL_SERVER_ERROR, "the rollups cannot be read")
+        }
         Err(_) => answer::refusal(StatusCode::INTERNAL_SERVER_ERROR, "the rollups cannot be read"),
     }
 }

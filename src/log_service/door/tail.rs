@@ -31,7 +31,7 @@ use crate::log_service::store::{Counts, Group, Store};
 const CHUNKS: usize = 16;
 const CHUNK_BYTES: usize = 64 << 10;
 /// Shorter than the idle timeout, so that a living connection is never taken for a dead one.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A reader that takes nothing for so long is cut off.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Most rows that a tail may ask to begin with.

@@ -58,6 +58,7 @@ pub(crate) enum AnswerError {
 pub(crate) struct Arguments<'a> {
     values: &'a HashMap<String, String>,
     now: Timestamp,
+    limits: Limits,
 }
 
 impl Question {
@@ -107,13 +108,14 @@ pub(crate) fn answer(
     values: &HashMap<String, String>,
     now: Timestamp,
     parts: &Parts,
+    limits: Limits,
     control: &Control,
 ) -> Result<Value, AnswerError> {
     let known = question.arguments();
     if let Some(unknown) = values.keys().find(|name| !known.contains(&name.as_str())) {
         return Err(wrong(format!("unknown argument `{unknown}`: there is {}", known.join(", "))));
     }
-    let arguments = Arguments { values, now };
+    let arguments = Arguments { values, now, limits };
     match question {
         Question::Search => arguments.search(parts, control),
         Question::Show => arguments.show(parts, control),
@@ -155,14 +157,14 @@ impl Arguments<'_> {
         }
         let by = by(self.get("by").unwrap_or("count"))?;
         let order = (by, self.count(20)?);
-        json_of(&top(parts, &self.asked()?, &fields, order, Limits::default(), control)?)
+        json_of(&top(parts, &self.asked()?, &fields, order, self.limits, control)?)
     }
 
     fn stats(&self, parts: &Parts, control: &Control) -> Result<Value, AnswerError> {
         let fields = self.fields("by");
         let step = self.get("every").map(span).transpose()?;
         let split = if fields.is_empty() { step.map(Split::Every) } else { Some(Split::Fields(fields)) };
-        json_of(&stats(parts, &self.asked()?, (split, step), Limits::default(), control)?)
+        json_of(&stats(parts, &self.asked()?, (split, step), self.limits, control)?)
     }
 
     fn explain(&self, parts: &Parts, control: &Control) -> Result<Value, AnswerError> {
@@ -185,7 +187,7 @@ impl Arguments<'_> {
         if by.is_empty() {
             by.push(Field::named("route"));
         }
-        let mut compared = compare(parts, (&a, &b), &by, Limits::default(), control)?;
+        let mut compared = compare(parts, (&a, &b), &by, self.limits, control)?;
         compared.rows.truncate(self.count(50)?);
         json_of(&compared)
     }

@@ -15,7 +15,7 @@ use super::mask::Mask;
 use super::parts::Parts;
 use super::scan::{Asked, Wanted, read};
 use super::significance::two_shares;
-use super::tally::{FACTS, Facts};
+use super::tally::{FACTS, Facts, PHASES};
 use crate::log_service::part::Prune;
 use crate::log_service::query::{Field, Query};
 use crate::log_service::read::{Quantiles, Report};
@@ -66,22 +66,15 @@ const FIELDS: &[&str] = &[
 /// Not a member: the minute of `ts`.
 const MINUTE: &str = "minute";
 const MINUTE_US: i64 = 60_000_000;
-/// Durations whose medians are compared.
-const PHASES: [&str; 9] = [
-    "dur_us",
-    "t_head_us",
-    "t_policy_us",
-    "t_queue_us",
-    "t_conn_us",
-    "t_send_us",
-    "t_wait_us",
-    "t_resp_us",
-    "t_self_us",
-];
 /// Different values of a field that are counted.
 const MAX_VALUES: usize = 20_000;
 /// A value of fewer matching rows says nothing.
 const MIN_ROWS: u64 = 3;
+/// Whose medians are compared.
+fn durations() -> impl Iterator<Item = &'static str> {
+    std::iter::once("dur_us").chain(PHASES)
+}
+
 /// Chance that a value is told although it is not over-represented, for each value looked at.
 const MAX_CHANCE: f64 = 1e-4;
 
@@ -171,7 +164,7 @@ pub(crate) fn explain(
     let is_told = |name: &&&str| !asked_for.contains(if **name == MINUTE { &"ts" } else { *name });
     let fields = FIELDS.iter().filter(is_told);
     let mut phases: Vec<(&str, [Quantiles; 2])> =
-        PHASES.iter().filter(is_told).map(|name| (*name, Default::default())).collect();
+        durations().filter(|name| is_told(&name)).map(|name| (name, Default::default())).collect();
     let mut values: Vec<Values> = fields.map(|name| Values::new(name)).collect();
     let mut filter = asked.filter();
     let mut window = Filter::new(among, asked.window);
@@ -179,7 +172,7 @@ pub(crate) fn explain(
     window.add_columns(&mut wanted.0);
     values.iter().for_each(|values| coded::add_columns(&values.field, &mut wanted.0));
     wanted.add(&["ts"]);
-    wanted.add(&PHASES);
+    durations().for_each(|name| wanted.add(&[name]));
     let (columns, prune) = (wanted.names(), Prune { newest_first: false, ..window.prune().clone() });
     let mut all = Counts::default();
     control.expect(parts.admitted(&prune).map(|part| part.extent().rows).sum());

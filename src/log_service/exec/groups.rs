@@ -31,6 +31,12 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    pub(crate) fn of_bytes(bytes: usize) -> Self {
+        Self { bytes, ..Self::default() }
+    }
+}
+
 /// By what rows are grouped.
 #[derive(Clone, Debug)]
 pub(crate) enum Split {
@@ -43,10 +49,10 @@ pub(crate) enum Split {
 pub(crate) type Key = Box<[Option<Box<str>>]>;
 
 const UNRESOLVED: u32 = u32::MAX;
-/// A group's own memory beside its name and its percentiles.
-const GROUP_BYTES: usize = size_of::<Tally>() + 96;
-/// Batches between two looks at how much memory the groups take.
-const LOOK_EVERY: u32 = 16;
+/// A group's own memory beside its name and its percentiles: twice in the end, when groups are taken out to be ranked.
+const GROUP_BYTES: usize = 2 * size_of::<Tally>() + 192;
+/// Batches between two looks at how much memory the percentiles take.
+const LOOK_EVERY: u32 = 4;
 
 pub(super) struct Groups {
     split: Split,
@@ -60,6 +66,7 @@ pub(super) struct Groups {
     tallies: Vec<Tally>,
     is_full: bool,
     name_bytes: usize,
+    sketch_bytes: usize,
     batches: u32,
     /// Places by the numbers of the last dictionary, which may come again.
     kept: Option<(StringArray, Vec<u32>)>,
@@ -76,6 +83,7 @@ impl Groups {
             tallies: vec![Tally::default()],
             is_full: false,
             name_bytes: 0,
+            sketch_bytes: 0,
             batches: 0,
             kept: None,
         }
@@ -152,7 +160,7 @@ impl Groups {
         if let Some(place) = self.places.get(name) {
             return *place;
         }
-        if self.is_full || self.places.len() >= self.limits.groups {
+        if self.is_full || self.places.len() >= self.limits.groups || self.bytes() > self.limits.bytes {
             self.is_full = true;
             return 0;
         }
@@ -165,13 +173,54 @@ impl Groups {
 
     fn look_at_memory(&mut self) {
         self.batches += 1;
-        if !self.batches.is_multiple_of(LOOK_EVERY) || self.is_full {
+        if !self.batches.is_multiple_of(LOOK_EVERY) {
             return;
         }
-        let sketches: usize = self.tallies.iter().map(|tally| tally.durations.heap_bytes()).sum();
+        self.measure();
+        self.is_full |= self.bytes() > self.limits.bytes;
+        // The percentiles of groups that were told apart when they were small go on growing.
+        while self.bytes() > self.limits.bytes / 4 * 5 && self.places.len() > 1 {
+            self.shed();
+            self.measure();
+        }
+    }
+
+    fn measure(&mut self) {
+        self.sketch_bytes = self.tallies.iter().map(|tally| tally.durations.heap_bytes()).sum();
+    }
+
+    /// Counts the smaller half of the groups together with what is not told apart, from now on too.
+    fn shed(&mut self) {
+        let mut counts: Vec<u64> = self.tallies.iter().skip(1).map(|tally| tally.count).collect();
+        counts.sort_unstable();
+        let Some(middle) = counts.get(counts.len() / 2).copied() else { return };
+        let larger = counts.len() - counts.partition_point(|count| *count <= middle);
+        let mut as_large = (counts.len() / 2).saturating_sub(larger);
+        let mut old = std::mem::take(&mut self.tallies);
+        self.tallies.push(std::mem::take(&mut old[0]));
+        let (tallies, name_bytes) = (&mut self.tallies, &mut self.name_bytes);
+        self.places.retain(|name, place| {
+            let tally = old.get_mut(*place as usize).map(std::mem::take).unwrap_or_default();
+            let is_kept = tally.count > middle || tally.count == middle && as_large > 0;
+            if is_kept {
+                as_large -= usize::from(tally.count == middle);
+                *place = u32::try_from(tallies.len()).unwrap_or(0);
+                tallies.push(tally);
+                return true;
+            }
+            *name_bytes -= name.len();
+            tallies[0].merge(&tally);
+            false
+        });
+        self.places.shrink_to_fit();
+        self.kept = None;
+        self.is_full = true;
+    }
+
+    /// Percentiles as of the last look.
+    fn bytes(&self) -> usize {
         let series = if self.steps.is_some() { Series::MAX_BYTES } else { 0 };
-        let bytes = sketches + self.name_bytes + self.tallies.len() * (GROUP_BYTES + series);
-        self.is_full = bytes > self.limits.bytes;
+        self.sketch_bytes + 3 * self.name_bytes + self.tallies.len() * (GROUP_BYTES + series)
     }
 
     /// All groups that have a row, and what did not fit.
@@ -231,4 +280,48 @@ fn key(mut text: &[u8]) -> Key {
         values.push(name.map(|(name, _)| String::from_utf8_lossy(name).into()));
     }
     values.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::log_service::columns::Builder;
+
+    /// A request per path, of a duration that no other request of it has.
+    fn batch(paths: u64, round: u64) -> RecordBatch {
+        let mut builder = Builder::new(1 << 20);
+        for path in 0..paths {
+            // The first paths come twice as often.
+            for twice in 0..if path < 10 { 2 } else { 1 } {
+                let dur = 1u64 << ((round * 2 + twice) % 40);
+                let row =
+                    json!({"kind": "request", "status": 200, "path": format!("/{path}"), "dur_us": dur});
+                builder.push_object(row.to_string().as_bytes(), 5, "a").unwrap();
+            }
+        }
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn groups_that_grow_stay_within_the_limit_and_all_told_counts_are_exact() {
+        let limits = Limits { groups: 1_000, bytes: 1 << 20 };
+        let mut groups = Groups::new(Split::Fields(vec![Field::named("path")]), limits);
+        for round in 0..200 {
+            let batch = batch(500, round);
+            groups.add(&batch, &Mask::all(batch.num_rows()), &Facts::of(&batch));
+            assert!(
+                !groups.batches.is_multiple_of(LOOK_EVERY) || groups.bytes() <= limits.bytes / 4 * 5,
+                "{round}"
+            );
+        }
+        let (told, others) = groups.finish();
+        assert!(told.len() >= 10 && told.len() < 500, "{}", told.len());
+        for (key, tally) in &told {
+            let path: u64 = key[0].as_deref().unwrap()[1..].parse().unwrap();
+            assert_eq!(tally.count, if path < 10 { 400 } else { 200 }, "{path}");
+        }
+        assert_eq!(told.iter().map(|(_, tally)| tally.count).sum::<u64>() + others.count, 200 * 510);
+    }
 }

@@ -50,9 +50,11 @@ mod top;
 
 pub(crate) use answer::{AnswerError, Question, answer};
 pub(crate) use audit::Audited;
+pub(crate) use column::{Column, Keys, Times, word};
 pub(crate) use compare::{Compared, Pair};
 pub(crate) use control::{Control, ExecError};
 pub(crate) use explain::{Explained, Medians};
+pub(crate) use groups::Limits;
 pub(crate) use parts::Parts;
 pub(crate) use scan::Asked;
 pub(crate) use search::{Found, Sort, rows, search};

@@ -12,21 +12,10 @@ use super::groups::{Groups, Limits, Split};
 use super::mask::Mask;
 use super::parts::Parts;
 use super::scan::{Asked, Wanted, scan};
-use super::tally::{FACTS, Facts, Figures, Tally};
+use super::tally::{FACTS, Facts, Figures, PHASES, Tally};
 use super::top::{self, Row};
 use crate::log_service::read::{Report, Series};
 
-/// Phases in the order in which they happen.
-const PHASES: [&str; 8] = [
-    "t_head_us",
-    "t_policy_us",
-    "t_queue_us",
-    "t_conn_us",
-    "t_send_us",
-    "t_wait_us",
-    "t_resp_us",
-    "t_self_us",
-];
 /// Different reasons that are told apart.
 const MAX_REASONS: usize = 1_000;
 

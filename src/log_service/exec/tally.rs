@@ -12,6 +12,18 @@ use crate::log_service::read::{Quantiles, Series};
 pub(super) const FACTS: &[&str] =
     &["kind", "status", "end_by", "end_at", "sw", "dur_us", "t_self_us", "tx_body_b"];
 
+/// What durations consist of, in the order in which it happens.
+pub(crate) const PHASES: [&str; 8] = [
+    "t_head_us",
+    "t_policy_us",
+    "t_queue_us",
+    "t_conn_us",
+    "t_send_us",
+    "t_wait_us",
+    "t_resp_us",
+    "t_self_us",
+];
+
 /// For 95 % confidence, in standard errors.
 pub(super) const CONFIDENCE: f64 = 1.96;
 
@@ -150,8 +162,8 @@ pub(crate) struct Tally {
     pub(crate) durations: Quantiles,
     /// Variance of `count` that comes from sampling: of a row kept with probability 1/w, w·(w-1).
     variance: f64,
-    /// The sum of the squares of the weights.
-    squares: f64,
+    /// The sum of the squares of the weights, less one for each row.
+    more_squares: f64,
     /// Requests over time, where that was asked for.
     pub(super) series: Option<Box<Series>>,
 }
@@ -164,9 +176,11 @@ impl Tally {
         self.errors += if fact.is_error { fact.weight } else { 0 };
         self.bytes = self.bytes.saturating_add(fact.bytes.saturating_mul(fact.weight));
         self.own = self.own.saturating_add(fact.own.saturating_mul(fact.weight));
-        let weight = fact.weight as f64;
-        self.variance += weight * (weight - 1.0);
-        self.squares += weight * weight;
+        if fact.weight > 1 {
+            let weight = fact.weight as f64;
+            self.variance += weight * (weight - 1.0);
+            self.more_squares += weight * weight - 1.0;
+        }
         if let Some(micros) = fact.micros {
             self.durations.add_many(micros, fact.weight);
         }
@@ -180,7 +194,7 @@ impl Tally {
         self.own = self.own.saturating_add(other.own);
         self.durations.merge(&other.durations);
         self.variance += other.variance;
-        self.squares += other.squares;
+        self.more_squares += other.more_squares;
     }
 
     /// Counts a request in its span of time; `micros` is when it began.
@@ -195,7 +209,8 @@ impl Tally {
 
     /// So many independent rows would be as good to conclude from.
     pub(crate) fn independent(&self) -> f64 {
-        if self.squares > 0.0 { (self.count as f64).powi(2) / self.squares } else { 0.0 }
+        let squares = self.rows as f64 + self.more_squares;
+        if squares > 0.0 { (self.count as f64).powi(2) / squares } else { 0.0 }
     }
 
     /// Errors among all, 0 to 1.

@@ -434,7 +434,14 @@ fn answers_over_http_carry_their_completeness() {
     let ask = |question: &str, arguments: &[(&str, &str)]| {
         let arguments: HashMap<String, String> =
             arguments.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        answer(Question::named(question).unwrap(), &arguments, now, &parts, &Control::default())
+        answer(
+            Question::named(question).unwrap(),
+            &arguments,
+            now,
+            &parts,
+            Limits::default(),
+            &Control::default(),
+        )
     };
     for (question, arguments, rows) in [
         ("search", vec![("q", "status:200"), ("since", "2h"), ("sort", "dur")], 2),

@@ -1,6 +1,7 @@
 //! [`StoredFile`]: one file of the store as a part that queries read.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::{BooleanArray, RecordBatch};
+use arrow_schema::{DataType, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
@@ -17,6 +19,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::metadata::{ColumnChunkMask, PageIndexPolicy};
 
 use super::{BATCH_ROWS, EXTENT_KEY, ExtentForm, PAGE_ROWS, io_error, prune};
+use crate::log_service::columns::NAMES;
 use crate::log_service::part::{Each, Extent, Part, Prune};
 
 /// A file that is listed in the manifest. It stays on the disk as long as anybody holds it.
@@ -37,8 +40,8 @@ impl StoredFile {
 
     /// A file with the extent that it says itself, for reading without a manifest.
     pub(crate) fn open(path: PathBuf, footers: Arc<Footers>) -> io::Result<Self> {
-        let (_, metadata) = footers.open(&path)?;
-        let pairs = metadata.metadata().file_metadata().key_value_metadata();
+        let (_, footer) = footers.open(&path)?;
+        let pairs = footer.plain.metadata().file_metadata().key_value_metadata();
         let pair = pairs.into_iter().flatten().find(|pair| pair.key == EXTENT_KEY);
         let text = pair.and_then(|pair| pair.value.as_deref()).ok_or(io::ErrorKind::InvalidData)?;
         let form: ExtentForm = serde_json::from_str(text)?;
@@ -55,7 +58,7 @@ impl StoredFile {
         Ok(())
     }
 
-    fn opened(&self) -> io::Result<(File, ArrowReaderMetadata)> {
+    fn opened(&self) -> io::Result<(File, Footer)> {
         match self.held.get() {
             Some(file) => self.footers.of(&self.path, file.try_clone()?),
             None => self.footers.open(&self.path),
@@ -74,19 +77,18 @@ impl StoredFile {
 
     /// All rows of the file with all columns, sorted by `id`, in batches of `rows`.
     pub(super) fn scan(&self, rows: usize) -> io::Result<ParquetRecordBatchReader> {
-        let (file, metadata) = self.footers.open(&self.path)?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+        let (file, footer) = self.footers.open(&self.path)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer.plain);
         builder.with_batch_size(rows).build().map_err(io_error)
     }
 
     fn read_group(
         &self,
-        opened: &(File, ArrowReaderMetadata),
+        (file, metadata): (&File, &ArrowReaderMetadata),
         (group, selection): (usize, Option<RowSelection>),
         columns: &ProjectionMask,
         prune: &Prune,
     ) -> io::Result<ParquetRecordBatchReader> {
-        let (file, metadata) = opened;
         // Who wants the newest first stops early. All others count: a batch with several pages that have no dictionary
         // has one of its own, and the more rows share it the better.
         let rows = if prune.newest_first || prune.id.is_some() { PAGE_ROWS } else { BATCH_ROWS };
@@ -127,13 +129,18 @@ impl Part for StoredFile {
         if !prune.admits(&self.extent) {
             return Ok(());
         }
-        let opened = self.opened()?;
-        let (file, metadata) = &opened;
+        let (file, footer) = &self.opened()?;
+        let metadata = &footer.plain;
+        // Whole rows are made text again, one by one.
+        let counts = columns.len() < NAMES.len() && prune.id.is_none() && prune.keys.is_empty();
         let leaves: Vec<usize> = columns.iter().filter_map(|name| prune::column_of(metadata, name)).collect();
         for group in prune::row_groups(file, metadata, prune).map_err(io_error)? {
             let filled = prune::filled(metadata, group.0, &leaves);
+            let filled: Vec<usize> = filled.collect();
+            let is_coded = counts && prune::has_words(metadata, group.0, &filled);
+            let metadata = footer.coded.as_ref().filter(|_| is_coded).unwrap_or(metadata);
             let mask = ProjectionMask::leaves(metadata.parquet_schema(), filled);
-            for batch in self.read_group(&opened, group, &mask, prune)? {
+            for batch in self.read_group((file, metadata), group, &mask, prune)? {
                 if each(batch.map_err(io_error)?)?.is_break() {
                     return Ok(());
                 }
@@ -156,69 +163,134 @@ impl Drop for StoredFile {
 
 /// What was read of the ends of files, so that the next query need not; the one unused for longest goes first.
 pub(crate) struct Footers {
-    kept: Mutex<VecDeque<(PathBuf, ArrowReaderMetadata)>>,
-    most: usize,
+    kept: Mutex<Kept>,
+    most_bytes: usize,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// Paths are compared by their bytes: by components it would cost more than reading a page.
+    files: HashMap<OsString, Entry, foldhash::fast::RandomState>,
+    bytes: usize,
+    /// Counts the uses.
+    now: u64,
+}
+
+struct Entry {
+    footer: Footer,
+    bytes: usize,
+    used: u64,
+}
+
+/// What is known of a file without reading a row.
+#[derive(Clone)]
+struct Footer {
+    plain: ArrowReaderMetadata,
+    /// The same, where the texts that have dictionaries are read as numbers of words.
+    coded: Option<ArrowReaderMetadata>,
 }
 
 impl Footers {
-    /// Keeps those of at most `most` files.
-    pub(crate) fn new(most: usize) -> Self {
-        Self { kept: Mutex::default(), most: most.max(1) }
+    /// Keeps at most so many bytes, and one footer at least.
+    pub(crate) fn new(most_bytes: usize) -> Self {
+        Self { kept: Mutex::default(), most_bytes }
     }
 
-    fn open(&self, path: &Path) -> io::Result<(File, ArrowReaderMetadata)> {
+    /// How many there are, and their bytes.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> (usize, usize) {
+        let kept = self.kept.lock().unwrap();
+        (kept.files.len(), kept.bytes)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<(File, Footer)> {
         self.of(path, File::open(path)?)
     }
 
-    fn of(&self, path: &Path, file: File) -> io::Result<(File, ArrowReaderMetadata)> {
-        let metadata = match self.find(path) {
-            Some(metadata) => metadata,
-            None => self.keep(path, load(&file)?),
+    fn of(&self, path: &Path, file: File) -> io::Result<(File, Footer)> {
+        let footer = match self.find(path) {
+            Some(footer) => footer,
+            None => self.keep(path, Footer::load(&file)?),
         };
-        Ok((file, metadata))
+        Ok((file, footer))
     }
 
-    fn find(&self, path: &Path) -> Option<ArrowReaderMetadata> {
+    fn find(&self, path: &Path) -> Option<Footer> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // Paths are compared by their bytes: by components it would cost more than a lookup in thousands of files.
-        let place = kept.iter().position(|(known, _)| known.as_os_str() == path.as_os_str())?;
-        let found = kept.remove(place)?;
-        let metadata = found.1.clone();
-        kept.push_back(found);
-        Some(metadata)
+        kept.now += 1;
+        let now = kept.now;
+        let entry = kept.files.get_mut(path.as_os_str())?;
+        entry.used = now;
+        Some(entry.footer.clone())
     }
 
-    fn keep(&self, path: &Path, metadata: ArrowReaderMetadata) -> ArrowReaderMetadata {
+    fn keep(&self, path: &Path, footer: Footer) -> Footer {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|(known, _)| known != path);
-        while kept.len() >= self.most {
-            kept.pop_front();
-        }
-        kept.push_back((path.to_owned(), metadata.clone()));
-        metadata
+        kept.forget(path);
+        let bytes = footer.plain.metadata().memory_size() + SCHEMA_BYTES;
+        while kept.bytes + bytes > self.most_bytes && kept.forget_oldest() {}
+        kept.now += 1;
+        let entry = Entry { footer: footer.clone(), bytes, used: kept.now };
+        kept.bytes += bytes;
+        kept.files.insert(path.as_os_str().to_owned(), entry);
+        footer
     }
 
     fn forget(&self, path: &Path) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|(known, _)| known != path);
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).forget(path);
     }
 }
 
-/// With the places of all pages, but their statistics only where pages are left out by them.
-fn load(file: &File) -> io::Result<ArrowReaderMetadata> {
-    let names = crate::log_service::columns::NAMES;
-    let with_statistics = ["id", "ts"].iter().filter_map(|name| names.iter().position(|known| known == name));
-    let options = ArrowReaderOptions::new()
-        .with_page_index_policy(PageIndexPolicy::Optional)
-        .with_column_index_mask(ColumnChunkMask::columns(with_statistics));
-    ArrowReaderMetadata::load(file, options).map_err(io_error)
+impl Kept {
+    fn forget(&mut self, path: &Path) {
+        if let Some(entry) = self.files.remove(path.as_os_str()) {
+            self.bytes -= entry.bytes;
+        }
+    }
+
+    /// False when there is none.
+    fn forget_oldest(&mut self) -> bool {
+        let oldest = self.files.iter().min_by_key(|(_, entry)| entry.used).map(|(path, _)| path.clone());
+        oldest.inspect(|path| self.forget(Path::new(path))).is_some()
+    }
+}
+
+impl Footer {
+    /// With the places of all pages, but their statistics only where pages are left out by them.
+    fn load(file: &File) -> io::Result<Self> {
+        let with_statistics =
+            ["id", "ts"].iter().filter_map(|name| NAMES.iter().position(|known| known == name));
+        let options = ArrowReaderOptions::new()
+            .with_page_index_policy(PageIndexPolicy::Optional)
+            .with_column_index_mask(ColumnChunkMask::columns(with_statistics));
+        let plain = ArrowReaderMetadata::load(file, options).map_err(io_error)?;
+        // A file of others may have other columns: then it is read as it is.
+        let options = ArrowReaderOptions::new().with_schema(with_words(plain.schema()));
+        let coded = ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options).ok();
+        Ok(Self { plain, coded })
+    }
+}
+
+/// Two Arrow schemas with their trees of columns, roughly.
+const SCHEMA_BYTES: usize = 32 << 10;
+
+/// The schema with numbers of words in place of texts that come again.
+fn with_words(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| match prune::WORDS.contains(&field.name().as_str()) {
+        true => {
+            let words = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+            Arc::new(field.as_ref().clone().with_data_type(words))
+        }
+        false => Arc::clone(field),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Bytes per row and encodings of each column that takes more than `least` bytes a row.
 #[cfg(test)]
 pub(super) fn column_sizes(path: &Path, least: f64) -> String {
-    let metadata = load(&File::open(path).unwrap()).unwrap();
-    let metadata = metadata.metadata();
+    let footer = Footer::load(&File::open(path).unwrap()).unwrap();
+    let metadata = footer.plain.metadata();
     let rows = metadata.file_metadata().num_rows() as f64;
     let mut sizes: Vec<(i64, String)> = Vec::new();
     for column in 0..metadata.file_metadata().schema_descr().num_columns() {

@@ -27,7 +27,8 @@ const PAGE_STATISTICS: [&str; 3] = ["id", "ts", "dur_us"];
 /// A dictionary of numbers that grows beyond this is worse than differences.
 const NUMBER_DICTIONARY_BYTES: usize = 16 << 10;
 const TEXT_DICTIONARY_BYTES: usize = 256 << 10;
-/// Clients come again in other minutes: one dictionary for the row group is grouped by far faster than pages without.
+/// Clients come again in other minutes: one dictionary for the row group is grouped by far faster than pages without. Not so
+/// for paths: a lookup by id has to read the whole dictionary for one row.
 const CLIENT_DICTIONARY_BYTES: usize = 2 << 20;
 /// Few different values, of which numbers of few bits remain: LZ4 finds their runs as well as Zstandard does, and a reader
 /// needs no Zstandard context for the column, which costs more to make than a page to decode.

@@ -7,7 +7,9 @@ use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array as _, ArrayRef};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder, RowSelection};
+use parquet::basic::Encoding;
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
 
 use crate::log_service::part::Prune;
 
@@ -78,6 +80,24 @@ fn is_filtered_out(
 
 pub(super) fn column_of(metadata: &ArrowReaderMetadata, name: &str) -> Option<usize> {
     metadata.parquet_schema().columns().iter().position(|column| column.name() == name)
+}
+
+/// Texts that come again: paths, and what browsers say about where they come from.
+pub(super) const WORDS: [&str; 3] = ["path", "query", "referer"];
+
+/// Whether there are such texts among the columns, and all of them are numbers of words in the row group.
+pub(super) fn has_words(metadata: &ArrowReaderMetadata, group: usize, columns: &[usize]) -> bool {
+    let group = metadata.metadata().row_group(group);
+    let mut texts = columns
+        .iter()
+        .map(|&column| group.column(column))
+        .filter(|chunk| WORDS.contains(&chunk.column_descr().name()))
+        .peekable();
+    // What grew beyond its dictionary goes on in the other encoding; then words would have to be looked up one by one.
+    let is_whole = |chunk: &ColumnChunkMetaData| {
+        chunk.encodings().all(|encoding| encoding != Encoding::DELTA_LENGTH_BYTE_ARRAY)
+    };
+    texts.peek().is_some() && texts.all(is_whole)
 }
 
 /// Those of the columns that have a value in a row group. Most rows leave half of all columns empty, and to open a column

@@ -343,6 +343,20 @@ fn real_lines() -> Vec<RecordBatch> {
     vec![builder.finish().unwrap()]
 }
 
+#[test]
+fn footers_stay_within_their_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let paths: Vec<_> = (0..4).map(|at| directory.path().join(at.to_string())).collect();
+    paths.iter().for_each(|path| drop(write(path, Level::L0, &batches(10, plain))));
+    let open = |most: usize| {
+        let footers = Arc::new(Footers::new(most));
+        paths.iter().for_each(|path| drop(StoredFile::open(path.clone(), Arc::clone(&footers)).unwrap()));
+        footers.size()
+    };
+    let (count, bytes) = open(usize::MAX);
+    assert_eq!((count, open(bytes / 2).0, open(0).0), (4, 2, 1));
+}
+
 /// Prints what finding one id costs in a file of half a million rows.
 #[test]
 #[ignore = "a measurement"]

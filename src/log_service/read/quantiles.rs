@@ -7,12 +7,18 @@
 const PARTS_LOG2: u32 = 5;
 /// Different parts that are kept as a list; most groups of a table never have more.
 const FEW: usize = 12;
+/// Numbers that are counted at once: half a cache line.
+const WAITING: usize = 16;
 
 /// Counts of whole numbers by size. Memory is at most a few thousand counters however many numbers are added;
 /// percentiles are within 1.6 % of the true ones, the smallest and the largest number exact.
 #[derive(Clone, Debug, Default)]
 pub struct Quantiles {
     counts: Counts,
+    /// Parts that are not counted yet. In a table of many groups each group's counts lie in memory of their own: going there
+    /// once for many numbers takes a third of the time.
+    waiting: [u16; WAITING],
+    waits: u8,
     count: u64,
     sum: u128,
     least: u64,
@@ -81,11 +87,30 @@ impl Quantiles {
         if count == 0 {
             return;
         }
-        self.counts.add(part_of(number), count);
+        match self.waiting.get_mut(usize::from(self.waits)).filter(|_| count == 1) {
+            Some(place) => {
+                *place = part_of(number);
+                self.waits += 1;
+            }
+            None => {
+                self.settle();
+                self.counts.add(part_of(number), count);
+            }
+        }
         self.least = if self.count == 0 { number } else { self.least.min(number) };
         self.most = self.most.max(number);
         self.sum += u128::from(number) * u128::from(count);
         self.count += count;
+    }
+
+    fn waiting(&self) -> &[u16] {
+        self.waiting.get(..usize::from(self.waits)).unwrap_or_default()
+    }
+
+    fn settle(&mut self) {
+        let Self { counts, waiting, waits, .. } = self;
+        waiting.iter().take(usize::from(*waits)).for_each(|part| counts.add(*part, 1));
+        *waits = 0;
     }
 
     /// As if all numbers of the other had been added to this one.
@@ -98,6 +123,7 @@ impl Quantiles {
             .each()
             .filter(|(_, count)| *count > 0)
             .for_each(|(part, count)| self.counts.add(part, count));
+        other.waiting().iter().for_each(|part| self.counts.add(*part, 1));
         self.least = if self.count == 0 { other.least } else { self.least.min(other.least) };
         self.most = self.most.max(other.most);
         self.sum += other.sum;
@@ -134,6 +160,11 @@ impl Quantiles {
     pub fn at(&self, share: f64) -> Option<u64> {
         if self.count == 0 {
             return None;
+        }
+        if self.waits > 0 {
+            let mut settled = self.clone();
+            settled.settle();
+            return settled.at(share);
         }
         // Nearest rank; a count beyond 2^53 would only blur the rank.
         let rank = ((share.clamp(0.0, 1.0) * self.count as f64).ceil() as u64).max(1);

@@ -3,14 +3,21 @@
 //! `{"step_s":60,"rows":[{"time":"2026-11-21T09:14:00Z","route":"/a","count":17,"rx_b":…,"tx_b":…,"p50_us":…,"p90_us":…,
 //! "p99_us":…,"wait_p50_us":…,"wait_p99_us":…,"clients":3}]}`; by `host`, `route`, `upstream`, `class`, `reason`. Percentiles are
 //! within 1 % of a value that occurred, `clients` within about 2 %.
+//!
+//! Steps of whole hours go back as far as rollups are kept, others as far as minutes are: then `since` says from when on
+//! there are any.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::ops::ControlFlow;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use sketches_ddsketch::DDSketch;
 
-use super::cell::{Cell, Key, Packed};
+use super::cell::{Cell, Key};
+use super::counted::{Counted, Wanted};
+use super::first_hour_of_minutes;
 
 /// Longest step.
 const MAX_STEP: i64 = 24 * 60;
@@ -53,8 +60,13 @@ impl Asked {
         Ok(asked)
     }
 
-    fn holds(&self, minute: i64) -> bool {
-        self.since.is_none_or(|since| since <= minute) && self.until.is_none_or(|until| minute < until)
+    fn wanted(&self, now: i64) -> Wanted {
+        Wanted {
+            since: self.since.unwrap_or(i64::MIN),
+            until: self.until.unwrap_or(i64::MAX),
+            first_hour: first_hour_of_minutes(now),
+            with_hours: self.step % 60 == 0,
+        }
     }
 
     fn reduce(&self, key: &Key) -> Key {
@@ -69,22 +81,45 @@ impl Asked {
     }
 }
 
-/// Merges what is asked for.
-pub(crate) fn answer<'c>(cells: impl Iterator<Item = &'c Packed>, asked: &Asked) -> Value {
-    let mut groups: BTreeMap<(i64, Key), Cell> = BTreeMap::new();
-    for packed in cells.filter(|packed| asked.holds(packed.minute)) {
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RollupError {
+    #[error("that would be more than {0} rows: ask for longer steps, less time or fewer fields")]
+    TooMany(usize),
+    #[error("the rollups cannot be read")]
+    Read(#[from] io::Error),
+}
+
+type Groups = BTreeMap<(i64, Key), Cell>;
+
+/// Merges what is asked for, into at most so many rows; `now` is microseconds since the Unix epoch.
+pub(crate) fn answer(counted: &Counted, asked: &Asked, now: i64, most: usize) -> Result<Value, RollupError> {
+    let wanted = asked.wanted(now);
+    let groups = counted.each(wanted, &Groups::new, &mut |groups, packed| {
         let time = packed.minute.div_euclid(asked.step) * asked.step;
         groups.entry((time, asked.reduce(&packed.key))).or_insert_with(Cell::new).merge(&packed.open());
+        if groups.len() <= most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    if groups.len() > most {
+        return Err(RollupError::TooMany(most));
     }
     let rows: Vec<Value> =
         groups.iter().map(|((time, key), cell)| row(*time, key, cell, &asked.by)).collect();
-    json!({ "step_s": asked.step * 60, "rows": rows })
+    let mut told = json!({ "step_s": asked.step * 60, "rows": rows });
+    let first = wanted.first_hour.saturating_mul(60);
+    if !wanted.with_hours && wanted.since < first {
+        told["since"] = time_text(first).into();
+    }
+    Ok(told)
+}
+
+fn time_text(minute: i64) -> String {
+    Timestamp::from_second(minute.saturating_mul(60)).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
 }
 
 fn row(minute: i64, key: &Key, cell: &Cell, by: &[&str]) -> Value {
     let mut row = Map::new();
-    let time = Timestamp::from_second(minute.saturating_mul(60)).unwrap_or(Timestamp::UNIX_EPOCH);
-    row.insert("time".to_owned(), time.to_string().into());
+    row.insert("time".to_owned(), time_text(minute).into());
     for name in by {
         let text = match *name {
             "host" => &*key.host,

@@ -72,14 +72,11 @@ impl Packed {
         }
     }
 
-    /// Minutes since the Unix epoch.
-    pub(crate) fn minute(&self) -> i64 {
-        self.minute
-    }
-
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> u64 {
-        self.count
+    /// Bytes in memory, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        let key = &self.key;
+        let texts = key.host.len() + key.route.len() + key.upstream.len() + key.reason.len();
+        size_of::<Self>() + texts + self.dur_us.len() + self.wait_us.len() + self.clients.size_of()
     }
 
     pub(super) fn open(&self) -> Cell {

@@ -1,4 +1,12 @@
 //! Files of rollups: `"TGR1" │ CRC-32C of the rest u32 │ length before compression u32 │ LZ4 block of a JSON array`.
+//!
+//! ```text
+//! roll/000017.tgr                                  minutes of the rows that the log held up to file 17
+//! roll/hours/000001-000012_494000-494001.tgr       hours 494000 to 494001 of the rows of log files 1 to 12
+//! roll/hours/000001-000288_494000-494023.merged.tgr    of log files 1 to 288, made of 24 such files
+//! ```
+//!
+//! A file of hours whose numbers lie within those of another is what is left of a merge, and does not count.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,62 +20,131 @@ const MAGIC: &[u8] = b"TGR1";
 const HEAD: usize = 8;
 /// Longest content before compression.
 const MAX_LEN: usize = 1 << 30;
+/// LZ4 makes at most this much of a byte, so a length beyond it is not believed.
+const MAX_RATIO: usize = 256;
+const END: &str = ".tgr";
+const MERGED: &str = ".merged";
 
 fn directory(data: &Path) -> PathBuf {
     data.join("roll")
 }
 
+fn hours_directory(data: &Path) -> PathBuf {
+    data.join("roll").join("hours")
+}
+
+/// Minutes of the rows of one part of the log.
+#[derive(Clone, Debug)]
+pub(super) struct MinuteFile {
+    pub(super) number: u64,
+    pub(super) path: PathBuf,
+}
+
+/// Hours of the rows of several parts of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HourFile {
+    /// First and last file of the log.
+    pub(super) numbers: (u64, u64),
+    /// First and last hour since the Unix epoch.
+    pub(super) hours: (i64, i64),
+    /// Made of other files of hours.
+    pub(super) is_merged: bool,
+    pub(super) path: PathBuf,
+}
+
+impl HourFile {
+    pub(super) fn new(data: &Path, numbers: (u64, u64), hours: (i64, i64), is_merged: bool) -> Self {
+        let kind = if is_merged { MERGED } else { "" };
+        let name = format!("{:06}-{:06}_{}-{}{kind}{END}", numbers.0, numbers.1, hours.0, hours.1);
+        Self { numbers, hours, is_merged, path: hours_directory(data).join(name) }
+    }
+
+    fn named(path: PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.strip_suffix(END)?;
+        let (name, is_merged) = name.strip_suffix(MERGED).map_or((name, false), |name| (name, true));
+        let (numbers, hours) = name.split_once('_')?;
+        let (first, last) = numbers.split_once('-')?;
+        // A clock before 1970 has hours below zero, of which the first sign is none that divides.
+        let at = hours.get(1..)?.find('-')? + 1;
+        let (from, to) = (hours.get(..at)?, hours.get(at + 1..)?);
+        let numbers = (first.parse().ok()?, last.parse().ok()?);
+        Some(Self { numbers, hours: (from.parse().ok()?, to.parse().ok()?), is_merged, path })
+    }
+
+    fn is_within(&self, other: &Self) -> bool {
+        let (own, other) = (self.numbers, other.numbers);
+        own != other && other.0 <= own.0 && own.1 <= other.1
+    }
+}
+
 /// Writes what was counted of the rows that the log holds up to file `covered`; durable when this returns.
 pub(crate) fn write(data: &Path, covered: u64, cells: &[Packed]) -> io::Result<()> {
-    let directory = directory(data);
-    fs::create_dir_all(&directory)?;
+    put(&directory(data).join(format!("{covered:06}{END}")), cells)
+}
+
+/// Writes a file that is there as a whole or not at all; durable when this returns.
+pub(super) fn put(path: &Path, cells: &[Packed]) -> io::Result<()> {
+    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(directory)?;
     let raw = serde_json::to_vec(cells)?;
     let mut rest = u32::try_from(raw.len()).map_err(io::Error::other)?.to_le_bytes().to_vec();
     rest.extend_from_slice(&lz4_flex::block::compress(&raw));
     let crc = checksum(CrcAlgorithm::Crc32Iscsi, &rest) as u32;
-    let (temporary, path) = (directory.join("new.tmp"), directory.join(format!("{covered:06}.tgr")));
+    let temporary = directory.join("new.tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(&[MAGIC, &crc.to_le_bytes(), &rest].concat())?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
-    File::open(&directory)?.sync_all()
+    File::open(directory)?.sync_all()
 }
 
-/// All cells that ended in or after that minute; files without any such are deleted, what cannot be read is told.
-pub(crate) fn load(data: &Path, since_minute: i64) -> Vec<Packed> {
-    let mut all = Vec::new();
-    for (_, path) in list(data) {
-        match read(&path) {
-            Ok(cells) if cells.iter().all(|cell| cell.minute() < since_minute) => drop(fs::remove_file(path)),
-            Ok(cells) => all.extend(cells.into_iter().filter(|cell| cell.minute() >= since_minute)),
-            Err(error) => tracing::warn!(file = %path.display(), %error, "rollups cannot be read"),
-        }
-    }
-    all
-}
-
-/// Takes away what was counted of rows that are read from the log again.
+/// Takes away what was counted of rows that are read from the log again. Hours of a log that is no longer known
+/// (somebody took the manifest away) are put aside.
 pub(crate) fn remove_unless_covered(data: &Path, covered: u64) -> io::Result<()> {
-    for (_, path) in list(data).into_iter().filter(|(number, _)| *number > covered) {
-        fs::remove_file(path)?;
+    for file in minutes(data).into_iter().filter(|file| file.number > covered) {
+        fs::remove_file(file.path)?;
+    }
+    for file in hours(data).into_iter().filter(|file| file.numbers.1 > covered) {
+        tracing::error!(file = %file.path.display(), "rollups of a log that is not known; kept under another name");
+        let mut aside = file.path.clone().into_os_string();
+        aside.push(".orphan");
+        fs::rename(file.path, aside)?;
     }
     Ok(())
 }
 
-fn list(data: &Path) -> Vec<(u64, PathBuf)> {
-    let entries = fs::read_dir(directory(data)).into_iter().flatten().flatten();
-    let mut files: Vec<(u64, PathBuf)> = entries
-        .filter_map(|entry| {
-            let path = entry.path();
-            let number = path.file_name()?.to_str()?.strip_suffix(".tgr")?.parse().ok()?;
-            Some((number, path))
+/// The files of minutes, oldest first.
+pub(super) fn minutes(data: &Path) -> Vec<MinuteFile> {
+    let mut files: Vec<MinuteFile> = paths(&directory(data))
+        .filter_map(|path| {
+            let number = path.file_name()?.to_str()?.strip_suffix(END)?.parse().ok()?;
+            Some(MinuteFile { number, path })
         })
         .collect();
-    files.sort_unstable();
+    files.sort_unstable_by_key(|file| file.number);
     files
 }
 
-fn read(path: &Path) -> io::Result<Vec<Packed>> {
+/// The files of hours that count, oldest first.
+pub(super) fn hours(data: &Path) -> Vec<HourFile> {
+    split_hours(data).0
+}
+
+/// The files of hours that count, oldest first, and what merges have left.
+pub(super) fn split_hours(data: &Path) -> (Vec<HourFile>, Vec<HourFile>) {
+    let all: Vec<HourFile> = paths(&hours_directory(data)).filter_map(HourFile::named).collect();
+    let (left, mut counted): (Vec<HourFile>, Vec<HourFile>) =
+        all.iter().cloned().partition(|file| all.iter().any(|other| file.is_within(other)));
+    counted.sort_unstable_by_key(|file| file.numbers);
+    (counted, left)
+}
+
+fn paths(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// The cells of one file. It is believed only as a whole.
+pub(super) fn read(path: &Path) -> io::Result<Vec<Packed>> {
     let bytes = fs::read(path)?;
     let bad = || io::Error::from(io::ErrorKind::InvalidData);
     let (head, rest) = bytes.split_at_checked(HEAD).ok_or_else(bad)?;
@@ -77,9 +154,9 @@ fn read(path: &Path) -> io::Result<Vec<Packed>> {
     }
     let (length, packed) = rest.split_first_chunk::<4>().ok_or_else(bad)?;
     let length = u32::from_le_bytes(*length) as usize;
-    if length > MAX_LEN {
+    if length > MAX_LEN.min(packed.len().saturating_mul(MAX_RATIO)) {
         return Err(bad());
     }
-    let raw = lz4_flex::block::decompress(packed, length).map_err(io::Error::other)?;
+    let raw = lz4_flex::block::decompress(packed, length).map_err(|_| bad())?;
     Ok(serde_json::from_slice(&raw)?)
 }

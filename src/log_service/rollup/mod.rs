@@ -5,29 +5,47 @@
 //! covers), written before the manifest says so: a start keeps those that the manifest covers and takes the others away, as
 //! their rows are read from the log again. So each row is counted once whatever happens.
 //!
-//! Bounded: [`MAX_KEYS`] keys per minute and generation of rows, the largest by count; the rest is one key,
-//! [`OTHER`]. [`KEPT_MINUTES`] are kept.
+//! Minutes are kept for [`KEPT_MINUTES`]; before they go they are added up to hours ([`hours`]), which are kept for as long
+//! as the settings say. What was counted last is also in memory, within a bound.
+//!
+//! Bounded: [`MAX_KEYS`] keys per minute and generation of rows, and per hour, the largest by count; the rest is one key,
+//! [`OTHER`].
 
 mod answer;
 mod cell;
+mod counted;
 mod files;
+mod hours;
 mod note;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answer::{Asked, answer};
+pub(crate) use answer::{Asked, RollupError, answer};
 pub(crate) use cell::Packed;
-pub(crate) use files::{load, remove_unless_covered, write};
+pub(crate) use counted::{Counted, Kept};
+pub(crate) use files::{remove_unless_covered, write};
+pub(crate) use hours::keep_house;
 pub(crate) use note::Counting;
 
-/// Keys per minute and generation of rows.
+/// Keys per minute and generation of rows, and per hour.
 const MAX_KEYS: usize = 256;
 /// What stands in all members of the key of the rest.
 const OTHER: &str = "(other)";
 /// Minutes that are kept.
 const KEPT_MINUTES: i64 = 25 * 60;
 
-/// The first minute that is kept at `now`, microseconds since the Unix epoch.
-pub(crate) fn oldest_minute(now: i64) -> i64 {
-    now.div_euclid(60_000_000) - KEPT_MINUTES
+/// The key of what is not told apart.
+fn rest() -> cell::Key {
+    cell::Key {
+        host: OTHER.into(),
+        route: OTHER.into(),
+        upstream: OTHER.into(),
+        class: 0,
+        reason: OTHER.into(),
+    }
+}
+
+/// The first hour, counted from the Unix epoch, of which minutes are kept at `now`, microseconds since the Unix epoch.
+fn first_hour_of_minutes(now: i64) -> i64 {
+    (now.div_euclid(60_000_000) - KEPT_MINUTES).div_euclid(60) + 1
 }

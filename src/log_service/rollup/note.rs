@@ -2,14 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    ArrowPrimitiveType, Int32Type, TimestampMicrosecondType, UInt16Type, UInt32Type, UInt64Type,
-};
-use arrow_array::{Array, DictionaryArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow_array::{Array as _, RecordBatch, StringArray};
 
 use super::cell::{Cell, Key, Packed};
-use super::{MAX_KEYS, OTHER};
+use super::{MAX_KEYS, rest};
+use crate::log_service::exec::{Column, Keys, Times, word};
 
 const MINUTE_US: i64 = 60_000_000;
 /// Cells of one generation while it is counted; beyond it everything new is the rest.
@@ -79,10 +76,6 @@ impl Counting {
     }
 }
 
-fn rest() -> Key {
-    Key { host: OTHER.into(), route: OTHER.into(), upstream: OTHER.into(), class: 0, reason: OTHER.into() }
-}
-
 /// What tells cells apart within a batch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Codes {
@@ -92,77 +85,74 @@ struct Codes {
 }
 
 /// A column of words.
-struct Words<'b> {
-    column: Option<(&'b DictionaryArray<Int32Type>, &'b StringArray)>,
-}
+struct Words<'b>(Option<(&'b Keys, &'b StringArray)>);
 
 impl<'b> Words<'b> {
     fn of(batch: &'b RecordBatch, name: &str) -> Self {
-        let column = batch.column_by_name(name).and_then(|column| column.as_dictionary_opt::<Int32Type>());
-        let words = column.and_then(|column| column.values().as_string_opt::<i32>());
-        Self { column: column.zip(words) }
+        match Column::of(batch, name) {
+            Some(Column::Words(keys, words)) => Self(Some((keys, words))),
+            _ => Self(None),
+        }
     }
 
     /// −1 where the row has none.
     fn code(&self, row: usize) -> i32 {
-        self.column
-            .filter(|(column, _)| column.is_valid(row))
-            .map_or(-1, |(column, _)| column.keys().value(row))
+        self.0.filter(|(keys, _)| keys.is_valid(row)).map_or(-1, |(keys, _)| keys.value(row))
     }
 
     /// Empty where the row has none.
     fn text(&self, row: usize) -> &'b str {
-        let Some((column, words)) = self.column else { return "" };
-        column.key(row).filter(|&key| key < words.len()).map_or("", |key| words.value(key))
+        self.0.and_then(|(keys, words)| word(keys, words, row)).unwrap_or_default()
     }
 }
 
 struct Rows<'b> {
-    ts: &'b PrimitiveArray<TimestampMicrosecondType>,
+    ts: &'b Times,
     kind: Words<'b>,
     host: Words<'b>,
     route: Words<'b>,
     upstream: Words<'b>,
     reason: Words<'b>,
     client_ip: Words<'b>,
-    status: Option<&'b PrimitiveArray<UInt16Type>>,
-    sw: Option<&'b PrimitiveArray<UInt32Type>>,
-    rx: [Option<&'b PrimitiveArray<UInt64Type>>; 2],
-    tx: [Option<&'b PrimitiveArray<UInt64Type>>; 2],
-    dur_us: Option<&'b PrimitiveArray<UInt64Type>>,
-    t_wait_us: Option<&'b PrimitiveArray<UInt64Type>>,
+    status: Option<Column<'b>>,
+    sw: Option<Column<'b>>,
+    rx: [Option<Column<'b>>; 2],
+    tx: [Option<Column<'b>>; 2],
+    dur_us: Option<Column<'b>>,
+    t_wait_us: Option<Column<'b>>,
 }
 
 impl<'b> Rows<'b> {
     fn of(batch: &'b RecordBatch) -> Option<Self> {
-        let numbers = |name| primitive::<UInt64Type>(batch, name);
+        let Some(Column::Times(ts)) = Column::of(batch, "ts") else { return None };
+        let column = |name| Column::of(batch, name);
         Some(Self {
-            ts: primitive(batch, "ts")?,
+            ts,
             kind: Words::of(batch, "kind"),
             host: Words::of(batch, "host"),
             route: Words::of(batch, "route"),
             upstream: Words::of(batch, "upstream"),
             reason: Words::of(batch, "reason"),
             client_ip: Words::of(batch, "client_ip"),
-            status: primitive(batch, "status"),
-            sw: primitive(batch, "sw"),
-            rx: [numbers("rx_head_b"), numbers("rx_body_b")],
-            tx: [numbers("tx_head_b"), numbers("tx_body_b")],
-            dur_us: numbers("dur_us"),
-            t_wait_us: numbers("t_wait_us"),
+            status: column("status"),
+            sw: column("sw"),
+            rx: [column("rx_head_b"), column("rx_body_b")],
+            tx: [column("tx_head_b"), column("tx_body_b")],
+            dur_us: column("dur_us"),
+            t_wait_us: column("t_wait_us"),
         })
     }
 
     fn codes(&self, row: usize) -> Codes {
         // A request belongs to the minute in which it ended.
-        let span = at(self.dur_us, row).unwrap_or(0);
+        let span = at(&self.dur_us, row).unwrap_or(0);
         let minute = self.ts.value(row).saturating_add_unsigned(span).div_euclid(MINUTE_US);
         let words = [&self.host, &self.route, &self.upstream, &self.reason].map(|words| words.code(row));
         Codes { minute, words, class: self.class(row) }
     }
 
     fn class(&self, row: usize) -> u8 {
-        u8::try_from(at(self.status, row).unwrap_or(0) / 100).unwrap_or(0)
+        u8::try_from(at(&self.status, row).unwrap_or(0) / 100).unwrap_or(0)
     }
 
     fn key(&self, row: usize) -> Key {
@@ -177,18 +167,18 @@ impl<'b> Rows<'b> {
 
     /// Tunnels and connections are counted, but how long they last says nothing of how quick an answer is.
     fn add(&self, row: usize, has_times: bool, cell: &mut Cell) {
-        let weight = u64::from(at(self.sw, row).unwrap_or(1).max(1));
-        let sum = |columns: &[Option<&PrimitiveArray<UInt64Type>>; 2]| {
+        let weight = at(&self.sw, row).unwrap_or(1).max(1);
+        let sum = |columns: &[Option<Column<'_>>; 2]| {
             let bytes =
-                columns.iter().fold(0u64, |sum, column| sum.saturating_add(at(*column, row).unwrap_or(0)));
+                columns.iter().fold(0u64, |sum, column| sum.saturating_add(at(column, row).unwrap_or(0)));
             bytes.saturating_mul(weight)
         };
         cell.count = cell.count.saturating_add(weight);
         cell.rx_b = cell.rx_b.saturating_add(sum(&self.rx));
         cell.tx_b = cell.tx_b.saturating_add(sum(&self.tx));
         if has_times {
-            at(self.dur_us, row).iter().for_each(|us| cell.dur_us.add_with_count(*us as f64, weight));
-            at(self.t_wait_us, row).iter().for_each(|us| cell.wait_us.add_with_count(*us as f64, weight));
+            at(&self.dur_us, row).iter().for_each(|us| cell.dur_us.add_with_count(*us as f64, weight));
+            at(&self.t_wait_us, row).iter().for_each(|us| cell.wait_us.add_with_count(*us as f64, weight));
         }
         let client = self.client_ip.text(row);
         if !client.is_empty() {
@@ -197,10 +187,6 @@ impl<'b> Rows<'b> {
     }
 }
 
-fn primitive<'b, T: ArrowPrimitiveType>(batch: &'b RecordBatch, name: &str) -> Option<&'b PrimitiveArray<T>> {
-    batch.column_by_name(name)?.as_primitive_opt()
-}
-
-fn at<T: ArrowPrimitiveType>(column: Option<&PrimitiveArray<T>>, row: usize) -> Option<T::Native> {
-    column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
+fn at(column: &Option<Column<'_>>, row: usize) -> Option<u64> {
+    column.as_ref().and_then(|column| column.number(row))
 }

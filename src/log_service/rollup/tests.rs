@@ -1,5 +1,7 @@
 use serde_json::{Value, json};
 
+use super::files::{hours, minutes, read};
+use super::hours::merge_minutes;
 use super::*;
 use crate::log_service::columns::Builder;
 
@@ -16,6 +18,25 @@ fn request(second: u32, route: &str, dur: u64) -> Value {
         "client_ip": format!("10.0.0.{}", dur % 7), "tx_body_b": 10, "tx_head_b": 1, "dur_us": dur, "t_wait_us": dur / 2})
 }
 
+/// 2026-11-21T10:00:00Z.
+const NOW: i64 = 1_795_255_200_000_000;
+const DAY_US: i64 = 86_400_000_000;
+
+/// What is told of these cells and of what a directory has of a log up to file `covered`.
+fn told_at(now: i64, data: &std::path::Path, covered: u64, cells: Vec<Packed>, asked: &Asked) -> Value {
+    answer(&Kept::new(covered, 0).counted(data, cells), asked, now, 1000).unwrap()
+}
+
+fn told(cells: Vec<Packed>, asked: &Asked) -> Value {
+    told_at(NOW, std::path::Path::new("none"), 0, cells, asked)
+}
+
+fn counted(rows: &[Value]) -> Vec<Packed> {
+    let mut counting = Counting::default();
+    counting.note(&batch(rows));
+    counting.packed()
+}
+
 fn asked(by: &str, step: &str) -> Asked {
     Asked::new((None, None), by, step).unwrap()
 }
@@ -27,7 +48,7 @@ fn weights_multiply_and_long_lived_exchanges_have_no_duration() {
     sampled["sw"] = 9.into();
     let tunnel = json!({"kind": "close", "ts": "2026-11-21T09:14:01Z", "route": "/a", "status": 101, "dur_us": 50_000_000});
     counting.note(&batch(&[sampled, request(2, "/a", 9000), tunnel, json!({"kind": "app", "line": "x"})]));
-    let told = answer(counting.packed().iter(), &asked("route,class", "1m"));
+    let told = told(counting.packed(), &asked("route,class", "1m"));
     assert_eq!(told["rows"].as_array().unwrap().len(), 2);
     let row = &told["rows"][1];
     assert_eq!((&row["count"], &row["tx_b"], &row["class"]), (&10.into(), &110.into(), &"2xx".into()));
@@ -39,20 +60,104 @@ fn weights_multiply_and_long_lived_exchanges_have_no_duration() {
 #[test]
 fn files_and_memory_merge_to_the_same_percentiles() {
     let data = tempfile::tempdir().unwrap();
-    let (mut all, mut half) = (Counting::default(), Counting::default());
     let rows: Vec<Value> = (1..=1000).map(|dur| request(5, "/a", dur)).collect();
-    all.note(&batch(&rows));
-    half.note(&batch(&rows[..500]));
-    write(data.path(), 3, &half.packed()).unwrap();
-    let mut half = Counting::default();
-    half.note(&batch(&rows[500..]));
-    let mut cells = load(data.path(), 0);
-    cells.extend(half.packed());
-    let (one, two) = (answer(all.packed().iter(), &asked("", "1h")), answer(cells.iter(), &asked("", "1h")));
-    assert_eq!(one, two);
+    write(data.path(), 3, &counted(&rows[..500])).unwrap();
+    // Belongs to rows that are in memory still.
+    write(data.path(), 4, &counted(&rows[500..])).unwrap();
+    let asked = asked("", "1h");
+    let one = told(counted(&rows), &asked);
+    assert_eq!(one, told_at(NOW, data.path(), 3, counted(&rows[500..]), &asked));
     assert!(one["rows"][0]["p99_us"].as_u64().unwrap().abs_diff(990) <= 20);
+    let mut kept = Kept::new(3, usize::MAX);
+    kept.add(4, counted(&rows[500..]).into());
+    assert_eq!(one, answer(&kept.counted(data.path(), Vec::new()), &asked, NOW, 1000).unwrap());
     remove_unless_covered(data.path(), 2).unwrap();
-    assert!(load(data.path(), 0).is_empty());
+    assert!(minutes(data.path()).is_empty());
+}
+
+/// Thirty parts of a log, a request every ten seconds, and late ones of the day before in each.
+fn parts() -> Vec<Vec<Value>> {
+    let part = |part: i64| {
+        let rows = (0..30).map(move |row| {
+            let second = 1_795_255_200 - 9_000 + part * 300 + row * 10;
+            let mut row = request(0, ["/a", "/b"][row as usize % 2], (part * 30 + row + 1) as u64);
+            let late = if row["dur_us"] == part * 30 + 1 { 86_400 } else { 0 };
+            row["ts"] = jiff::Timestamp::from_second(second - late).unwrap().to_string().into();
+            row
+        });
+        rows.collect()
+    };
+    (0..30).map(part).collect()
+}
+
+#[test]
+fn hours_are_the_sum_of_their_minutes_however_the_log_was_cut() {
+    let data = tempfile::tempdir().unwrap();
+    let parts = parts();
+    let all: Vec<Value> = parts.concat();
+    let by = asked("route,class", "1h");
+    for (number, part) in (1..).zip(&parts) {
+        write(data.path(), number, &counted(part)).unwrap();
+        if number % 7 == 0 {
+            merge_minutes(data.path(), number, 2).unwrap();
+        }
+        // Two days later minutes are gone, and only hours are read.
+        let rows = &all[..part.len() * number as usize];
+        for now in [NOW, NOW + 2 * DAY_US] {
+            let stored = told_at(now, data.path(), number, Vec::new(), &by);
+            assert_eq!(stored, told(counted(rows), &by), "part {number}, {now}");
+        }
+    }
+    assert_eq!((hours(data.path()).len(), minutes(data.path()).len()), (4, 30));
+    let minutely = told_at(NOW + 2 * DAY_US, data.path(), 30, Vec::new(), &asked("", "1m"));
+    assert_eq!((&minutely["rows"], &minutely["since"]), (&json!([]), &"2026-11-22T10:00:00Z".into()));
+}
+
+#[test]
+fn a_merge_that_dies_counts_nothing_twice() {
+    let data = tempfile::tempdir().unwrap();
+    let rows = parts().concat();
+    for number in 1..=60 {
+        write(data.path(), number, &counted(&rows[..5])).unwrap();
+        merge_minutes(data.path(), number, 1).unwrap();
+    }
+    let later = NOW + 2 * DAY_US;
+    let count = || told_at(later, data.path(), 60, Vec::new(), &asked("", "24h"))["rows"].to_string();
+    let before = count();
+    let small: Vec<(std::path::PathBuf, Vec<u8>)> = hours(data.path())
+        .into_iter()
+        .map(|file| (file.path.clone(), std::fs::read(file.path).unwrap()))
+        .collect();
+    keep_house(data.path(), 60, 0).unwrap();
+    assert_eq!((hours(data.path()).len(), count()), (37, before.clone()));
+    // As if it had died before the old files were gone.
+    for (path, bytes) in small {
+        std::fs::write(path, bytes).unwrap();
+    }
+    assert_eq!((hours(data.path()).len(), count()), (37, before.clone()));
+    keep_house(data.path(), 60, 0).unwrap();
+    assert_eq!((std::fs::read_dir(data.path().join("roll/hours")).unwrap().count(), count()), (37, before));
+    keep_house(data.path(), 60, NOW / 3_600_000_000).unwrap();
+    assert!(hours(data.path()).is_empty());
+}
+
+#[test]
+fn hours_of_a_log_that_is_not_known_are_put_aside() {
+    let data = tempfile::tempdir().unwrap();
+    write(data.path(), 1, &counted(&[request(1, "/a", 1)])).unwrap();
+    merge_minutes(data.path(), 1, 1).unwrap();
+    remove_unless_covered(data.path(), 0).unwrap();
+    assert!(minutes(data.path()).is_empty() && hours(data.path()).is_empty());
+    assert_eq!(std::fs::read_dir(data.path().join("roll/hours")).unwrap().count(), 1);
+}
+
+#[test]
+fn an_answer_that_would_be_too_large_is_refused() {
+    let cells = counted(&(0..20).map(|n| request(5, &format!("/{n}"), 1)).collect::<Vec<_>>());
+    let counted = Kept::new(0, 0).counted(std::path::Path::new("none"), cells);
+    assert!(answer(&counted, &asked("route", "1m"), NOW, 20).is_ok());
+    let refused = answer(&counted, &asked("route", "1m"), NOW, 19);
+    assert!(matches!(refused, Err(RollupError::TooMany(19))));
 }
 
 #[test]
@@ -62,7 +167,7 @@ fn keys_are_bounded_and_nothing_is_uncounted() {
     counting.note(&batch(&rows));
     let packed = counting.packed();
     assert_eq!(packed.len(), MAX_KEYS + 1);
-    assert_eq!(answer(packed.iter(), &asked("", "1m"))["rows"][0]["count"], 2000);
+    assert_eq!(told(packed, &asked("", "1m"))["rows"][0]["count"], 2000);
 }
 
 #[test]
@@ -76,7 +181,7 @@ fn a_changed_file_is_not_believed() {
     for at in 0..bytes.len() {
         bytes[at] ^= 4;
         std::fs::write(&path, &bytes).unwrap();
-        assert!(load(data.path(), 0).is_empty(), "{at}");
+        assert!(read(&path).is_err(), "{at}");
         bytes[at] ^= 4;
     }
 }

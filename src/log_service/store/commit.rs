@@ -248,8 +248,7 @@ impl Committer {
             return;
         }
         let covered = self.wal.turn();
-        let now = self.now();
-        let (part, counted) = self.hot.lock().leave(now);
+        let (part, counted) = self.hot.lock().leave(covered);
         self.work.since = None;
         self.flusher.begin(Job { part, counted, covered, known: self.known.take_changed() });
     }

@@ -20,7 +20,7 @@ use super::manifest::FileKind;
 use super::retention;
 use crate::log_service::columns::union_of_streams;
 use crate::log_service::parquet::{Merge, StoredFile};
-use crate::log_service::part::Part as _;
+use crate::log_service::part::{Part as _, StreamExtent};
 
 /// Files merged at a time; more are merged in several rounds.
 const MAX_MERGE: usize = 16;
@@ -100,29 +100,39 @@ pub(super) fn run(
     pace: &mut dyn FnMut() -> io::Result<()>,
 ) -> io::Result<()> {
     let inputs: Vec<Arc<StoredFile>> = job.inputs.iter().map(|live| Arc::clone(&live.file)).collect();
-    let mut output = Output { files, hour: job.hour, normal: None, errors: None };
+    let mut output = Output::new(files, job.hour);
     for batch in Merge::of_files(&inputs)? {
         let batch = batch?;
         if job.is_last {
-            let mask = is_kept_longer(&batch, slow_us);
-            output.write(FileKind::Err, &select(&batch, &mask)?)?;
-            output.write(FileKind::L1, &select(&batch, &inverse(&mask))?)?;
+            output.write_closed(&batch, slow_us)?;
         } else {
             output.write(FileKind::L0, &batch)?;
         }
         pace()?;
     }
-    files.replace(&job.inputs, output.finish(&inputs)?)
+    let streams = union_of_streams(inputs.iter().map(|file| file.extent()));
+    files.replace(&job.inputs, output.finish(streams)?)
 }
 
-struct Output<'f> {
+pub(super) struct Output<'f> {
     files: &'f Files,
     hour: i64,
     normal: Option<Draft>,
     errors: Option<Draft>,
 }
 
-impl Output<'_> {
+impl<'f> Output<'f> {
+    pub(super) fn new(files: &'f Files, hour: i64) -> Self {
+        Self { files, hour, normal: None, errors: None }
+    }
+
+    /// Rows of an hour that is closed.
+    pub(super) fn write_closed(&mut self, batch: &RecordBatch, slow_us: u64) -> io::Result<()> {
+        let mask = is_kept_longer(batch, slow_us);
+        self.write(FileKind::Err, &select(batch, &mask)?)?;
+        self.write(FileKind::L1, &select(batch, &inverse(&mask))?)
+    }
+
     fn write(&mut self, kind: FileKind, batch: &RecordBatch) -> io::Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
@@ -136,8 +146,8 @@ impl Output<'_> {
 
     /// The numbers of all rows stand with the normal file: when it is dropped before the other, nobody must take the rows
     /// that went with it for lost.
-    fn finish(self, inputs: &[Arc<StoredFile>]) -> io::Result<Vec<Written>> {
-        let mut streams = Some(union_of_streams(inputs.iter().map(|file| file.extent())));
+    pub(super) fn finish(self, streams: (Vec<StreamExtent>, u64)) -> io::Result<Vec<Written>> {
+        let mut streams = Some(streams);
         let mut written = Vec::new();
         for draft in [self.normal, self.errors].into_iter().flatten() {
             written.push(draft.finish(Some(streams.take().unwrap_or_default()))?);

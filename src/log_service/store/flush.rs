@@ -1,17 +1,18 @@
 //! [`Flusher`]: a thread that makes files of rows in memory, so that ingest goes on meanwhile.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::files::Files;
+use super::files::{Files, hour_of};
 use super::hot::Hot;
 use super::manifest::{KnownStream, WalPosition};
-use super::rows::RowsPart;
-use super::{AppendError, Counts, wal_files};
+use super::rows::{Rows, RowsPart};
+use super::{AppendError, Counts, Settings, wal_files};
 use crate::log_service::rollup::{self, Packed};
 
 /// After a file could not be written it is tried again so much later.
@@ -43,10 +44,16 @@ struct State {
 }
 
 impl Flusher {
-    pub(super) fn start(files: Arc<Files>, hot: Arc<Hot>, counts: Arc<Counts>) -> io::Result<Self> {
+    pub(super) fn start(
+        files: Arc<Files>,
+        hot: Arc<Hot>,
+        counts: Arc<Counts>,
+        settings: &Settings,
+    ) -> io::Result<Self> {
         let (sender, receiver) = channel();
         let state = Arc::new(State::default());
-        let worker = Worker { receiver, files, hot, counts, state: Arc::clone(&state) };
+        let settings = settings.clone();
+        let worker = Worker { receiver, files, hot, counts, state: Arc::clone(&state), settings };
         let thread = std::thread::Builder::new().name("log-files".into()).spawn(move || worker.run())?;
         Ok(Self { sender: Some(sender), state, thread: Some(thread) })
     }
@@ -80,6 +87,7 @@ struct Worker {
     hot: Arc<Hot>,
     counts: Arc<Counts>,
     state: Arc<State>,
+    settings: Settings,
 }
 
 impl Worker {
@@ -96,6 +104,12 @@ impl Worker {
                 }
             }
             *self.state.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            let hour = hour_of((self.settings.clock)().as_microsecond());
+            let oldest = hour.saturating_sub(self.settings.keep_rollup_hours.into());
+            if let Err(error) = rollup::keep_house(self.files.data(), job.covered, oldest) {
+                // What is not added up yet counts all the same, and the next file tries again.
+                tracing::warn!(%error, "minutes of the log cannot be added up to hours");
+            }
             self.state.is_busy.store(false, Ordering::Release);
         }
     }
@@ -108,14 +122,38 @@ impl Worker {
         let swap = || self.hot.lock().leaving.retain(|part| !Arc::ptr_eq(part, &job.part));
         self.files.flush(&job.part.batches(), position, job.known.clone(), swap)?;
         Counts::add(&self.counts.files, 1);
-        let log = wal_files::list(data).unwrap_or_default();
-        for file in log.into_iter().filter(|file| file.number <= job.covered) {
-            if let Err(error) = file.remove() {
-                // The next start tries again; until then it only takes room.
-                tracing::warn!(file = %file.path.display(), %error, "a file of the log cannot be deleted");
-            }
-        }
+        remove_log(data, job.covered);
         Ok(())
+    }
+}
+
+/// Puts rows that the log holds up to file `covered` into files of the store; gives them back after an error.
+pub(super) fn at_once(
+    files: &Files,
+    mut rows: Rows,
+    covered: u64,
+    known: Vec<KnownStream>,
+) -> Result<(), (io::Error, Box<Rows>)> {
+    let written = rollup::write(files.data(), covered, &rows.counted());
+    let batches = rows.part().batches();
+    let written = written.and_then(|()| files.flush(&batches, covered_to(covered), known, || ()));
+    if let Err(error) = written {
+        // The rows will be counted again, with a later part of the log.
+        let _ = rollup::remove_unless_covered(files.data(), covered_by(files.wal()));
+        return Err((error, Box::new(rows)));
+    }
+    remove_log(files.data(), covered);
+    Ok(())
+}
+
+/// Files of the log up to this number go.
+fn remove_log(data: &Path, covered: u64) {
+    let log = wal_files::list(data).unwrap_or_default();
+    for file in log.into_iter().filter(|file| file.number <= covered) {
+        if let Err(error) = file.remove() {
+            // The next start tries again; until then it only takes room.
+            tracing::warn!(file = %file.path.display(), %error, "a file of the log cannot be deleted");
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::tests::{append, numbers, read, records, settings};
 use super::*;
+use crate::log_service::rollup;
 
 /// Makes files at once.
 fn eager(data: &Path) -> Settings {
@@ -58,6 +59,14 @@ async fn rows_become_files_while_more_come_and_the_log_goes() {
     assert_eq!(sorted_numbers(data.path()), (1..=21).collect::<Vec<_>>());
 }
 
+/// Requests in all rollups.
+fn counted(running: &Running) -> u64 {
+    let asked = rollup::Asked::new((None, None), "", "24h").unwrap();
+    let now = Timestamp::now().as_microsecond();
+    let told = rollup::answer(&running.store().rollups(), &asked, now, 1000).unwrap();
+    told["rows"].as_array().unwrap().iter().map(|row| row["count"].as_u64().unwrap()).sum()
+}
+
 #[tokio::test]
 async fn an_end_between_any_two_steps_loses_nothing_and_doubles_nothing() {
     let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -84,11 +93,60 @@ async fn an_end_between_any_two_steps_loses_nothing_and_doubles_nothing() {
         let running = open(&settings(data)).unwrap();
         let again = append(&running, records(1..=4)).await.unwrap();
         assert_eq!(again, Appended { accepted: 1, duplicates: 3 }, "{what}");
-        let counted: u64 =
-            running.store().rollups().iter().flat_map(|cells| cells.iter()).map(|cell| cell.count()).sum();
+        let counted = counted(&running);
         assert_eq!((sorted_numbers(data), counted), (vec![1, 2, 3, 4], 4), "{what}");
         running.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_start_with_a_long_log_holds_no_more_rows_than_the_work_before() {
+    let data = tempfile::tempdir().unwrap();
+    for part in 0..4 {
+        // Each run begins a file of the log.
+        let running = open(&settings(data.path())).unwrap();
+        append(&running, records(part * 50 + 1..=part * 50 + 50)).await.unwrap();
+        running.close().await.unwrap();
+    }
+    let running = open(&Settings { hot_bytes: 1, ..settings(data.path()) }).unwrap();
+    assert_eq!(running.store.hot.lock().bytes(), 0);
+    let again = append(&running, records(1..=201)).await.unwrap();
+    assert_eq!(again, Appended { accepted: 1, duplicates: 200 });
+    assert_eq!((counted(&running), sorted_numbers(data.path()).len()), (201, 201));
+    running.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_that_cannot_make_files_counts_nothing_twice() {
+    let data = tempfile::tempdir().unwrap();
+    let running = open(&settings(data.path())).unwrap();
+    append(&running, records(1..=20)).await.unwrap();
+    running.close().await.unwrap();
+    // Files stand where folders of these days should be.
+    let day = |hours: i64| Timestamp::now().as_second() + hours * 3600;
+    let days = [-24, 0, 24]
+        .map(|hours| Timestamp::from_second(day(hours)).unwrap().strftime("d=%Y-%m-%d").to_string());
+    days.iter().for_each(|day| fs::write(data.path().join(day), "").unwrap());
+    let running = open(&Settings { hot_bytes: 1, ..settings(data.path()) }).unwrap();
+    assert!(running.store.hot.lock().bytes() > 0);
+    days.iter().for_each(|day| fs::remove_file(data.path().join(day)).unwrap());
+    until_files(&running, 1).await;
+    assert_eq!((counted(&running), sorted_numbers(data.path()).len()), (20, 20));
+    running.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_that_are_in_no_file_become_one_for_other_engines() {
+    let (data, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let running = open(&settings(data.path())).unwrap();
+    append(&running, records(1..=3)).await.unwrap();
+    let newest = folder.path().join("newest.parquet");
+    assert_eq!(files_of(data.path(), None).unwrap(), (Vec::new(), 3));
+    assert_eq!(files_of(data.path(), Some(&newest)).unwrap(), (vec![newest.clone()], 3));
+    let footers = Arc::new(crate::log_service::parquet::Footers::new(0));
+    let file = crate::log_service::parquet::StoredFile::open(newest, footers).unwrap();
+    assert_eq!(file.extent().rows, 3);
+    running.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::files::Files;
 use super::rows::{Rows, RowsPart};
 use crate::log_service::part::Part;
-use crate::log_service::rollup::{self, Packed};
+use crate::log_service::rollup::{Counted, Kept, Packed};
 
 /// The rows of the store, shared by the writing thread and all queries.
 pub(crate) struct Hot {
@@ -21,23 +21,20 @@ pub(super) struct State {
     pub(super) rows: Rows,
     /// On their way into files, oldest first.
     pub(super) leaving: Vec<Arc<RowsPart>>,
-    /// What was counted of all rows that left, of a day.
-    pub(super) counted: Vec<Arc<Vec<Packed>>>,
+    /// What was counted of rows that left.
+    pub(super) counted: Kept,
 }
 
 impl Hot {
-    pub(super) fn new(rows: Rows, files: Arc<Files>, counted: Vec<Packed>) -> Self {
-        let counted = vec![Arc::new(counted)];
+    pub(super) fn new(rows: Rows, files: Arc<Files>, counted: Kept) -> Self {
         Self { files, state: Mutex::new(State { rows, leaving: Vec::new(), counted }) }
     }
 
-    /// What was counted of a day, up to now.
-    pub(crate) fn rollups(&self) -> Vec<Arc<Vec<Packed>>> {
+    /// What is counted, up to now.
+    pub(crate) fn rollups(&self) -> Counted {
         let mut state = self.lock();
         let newest = state.rows.counted();
-        let mut counted = state.counted.clone();
-        counted.push(Arc::new(newest));
-        counted
+        state.counted.counted(self.files.data(), newest)
     }
 
     /// Everything, oldest first, as it is now.
@@ -65,14 +62,12 @@ impl State {
         self.rows.bytes() + self.leaving.iter().map(|part| part.bytes()).sum::<usize>()
     }
 
-    /// Begins new rows; those so far are on their way. `now` is microseconds since the Unix epoch.
-    pub(super) fn leave(&mut self, now: i64) -> (Arc<RowsPart>, Arc<Vec<Packed>>) {
+    /// Begins new rows; those so far, which the log holds up to file `covered`, are on their way.
+    pub(super) fn leave(&mut self, covered: u64) -> (Arc<RowsPart>, Arc<Vec<Packed>>) {
         let (part, counted) = (Arc::new(self.rows.part()), Arc::new(self.rows.counted()));
         self.rows = Rows::new();
         self.leaving.push(Arc::clone(&part));
-        let oldest = rollup::oldest_minute(now);
-        self.counted.retain(|cells| cells.iter().any(|cell| cell.minute() >= oldest));
-        self.counted.push(Arc::clone(&counted));
+        self.counted.add(covered, Arc::clone(&counted));
         (part, counted)
     }
 }

@@ -22,7 +22,9 @@ mod flush;
 mod flush_tests;
 mod hot;
 mod import;
+mod laid;
 mod manifest;
+mod recover;
 mod replay;
 mod rows;
 mod retention;
@@ -52,17 +54,17 @@ use self::files::{Disk, Files};
 use self::flush::Flusher;
 use self::hot::Hot;
 use self::import::Import;
-use self::rows::Rows;
+use self::recover::{Recovered, recover};
 use self::streams::Streams;
 use self::wal_files::WalFiles;
-use self::wal_mark::Mark;
 use super::entry::Entry;
 use super::frames::Checked;
 use super::part::Part;
-use super::rollup::{self, Packed};
+use super::rollup::{Counted, Kept};
 use super::{ServiceError, SyncWhen};
 pub(crate) use commit::Group;
 pub(crate) use counts::Counts;
+pub(crate) use laid::Laid;
 pub(crate) use view::{Growing, View, files_of};
 
 /// Batches that may wait for the writing thread; senders beyond it wait in line, each within its own timeout.
@@ -82,6 +84,15 @@ pub(crate) struct Settings {
     pub(crate) hot_bytes: usize,
     pub(crate) hot_age: Duration,
     pub(crate) memory_bytes: usize,
+    /// Rollups that stay in memory.
+    pub(crate) rollup_bytes: usize,
+    pub(crate) keep_rollup_hours: u32,
+    /// Bytes that stay free on the disk; `None`: a gibibyte, on a small disk a twentieth of it.
+    pub(crate) free_bytes: Option<u64>,
+    /// Footers of files that stay in memory.
+    pub(crate) footer_bytes: usize,
+    /// Time between two looks for files to merge or drop.
+    pub(crate) compact_every: Duration,
     /// Where the receive time comes from.
     pub(crate) clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     #[cfg(test)]
@@ -97,9 +108,14 @@ impl Settings {
             keep_error_hours: settings.limits.keep_error_hours,
             sync: settings.sync,
             hot_rows: settings.limits.hot_rows,
-            hot_bytes: settings.limits.hot_bytes,
+            hot_bytes: settings.limits.hot_bytes.min(settings.limits.row_bytes() / 2),
             hot_age: settings.limits.hot_age,
-            memory_bytes: settings.limits.memory_bytes,
+            memory_bytes: settings.limits.row_bytes(),
+            rollup_bytes: settings.limits.rollup_bytes(),
+            keep_rollup_hours: settings.limits.keep_rollup_hours,
+            free_bytes: settings.limits.free_bytes,
+            footer_bytes: settings.limits.footer_bytes(),
+            compact_every: settings.limits.compact_every,
             clock: Arc::new(Timestamp::now),
             #[cfg(test)]
             faults: wal_files::Faults::default(),
@@ -113,9 +129,10 @@ impl Settings {
             keep_hours: self.keep_hours,
             keep_error_hours: self.keep_error_hours,
             keep_bytes: self.keep_bytes,
-            free_bytes: free_floor(&self.data),
+            free_bytes: self.free_bytes.unwrap_or_else(|| free_floor(&self.data)),
         };
-        compact::Settings { retention: keep, clock: Arc::clone(&self.clock), ..compact::Settings::default() }
+        let (pause, clock) = (self.compact_every, Arc::clone(&self.clock));
+        compact::Settings { retention: keep, pause, clock, ..compact::Settings::default() }
     }
 }
 
@@ -215,8 +232,8 @@ impl Store {
         self.hot.parts()
     }
 
-    /// What was counted of a day, up to now.
-    pub(crate) fn rollups(&self) -> Vec<Arc<Vec<Packed>>> {
+    /// What is counted, up to now.
+    pub(crate) fn rollups(&self) -> Counted {
         self.hot.rollups()
     }
 
@@ -262,17 +279,17 @@ pub(crate) fn open(settings: &Settings) -> Result<Running, ServiceError> {
     make_directory(&settings.data).map_err(failed)?;
     let lock = lock(&settings.data)?;
     let counts = Arc::new(Counts::default());
-    let files = Arc::new(Files::open(&settings.data, Disk::default()).map_err(failed)?);
-    let (mut known, covered) = (Streams::of(files.streams()), flush::covered_by(files.wal()));
+    let files = Files::open_with(&settings.data, Disk::default(), settings.footer_bytes).map_err(failed)?;
+    let files = Arc::new(files);
+    let mut known = Streams::of(files.streams());
     import::learn(&settings.data, &mut known).map_err(failed)?;
-    let (rows, last, lost) = recover(settings, covered, &mut known, &counts).map_err(failed)?;
+    let recovered = recover(settings, &files, &mut known, &counts).map_err(failed)?;
+    let Recovered { rows, covered, last, lost } = recovered;
     let (sender, receiver) = mpsc::channel(QUEUE);
     declare(&sender, lost);
     let tails = broadcast::Sender::new(TAIL_GROUPS);
     let work = Work::new(rows.len() > 0);
-    rollup::remove_unless_covered(&settings.data, covered).map_err(failed)?;
-    let oldest = rollup::oldest_minute((settings.clock)().as_microsecond());
-    let hot = Arc::new(Hot::new(rows, Arc::clone(&files), rollup::load(&settings.data, oldest)));
+    let hot = Arc::new(Hot::new(rows, Arc::clone(&files), Kept::new(covered, settings.rollup_bytes)));
     let committer = Committer {
         receiver,
         settings: settings.clone(),
@@ -281,7 +298,7 @@ pub(crate) fn open(settings: &Settings) -> Result<Running, ServiceError> {
         hot: Arc::clone(&hot),
         import: Import::start(Arc::clone(&files)).map_err(failed)?,
         compactor: Some(Compactor::spawn(Arc::clone(&files), settings.compaction()).map_err(failed)?),
-        flusher: Flusher::start(files, Arc::clone(&hot), Arc::clone(&counts)).map_err(failed)?,
+        flusher: Flusher::start(files, Arc::clone(&hot), Arc::clone(&counts), settings).map_err(failed)?,
         tails: tails.clone(),
         counts: Arc::clone(&counts),
         runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?,
@@ -303,43 +320,6 @@ fn declare(sender: &mpsc::Sender<Message>, lost: Vec<Entry>) {
     let batch = Batch { count: lost.len(), cargo: Cargo::Entries(lost), from: "log_service".into(), reply };
     // The channel is new: it has room.
     let _ = sender.try_send(Message::Append(batch));
-}
-
-/// Rows that no file of the store has yet, the highest number that a file of the log had, and what must be declared lost.
-fn recover(
-    settings: &Settings,
-    covered: u64,
-    known: &mut Streams,
-    counts: &Counts,
-) -> io::Result<(Rows, u64, Vec<Entry>)> {
-    let mut last = covered;
-    for file in wal_files::list(&settings.data)? {
-        last = last.max(file.number);
-        if file.number <= covered {
-            file.remove()?;
-        }
-    }
-    let files = replay::uncovered(&settings.data, covered)?;
-    for file in &files {
-        // What only the page cache holds would be called stored when its sender repeats it.
-        File::open(&file.path)?.sync_all()?;
-    }
-    let mut rows = Rows::new();
-    let replayed = replay::replay(&files, &mut rows, known)?;
-    Counts::add(&counts.cut_bytes, replayed.torn);
-    Counts::add(&counts.damaged_bytes, replayed.damaged);
-    if replayed.torn > 0 || replayed.damaged > 0 {
-        tracing::warn!(
-            half_written = replayed.torn,
-            damaged = replayed.damaged,
-            rows = replayed.rows,
-            "read the log of an earlier run: passed over bytes that are no whole block"
-        );
-    }
-    let mark = Mark::open(&settings.data);
-    let is_short = mark.told().misses(covered, &replayed.places);
-    let lost = if is_short { mark.told().lost(known, (settings.clock)()) } else { Vec::new() };
-    Ok((rows, last, lost))
 }
 
 /// How many files of a store, its log included, a directory holds and their size in bytes.

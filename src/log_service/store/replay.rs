@@ -26,6 +26,15 @@ pub(super) struct Replayed {
     pub(super) places: Vec<(u64, u64)>,
 }
 
+impl Replayed {
+    pub(super) fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.damaged += other.damaged;
+        self.torn += other.torn;
+        self.places.extend(other.places);
+    }
+}
+
 /// Adds what the files hold to `rows`, leaving out what `known` knows.
 pub(super) fn replay(files: &[WalFile], rows: &mut Rows, known: &mut Streams) -> io::Result<Replayed> {
     let mut replayed = Replayed::default();
@@ -76,4 +85,47 @@ pub(super) fn uncovered(data: &Path, covered: u64) -> io::Result<Vec<WalFile>> {
     let mut files = wal_files::list(data)?;
     files.retain(|file| file.number > covered);
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log_service::store::wal;
+    use crate::record::frame::{Builder, Codec, Form};
+
+    /// A frame whose checksums are right, whatever its entries are.
+    fn frame(entries: &[(bool, Vec<u8>)]) -> Vec<u8> {
+        let (mut builder, mut frame) = (Builder::default(), Vec::new());
+        for (seq, (is_json, bytes)) in (1..).zip(entries) {
+            let form = if *is_json { Form::Json } else { Form::Record };
+            builder.push(form, Some(seq), 5, bytes);
+        }
+        let stream = crate::record::frame::Stream { proxy: "e", boot: 1, core: 0 };
+        builder.finish(&stream, Codec::Lz4, &mut frame);
+        frame
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(128))]
+        #[test]
+        fn a_good_checksum_makes_no_content_dangerous(
+            lines in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+            entries in proptest::collection::vec(
+                (proptest::prelude::any::<bool>(), proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80)),
+                0..6,
+            ),
+            recv in proptest::prelude::any::<i64>(),
+        ) {
+            let (mut rows, mut known) = (Rows::new(), Streams::of([]));
+            let frame = frame(&entries);
+            for (kind, payload) in [(Kind::Lines, &lines), (Kind::Frame, &lines), (Kind::Frame, &frame)] {
+                let mut bytes = Vec::new();
+                wal::write(&mut bytes, &Block { kind, from: "a", recv, payload });
+                let wal::Found::Block(block, _) = wal::read(&bytes) else { unreachable!("it was just written") };
+                take(&block, &mut rows, &mut known);
+            }
+            let part = rows.part();
+            proptest::prop_assert_eq!(part.batches().iter().map(|batch| batch.num_rows()).sum::<usize>(), rows.len());
+        }
+    }
 }

@@ -115,8 +115,14 @@ impl Streams {
 
     /// The streams that were looked at since the last call, for the manifest.
     pub(super) fn take_changed(&mut self) -> Vec<KnownStream> {
-        let told = std::mem::replace(&mut self.told, self.clock);
-        let changed = self.streams.iter().filter(|(_, seen)| seen.used > told);
+        let changed = self.changed();
+        self.told = self.clock;
+        changed
+    }
+
+    /// The same, to be asked again.
+    pub(super) fn changed(&self) -> Vec<KnownStream> {
+        let changed = self.streams.iter().filter(|(_, seen)| seen.used > self.told);
         changed.map(|(stream, seen)| seen.form(stream)).collect()
     }
 

@@ -11,7 +11,7 @@ use super::rows::Rows;
 use super::streams::Streams;
 use super::wal_read::Blocks;
 use super::{files, flush, replay};
-use crate::log_service::parquet::StoredFile;
+use crate::log_service::parquet::{FileWriter, Level, StoredFile, sorted};
 use crate::log_service::part::Part;
 
 /// While files move from the log to the store a reader may have to look again.
@@ -57,14 +57,31 @@ impl View {
     }
 }
 
-/// The Parquet files of a directory that count, oldest first, and how many rows only the log holds.
-pub(crate) fn files_of(data: &Path) -> io::Result<(Vec<PathBuf>, u64)> {
-    let state = manifest::read_state(data)?;
-    let (mut rows, mut known) = (Rows::new(), Streams::of(state.streams().cloned()));
-    replay::replay(&replay::uncovered(data, flush::covered_by(state.wal))?, &mut rows, &mut known)?;
-    let mut files: Vec<_> = state.files.values().collect();
-    files.sort_by_key(|entry| (entry.hour, entry.number));
-    Ok((files.into_iter().map(|entry| entry.path(data)).collect(), rows.len() as u64))
+/// The Parquet files of a directory that count, oldest first, and how many rows only the log holds. With `newest` these
+/// are written to a file of that name, which is then one of them.
+pub(crate) fn files_of(data: &Path, newest: Option<&Path>) -> io::Result<(Vec<PathBuf>, u64)> {
+    let mut tries = 0;
+    loop {
+        let state = manifest::read_state(data)?;
+        let (mut rows, mut known) = (Rows::new(), Streams::of(state.streams().cloned()));
+        replay::replay(&replay::uncovered(data, flush::covered_by(state.wal))?, &mut rows, &mut known)?;
+        tries += 1;
+        if tries < TRIES && position(data)? != state.wal {
+            continue;
+        }
+        let mut files: Vec<_> = state.files.values().collect();
+        files.sort_by_key(|entry| (entry.hour, entry.number));
+        let mut files: Vec<PathBuf> = files.into_iter().map(|entry| entry.path(data)).collect();
+        if let Some(newest) = newest.filter(|_| rows.len() > 0) {
+            let mut writer = FileWriter::create(newest, Level::L0)?;
+            for batch in sorted(&rows.part().batches()) {
+                writer.write(&batch?)?;
+            }
+            writer.finish()?;
+            files.push(newest.to_owned());
+        }
+        return Ok((files, rows.len() as u64));
+    }
 }
 
 fn position(data: &Path) -> io::Result<WalPosition> {

@@ -149,6 +149,42 @@ mod tests {
         assert_eq!((blocks.place(), blocks.damaged()), (whole.len() as u64, 0));
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+        #[test]
+        fn what_was_not_hit_is_read_whatever_else_was(
+            payloads in proptest::collection::vec("[a-z]{0,40}", 1..20),
+            hits in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0u8..8), 0..4),
+            cut in 0usize..60,
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("1.tgw");
+            let whole: Vec<Vec<u8>> = payloads.iter().map(|payload| block(payload)).collect();
+            let mut bytes = whole.concat();
+            let mut bad: Vec<usize> = hits.iter().map(|(at, bit)| {
+                let at = at.index(bytes.len());
+                bytes[at] ^= 1 << bit;
+                at
+            }).collect();
+            let length = bytes.len().saturating_sub(cut);
+            bytes.truncate(length);
+            // The same bit twice changes nothing.
+            bad.retain(|at| whole.concat().get(*at) != bytes.get(*at));
+            fs::write(&path, &bytes).unwrap();
+            let mut blocks = Blocks::open(&path, length as u64).unwrap();
+            let mut expected = Vec::new();
+            let mut start = 0;
+            for (block, payload) in whole.iter().zip(&payloads) {
+                let range = start..start + block.len();
+                if range.end <= length && !bad.iter().any(|at| range.contains(at)) {
+                    expected.push(payload.clone());
+                }
+                start = range.end;
+            }
+            proptest::prop_assert_eq!(self::payloads(&mut blocks), expected);
+        }
+    }
+
     #[test]
     fn damage_costs_only_what_it_hit() {
         let directory = tempfile::tempdir().unwrap();

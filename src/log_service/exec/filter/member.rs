@@ -130,8 +130,7 @@ impl Test {
 
     fn in_words(&mut self, keys: &Keys, words: &StringArray, among: &Mask) -> Mask {
         let kept = self.kept.take().filter(|kept| is_same(&kept.words, words));
-        let mut kept =
-            kept.unwrap_or_else(|| Kept { words: words.clone(), fits: vec![Fits::Unknown; words.len()] });
+        let mut kept = kept.unwrap_or_else(|| Kept { words: words.clone(), fits: self.fits_of(words) });
         let (known, check) = (&mut kept.fits, &self.check);
         let mut fits = |key: i32| {
             let Some(known) = usize::try_from(key).ok().and_then(|key| known.get_mut(key)) else {
@@ -150,6 +149,13 @@ impl Test {
         };
         self.kept = Some(kept);
         found
+    }
+
+    /// A part is looked for in all words at once, everything else only in those that rows have.
+    fn fits_of(&self, words: &StringArray) -> Vec<Fits> {
+        let Some(part) = self.check.only_part() else { return vec![Fits::Unknown; words.len()] };
+        let found = with_part(words, part, &Mask::all(words.len()));
+        (0..words.len()).map(|word| if found.has(word) { Fits::Yes } else { Fits::No }).collect()
     }
 
     /// In a column of JSON texts.

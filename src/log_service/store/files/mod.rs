@@ -36,8 +36,8 @@ use super::manifest::{
 use crate::log_service::parquet::{FileWriter, Footers, StoredFile, sorted};
 use crate::log_service::part::{Extent, StreamExtent};
 
-/// Footers kept in memory, some 100 KB each.
-const FOOTERS: usize = 256;
+/// Bytes of footers that a reader of a directory keeps in memory.
+const FOOTER_BYTES: usize = 32 << 20;
 const HOUR_US: i64 = 3_600_000_000;
 
 /// A file that counts.
@@ -64,6 +64,12 @@ pub(crate) struct Written {
     counts: bool,
 }
 
+impl Written {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.entry.bytes
+    }
+}
+
 impl Drop for Written {
     fn drop(&mut self) {
         if !self.counts {
@@ -75,9 +81,14 @@ impl Drop for Written {
 impl Files {
     /// Reads the manifest and deletes what a crash has left. The caller holds the lock of the directory.
     pub(crate) fn open(data: &Path, disk: Disk) -> io::Result<Self> {
+        Self::open_with(data, disk, FOOTER_BYTES)
+    }
+
+    /// The same, keeping so many bytes of the ends of files in memory.
+    pub(crate) fn open_with(data: &Path, disk: Disk, footer_bytes: usize) -> io::Result<Self> {
         let mut manifest = Manifest::open(data, disk.clone())?;
         recover::recover(data, &disk, &mut manifest)?;
-        let footers = Arc::new(Footers::new(FOOTERS));
+        let footers = Arc::new(Footers::new(footer_bytes));
         let live = live_files(data, manifest.state(), &footers);
         Ok(Self {
             data: data.to_owned(),
@@ -245,7 +256,7 @@ fn live_files(data: &Path, state: &State, footers: &Arc<Footers>) -> LiveFiles {
 /// The files that the manifest of a directory lists, for a reader beside its writer, or without one.
 pub(crate) fn read_only(data: &Path) -> io::Result<Vec<Arc<StoredFile>>> {
     let state = super::manifest::read_state(data)?;
-    let live = live_files(data, &state, &Arc::new(Footers::new(FOOTERS)));
+    let live = live_files(data, &state, &Arc::new(Footers::new(FOOTER_BYTES)));
     Ok(live.into_values().map(|live| Arc::clone(&live.file)).collect())
 }
 

@@ -137,3 +137,33 @@ fn streams_are_bounded() {
     assert_eq!(manifest.state().streams().count(), MAX_STREAMS);
     assert!(manifest.state().streams().all(|stream| stream.boot != 0));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+    #[test]
+    fn whatever_stands_there_is_read_without_harm_and_only_whole_lines_count(
+        count in 1u64..12,
+        hits in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0u8..8), 0..4),
+        more in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+    ) {
+        let data = tempfile::tempdir().unwrap();
+        let mut text: Vec<u8> = (0..count).flat_map(|number| add(number).line().unwrap()).collect();
+        let whole = text.clone();
+        for (at, bit) in hits {
+            let at = at.index(text.len());
+            text[at] ^= 1 << bit;
+        }
+        text.extend(more);
+        fs::write(data.path().join(NAME), &text).unwrap();
+        let read = numbers(&read_state(data.path()).unwrap());
+        let mut start = 0;
+        for number in 0..count {
+            let line = add(number).line().unwrap();
+            let is_whole = text[start..start + line.len()] == whole[start..start + line.len()]
+                && (start == 0 || text[start - 1] == b'\n');
+            proptest::prop_assert_eq!(read.contains(&number), is_whole, "{}", number);
+            start += line.len();
+        }
+        drop(Manifest::open(data.path(), Disk::default()).unwrap());
+    }
+}

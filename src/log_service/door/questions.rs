@@ -1,24 +1,45 @@
-//! `GET /logs/show|top|stats|explain|compare`: see [`crate::log_service::exec`]; one JSON object with its `report`.
+//! `GET /logs/show|top|stats|explain|compare|audit`: see [`crate::log_service::exec`]; one JSON object with its `report`.
+//!
+//! A request with `Prefer: progress` whose answer takes long is answered in JSON lines: `{"kind":"progress","looked":n,"of":n}`
+//! every now and then, in rows, and the object (or `{"error":"…"}`) as the last line. A client that closes its connection
+//! stops the scan.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time;
 
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Waiting};
 use super::{Desk, tail};
 use crate::log_service::exec::{self, AnswerError, Control, Parts, Question};
+use crate::log_service::verify;
 
-/// Stops the scan when nobody waits for its answer any more.
-struct Waiting(Arc<Control>);
+/// Answers within this time are told without progress.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often it is told how far a scan is.
+pub(super) const STEP: Duration = Duration::from_millis(300);
 
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.stop();
-    }
+type Told = Result<Value, AnswerError>;
+
+/// Whether the sender wants to hear how far a scan is (RFC 7240).
+pub(super) fn wants_progress(headers: &HeaderMap) -> bool {
+    let wishes = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    wishes.flat_map(|value| value.split(',')).any(|wish| wish.trim().eq_ignore_ascii_case("progress"))
 }
 
-pub(super) async fn ask(question: Question, query: Option<&str>, desk: &Arc<Desk>) -> Answer {
+pub(super) async fn ask(
+    question: Question,
+    query: Option<&str>,
+    wants_progress: bool,
+    desk: &Arc<Desk>,
+) -> Answer {
     let values = match tail::arguments(query.unwrap_or_default()) {
         Ok(values) => values,
         Err(reason) => return answer::refusal(StatusCode::BAD_REQUEST, &reason),
@@ -26,19 +47,106 @@ pub(super) async fn ask(question: Question, query: Option<&str>, desk: &Arc<Desk
     let Ok(place) = Arc::clone(&desk.searches).try_acquire_owned() else {
         return answer::later("slow_down", "too many searches are running", 2);
     };
-    let waiting = Waiting(Arc::default());
-    let (store, control) = (desk.store.clone(), Arc::clone(&waiting.0));
-    let told = tokio::task::spawn_blocking(move || {
+    let waiting = Waiting::default();
+    let mut told = begin(question, values, desk, waiting.control(), place);
+    if !wants_progress {
+        return whole(told.await);
+    }
+    match time::timeout(PATIENCE, &mut told).await {
+        Ok(told) => whole(told),
+        Err(_) => {
+            let (sender, receiver) = mpsc::channel(1);
+            tokio::spawn(follow(told, waiting.control(), sender));
+            answer::lines(receiver, Some(waiting))
+        }
+    }
+}
+
+fn begin(
+    question: Question,
+    values: HashMap<String, String>,
+    desk: &Desk,
+    control: Arc<Control>,
+    place: OwnedSemaphorePermit,
+) -> JoinHandle<Told> {
+    let (store, data) = (desk.store.clone(), desk.data.clone());
+    tokio::task::spawn_blocking(move || {
         let _place = place;
-        exec::answer(question, &values, Timestamp::now(), &Parts::new(store.parts()), &control)
-    });
-    match told.await {
-        Ok(Ok(told)) => answer::json(StatusCode::OK, &told),
-        Ok(Err(AnswerError::Question(reason))) => answer::refusal(StatusCode::BAD_REQUEST, &reason),
+        verify::answer(question, &values, &data, |values| {
+            exec::answer(question, values, Timestamp::now(), &Parts::new(store.parts()), &control)
+        })
+    })
+}
+
+/// Says how far it is until it is done.
+async fn follow(mut told: JoinHandle<Told>, control: Arc<Control>, sender: mpsc::Sender<Bytes>) {
+    let told = loop {
+        if let Ok(told) = time::timeout(STEP, &mut told).await {
+            break told;
+        }
+        // A reader that is too slow for this hears of it the next time.
+        let _ = sender.try_send(progress_line(&control));
+    };
+    let (_, last) = object(told);
+    // Who has gone needs no answer.
+    let _ = sender.send(Bytes::from(format!("{last}\n"))).await;
+}
+
+pub(super) fn progress_line(control: &Control) -> Bytes {
+    let (looked, of) = control.progress();
+    Bytes::from(format!("{}\n", json!({ "kind": "progress", "looked": looked, "of": of })))
+}
+
+fn whole(told: Result<Told, JoinError>) -> Answer {
+    let (status, told) = object(told);
+    answer::json(status, &told)
+}
+
+fn object(told: Result<Told, JoinError>) -> (StatusCode, Value) {
+    let refusal = |status, reason: &str| (status, json!({ "error": reason }));
+    match told {
+        Ok(Ok(told)) => (StatusCode::OK, told),
+        Ok(Err(AnswerError::Question(reason))) => refusal(StatusCode::BAD_REQUEST, &reason),
         Ok(Err(error)) => {
             tracing::error!(%error, "a question to the log could not be answered");
-            answer::refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
+            refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
         }
-        Err(_) => answer::refusal(StatusCode::INTERNAL_SERVER_ERROR, "the question could not be answered"),
+        Err(_) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "the question could not be answered"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_long_question_says_how_far_it_is_before_it_is_answered() {
+        let (done, wait) = oneshot::channel::<()>();
+        let told = tokio::spawn(async move {
+            let _ = wait.await;
+            Ok(json!({ "rows": 7 }))
+        });
+        let (sender, mut lines) = mpsc::channel(1);
+        tokio::spawn(follow(told, Arc::default(), sender));
+        let line = lines.recv().await.unwrap();
+        assert_eq!(line, "{\"kind\":\"progress\",\"looked\":0,\"of\":0}\n");
+        done.send(()).unwrap();
+        let mut last = line;
+        while let Some(line) = lines.recv().await {
+            last = line;
+        }
+        assert_eq!(last, "{\"rows\":7}\n");
+    }
+
+    #[test]
+    fn progress_is_told_to_those_who_ask_for_it() {
+        let wants = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("prefer", http::HeaderValue::from_static(text));
+            wants_progress(&headers)
+        };
+        assert!(wants("progress") && wants("wait=9, Progress") && !wants("respond-async"));
     }
 }

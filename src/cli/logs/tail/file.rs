@@ -56,7 +56,7 @@ pub(super) async fn follow(
         }
     }
     printer.end()?;
-    Ok(told(&walk))
+    Ok(Told { left_out: printer.total_left_out(), ..told(&walk) })
 }
 
 /// Until the writer closes its end; each line is shown as it comes.
@@ -79,12 +79,12 @@ fn pipe(walk: &mut Walk, mut printer: Printer) -> Result<Told, CommandError> {
         return Err(error);
     }
     printer.end()?;
-    Ok(told(walk))
+    Ok(Told { left_out: printer.total_left_out(), ..told(walk) })
 }
 
 fn told(walk: &Walk) -> Told {
     let (report, foreign) = walk.report();
-    Told { report, foreign, sampled: false }
+    Told { report, foreign, ..Told::default() }
 }
 
 impl Growing {

@@ -250,11 +250,12 @@ fn told_of_chain(chain: &Chained) -> Vec<String> {
         lines.push("files     none yet: all rows are in the service's log".to_owned());
     } else {
         lines.push(format!(
-            "files     {} of {} are what was written ({}), by a chain of {} links since {}",
+            "files     {} of {} are what was written ({}), by a chain of {} {} since {}",
             count(chain.files),
             count(chain.listed),
             size(chain.bytes),
             count(chain.links),
+            if chain.links == 1 { "link" } else { "links" },
             Safe(since)
         ));
         lines.push(format!("head      {}", Safe(&chain.head)));

@@ -5,9 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use tokio::time;
-
-use super::{LOOK, Printer};
+use super::{Printer, Watch};
 use crate::cli::logs::CommandError;
 use crate::cli::logs::source::{self, Asked, Files, Source, Told};
 use crate::log_service::foreign::{self, Walk};
@@ -42,6 +40,7 @@ pub(super) async fn follow(
     for path in &files.paths {
         growing.push(Growing::at_end(path).map_err(|error| source::cannot_read(path, error))?);
     }
+    let watch = Watch::beside(&files.paths);
     let begin = Source::Files(Files { paths: files.paths.clone(), format: files.format });
     printer.rows(&begin.newest(asked, count)?.0)?;
     loop {
@@ -52,7 +51,7 @@ pub(super) async fn follow(
         printer.flush()?;
         tokio::select! {
             _ = tokio::signal::ctrl_c() => break,
-            () = time::sleep(LOOK) => {}
+            () = watch.changed() => {}
         }
     }
     printer.end()?;

@@ -2,6 +2,7 @@
 
 mod file;
 mod printer;
+mod watch;
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -20,9 +21,10 @@ use super::{CommandError, search, summary};
 use crate::log_service::client::{self, ClientError, Service};
 use crate::log_service::read::{Flow, Follow, Report, Row, Scan, Window};
 use printer::Printer;
+use watch::Watch;
 
-/// How often a growing file is looked at; a request should be seen within 50 ms of its end.
-const LOOK: Duration = Duration::from_millis(20);
+/// Where a store writes what comes.
+const WAL: &str = "wal";
 /// What a service may take to say what is missing, when a tail ends.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// What fails: see `words::is_error`.
@@ -71,6 +73,7 @@ async fn follow_directory(
 ) -> Result<Told, CommandError> {
     // Placed at the end before looking back: a row in between is then seen twice, and the second time dropped.
     let mut follow = Follow::from_end(data).map_err(|error| source::cannot_read(data, error))?;
+    let watch = Watch::of([data.join(WAL)]);
     let (rows, _) = Source::Directory(data.to_owned()).newest(asked, args.count)?;
     printer.rows(&rows)?;
     let mut shown: HashSet<String> = rows.into_iter().collect();
@@ -87,7 +90,7 @@ async fn follow_directory(
         tokio::select! {
             // The usual end of a tail; the summary is still owed.
             _ = tokio::signal::ctrl_c() => break,
-            () = time::sleep(LOOK) => {}
+            () = watch.changed() => {}
         }
     }
     printer.end()?;

@@ -210,7 +210,8 @@ trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// Asks for `target` (a path with its query) and hands out each line of the answer, without its end and without the
-/// empty ones. Ends with the answer, or when `on_line` breaks.
+/// empty ones; those that say how far a search is are among them (see [`progress`]). Ends with the answer, or when
+/// `on_line` breaks.
 pub async fn get(
     service: &Service,
     target: &str,
@@ -225,15 +226,31 @@ async fn get_within(
     most: usize,
     on_line: &mut dyn FnMut(&mut [u8]) -> Flow,
 ) -> Result<(), ClientError> {
-    let request = service.request(Request::get(target));
+    let request = service.request(Request::get(target)).header("prefer", "progress");
     ask(service.connect().await?, request, most, on_line).await
 }
 
-/// Asks one of the questions that have one answer, a JSON object.
-pub async fn answer(service: &Service, target: &str) -> Result<serde_json::Value, ClientError> {
+/// How far a scan of the service is, if that is what a line says: rows looked at, and rows to look at.
+pub fn progress(line: &serde_json::Value) -> Option<(u64, u64)> {
+    // Entries carry a receive time.
+    let is_progress = line["kind"] == "progress" && line.get("recv").is_none();
+    is_progress.then_some((line["looked"].as_u64()?, line["of"].as_u64()?))
+}
+
+/// Asks one of the questions that have one answer, a JSON object; `on_progress` is told rows looked at and to look at
+/// while that takes long.
+pub async fn answer(
+    service: &Service,
+    target: &str,
+    on_progress: &mut dyn FnMut(u64, u64),
+) -> Result<serde_json::Value, ClientError> {
     let mut told = None;
     let mut on_line = |line: &mut [u8]| {
-        told = Some(serde_json::from_slice::<serde_json::Value>(line));
+        let line = serde_json::from_slice::<serde_json::Value>(line);
+        match line.as_ref().ok().and_then(progress) {
+            Some((looked, of)) => on_progress(looked, of),
+            None => told = Some(line),
+        }
         Flow::Continue(())
     };
     get_within(service, target, MAX_ANSWER, &mut on_line).await?;

@@ -15,6 +15,7 @@ use super::exec::{self, AnswerError, Asked, Control, ExecError, Found, Limits, P
 use super::query::Query;
 use super::read::{Report, Window, hour};
 use super::store::{self, View};
+use super::verify;
 
 /// A busy compaction takes a file away every few seconds at most.
 const TRIES: usize = 8;
@@ -27,13 +28,15 @@ pub(crate) fn answer(
     control: &Control,
 ) -> Result<Value, AnswerError> {
     let now = Timestamp::now();
-    again(|| {
-        let view = view(data, false)?;
-        let damaged = view.damaged;
-        let mut told =
-            exec::answer(question, values, now, &Parts::new(view.parts), Limits::default(), control)?;
-        note_damage(&mut told, damaged);
-        Ok(told)
+    verify::answer(question, values, data, |values| {
+        again(|| {
+            let view = view(data, false)?;
+            let damaged = view.damaged;
+            let mut told =
+                exec::answer(question, values, now, &Parts::new(view.parts), Limits::default(), control)?;
+            note_damage(&mut told, damaged);
+            Ok(told)
+        })
     })
 }
 

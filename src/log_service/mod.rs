@@ -30,6 +30,7 @@ mod settings;
 mod store;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::future::Future;
 use std::io;
@@ -37,6 +38,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use settings::{DEFAULT_PACKETS, Limits, Listen, ListenError, Settings, SyncError, SyncWhen, Tls, Token};
+pub(crate) use store::Chained;
 
 /// Why the service could not start or had to end.
 #[derive(Debug, thiserror::Error)]

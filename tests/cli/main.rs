@@ -9,6 +9,7 @@ mod completions;
 mod explain;
 mod first_minute;
 mod logs;
+mod service;
 
 use std::path::Path;
 use std::process::{Command, Output};

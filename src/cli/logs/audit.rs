@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::args::{SourceArgs, TableArgs, WindowArgs};
@@ -11,11 +12,14 @@ use super::escape::{self, Safe};
 use super::output::{GREEN, Output, RED, YELLOW};
 use super::source::{self, Asked, Source, Told};
 use super::table::{Cell, Side, Table};
-use super::words::{NOTHING, count, number, text};
+use super::words::{NOTHING, count, number, size, text};
 use super::{CommandError, summary};
+use crate::log_service::Chained;
 use crate::log_service::exec::{Audited, Question};
 use crate::log_service::read::{Flow, Missing};
 
+/// The reason of what a proxy left out on purpose.
+const SAMPLED: &str = "sampled";
 /// Streams that are told apart.
 const MAX_STREAMS: usize = 10_000;
 
@@ -24,6 +28,10 @@ pub(super) struct AuditArgs {
     /// Look at everything that is kept, and fail (exit code 1) when a line is damaged or a loss is not explained.
     #[arg(long)]
     verify: bool,
+    /// With --verify: the head of the chain that an earlier --verify told and that you wrote down; fails when it is not in the
+    /// chain of now.
+    #[arg(long, value_name = "HASH", requires = "verify")]
+    head: Option<String>,
     #[command(flatten)]
     table: TableArgs,
     #[command(flatten)]
@@ -40,8 +48,10 @@ struct Counted {
     stored: u64,
     first: u64,
     last: u64,
-    /// Requests that stored rows stand for, beyond themselves.
-    sampled: f64,
+    /// Left out on purpose: as the proxy declared, or, where it did not, requests that stored rows stand for beyond
+    /// themselves.
+    sampled: u64,
+    weighed: f64,
     begin: Option<Timestamp>,
     end: Option<Timestamp>,
     /// Lost with a reason, per reason; lost without one.
@@ -56,6 +66,19 @@ struct Audit {
     unnumbered: u64,
     /// Numbered rows that were read, and how many there should be.
     verified: Option<(u64, u64)>,
+    /// What the chain of the files says; nothing when nobody asked, or there is none.
+    chain: Option<Chained>,
+    /// Times are those of the files that hold a stream: it lies between them.
+    is_rough: bool,
+}
+
+/// What the executor tells, and what the store says about its files.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(flatten)]
+    audited: Audited,
+    #[serde(default)]
+    chain: Option<Chained>,
 }
 
 pub(super) fn run(args: &AuditArgs) -> Result<bool, CommandError> {
@@ -65,16 +88,18 @@ pub(super) fn run(args: &AuditArgs) -> Result<bool, CommandError> {
         asked.window.since = None;
     }
     let verify = args.verify.then(|| ("verify", "1".to_owned()));
-    let verify: Vec<(&str, String)> = verify.into_iter().collect();
-    let (audit, told) = match source.ask::<Audited>(Question::Audit, &asked, &verify)? {
-        Some(told) => (Audit::of(&told), Told::of(told.report)),
+    let head = args.head.clone().map(|head| ("head", head));
+    let verify: Vec<(&str, String)> = verify.into_iter().chain(head).collect();
+    let (audit, told) = match source.ask::<Answer>(Question::Audit, &asked, &verify)? {
+        Some(Answer { audited, chain }) => (Audit { chain, ..Audit::of(&audited) }, Told::of(audited.report)),
         None => walked(&source, &asked)?,
     };
-    audit.print(args.table.json(), &told, started)?;
+    audit.print(args.table.json(), args.verify, &told, started)?;
     let is_whole = told.report.damaged == 0
         && !told.report.unknown
         && audit.verified.is_none_or(|(found, told)| found == told)
-        && audit.streams.values().all(|stream| stream.unexplained == 0);
+        && audit.streams.values().all(|stream| stream.unexplained == 0)
+        && audit.chain.as_ref().is_none_or(Chained::is_whole);
     if let Some((found, listed)) = audit.verified.filter(|(found, listed)| found != listed) {
         super::output::note(&format!(
             "note: {} numbered rows were read, but the store lists {}",
@@ -108,7 +133,8 @@ impl Audit {
                 stored: stream.stored,
                 first: stream.first,
                 last: stream.last,
-                sampled: stream.sampled as f64,
+                sampled: stream.sampled,
+                weighed: 0.0,
                 begin: time(stream.from_us),
                 end: time(stream.to_us),
                 lost: stream.lost.clone(),
@@ -116,7 +142,13 @@ impl Audit {
             };
             ((stream.proxy.clone(), stream.boot, stream.core), counted)
         });
-        Self { streams: streams.collect(), unnumbered: told.unnumbered, verified: told.verified }
+        Self {
+            streams: streams.collect(),
+            unnumbered: told.unnumbered,
+            verified: told.verified,
+            chain: None,
+            is_rough: true,
+        }
     }
 
     fn add(&mut self, entry: &Value) {
@@ -136,7 +168,7 @@ impl Audit {
         counted.first = if counted.first == 0 { seq } else { counted.first.min(seq) };
         counted.last = counted.last.max(seq);
         let weight = entry.get("sw").and_then(Value::as_f64).unwrap_or(1.0);
-        counted.sampled += (weight - 1.0).clamp(0.0, 1e9);
+        counted.weighed += (weight - 1.0).clamp(0.0, 1e9);
         let time = text(entry, "ts").and_then(|time| time.parse::<Timestamp>().ok());
         counted.begin = counted.begin.into_iter().chain(time).min();
         counted.end = counted.end.into_iter().chain(time).max();
@@ -146,20 +178,28 @@ impl Audit {
         let stream = (missing.proxy.clone(), missing.boot, missing.core);
         let counted = self.streams.entry(stream).or_default();
         match &missing.why {
+            Some(why) if why == SAMPLED => counted.sampled += missing.count(),
             Some(why) => *counted.lost.entry(why.clone()).or_default() += missing.count(),
             None => counted.unexplained += missing.count(),
         }
         counted.last = counted.last.max(missing.to);
     }
 
-    fn print(&self, json: bool, told: &Told, started: Instant) -> Result<(), CommandError> {
+    fn print(&self, json: bool, verify: bool, told: &Told, started: Instant) -> Result<(), CommandError> {
         let mut output = Output::stdout();
         if json {
             for (stream, counted) in &self.streams {
                 output.line(&escape::json(&to_json(stream, counted).to_string()))?;
             }
+            if let Some(chain) = self.chain.as_ref().filter(|_| verify) {
+                let told = json!({ "kind": "chain", "whole": chain.is_whole(), "chain": chain });
+                output.line(&escape::json(&told.to_string()))?;
+            }
         } else {
             self.print_table(&mut output)?;
+            for line in self.chain.iter().filter(|_| verify).flat_map(told_of_chain) {
+                output.line(&line)?;
+            }
         }
         Ok(summary::end(&mut output, json, told, started)?)
     }
@@ -174,13 +214,13 @@ impl Audit {
             "sampled",
             "lost",
             "unexplained",
-            "from",
-            "to",
+            if self.is_rough { "not before" } else { "from" },
+            if self.is_rough { "not after" } else { "to" },
             "reasons",
         ];
         let side = |name: &&'static str| {
-            let is_text = matches!(*name, "proxy" | "started" | "from" | "to" | "reasons");
-            (*name, if is_text { Side::Left } else { Side::Right })
+            let is_number = matches!(*name, "core" | "sent" | "stored" | "sampled" | "lost" | "unexplained");
+            (*name, if is_number { Side::Right } else { Side::Left })
         };
         let mut table = Table::new(&columns.iter().map(side).collect::<Vec<_>>());
         for (stream, counted) in &self.streams {
@@ -202,6 +242,41 @@ impl Audit {
     }
 }
 
+/// What was proved about the files, and what is wrong with them.
+fn told_of_chain(chain: &Chained) -> Vec<String> {
+    let since = chain.since.as_deref().unwrap_or(NOTHING);
+    let mut lines = Vec::new();
+    if chain.links == 0 && chain.problem_count == 0 {
+        lines.push("files     none yet: all rows are in the service's log".to_owned());
+    } else {
+        lines.push(format!(
+            "files     {} of {} are what was written ({}), by a chain of {} {} since {}",
+            count(chain.files),
+            count(chain.listed),
+            size(chain.bytes),
+            count(chain.links),
+            if chain.links == 1 { "link" } else { "links" },
+            Safe(since)
+        ));
+        lines.push(format!("head      {}", Safe(&chain.head)));
+    }
+    if chain.unsealed > 0 {
+        lines.push(format!(
+            "{YELLOW}          {} files were there before the chain: of them only that they can be read is known{YELLOW:#}",
+            count(chain.unsealed)
+        ));
+    }
+    if chain.has_head == Some(false) {
+        lines.push(format!("{RED}          the head that you gave is not in this chain{RED:#}"));
+    }
+    lines.extend(chain.problems.iter().map(|problem| format!("{RED}          {}{RED:#}", Safe(problem))));
+    let more = chain.problem_count.saturating_sub(chain.problems.len() as u64);
+    if more > 0 {
+        lines.push(format!("{RED}          and {} more{RED:#}", count(more)));
+    }
+    lines
+}
+
 fn place(entry: &Value) -> Option<(Stream, u64)> {
     let seq = number(entry, "seq").or_else(|| (text(entry, "kind") == Some("gap")).then_some(0))?;
     Some(((text(entry, "proxy")?.to_owned(), number(entry, "boot")?, number(entry, "core")?), seq))
@@ -216,6 +291,11 @@ impl Counted {
 
     fn lost(&self) -> u64 {
         self.lost.values().sum()
+    }
+
+    fn left_out(&self) -> u64 {
+        // Rounded only to be looked at.
+        if self.sampled > 0 { self.sampled } else { self.weighed.round() as u64 }
     }
 }
 
@@ -232,8 +312,7 @@ fn row((proxy, boot, core): &Stream, counted: &Counted) -> Vec<Cell> {
         core.to_string().into(),
         count(counted.sent()).into(),
         count(counted.stored).into(),
-        // Rounded only to be looked at.
-        count(counted.sampled.round() as u64).into(),
+        count(counted.left_out()).into(),
         lost,
         red(counted.unexplained),
         time(counted.begin).into(),
@@ -245,7 +324,7 @@ fn row((proxy, boot, core): &Stream, counted: &Counted) -> Vec<Cell> {
 fn to_json((proxy, boot, core): &Stream, counted: &Counted) -> Value {
     json!({
         "proxy": proxy, "boot": boot, "core": core, "sent": counted.sent(), "stored": counted.stored,
-        "sampled": counted.sampled.round(), "lost": counted.lost(), "unexplained": counted.unexplained,
+        "sampled": counted.left_out(), "lost": counted.lost(), "unexplained": counted.unexplained,
         "reasons": counted.lost, "first_seq": counted.first, "last_seq": counted.last,
     })
 }
@@ -274,6 +353,13 @@ mod tests {
         audit.miss(&missing(6, 6, None));
         let counted = audit.streams.values().next().unwrap();
         assert_eq!((counted.sent(), counted.stored, counted.lost(), counted.unexplained), (5, 3, 1, 1));
-        assert_eq!((counted.sampled, audit.unnumbered), (27.0, 1));
+        assert_eq!((counted.left_out(), audit.unnumbered), (27, 1));
+        audit.miss(&missing(8, 9, Some("sampled")));
+        let counted = audit.streams.values().next().unwrap();
+        assert_eq!(
+            (counted.sent(), counted.left_out(), counted.lost()),
+            (7, 2, 1),
+            "what was declared counts"
+        );
     }
 }

@@ -4,6 +4,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::CommandError;
+use super::progress::Served;
 use super::source::{Asked, runtime};
 use crate::log_service::client::{self, ClientError, Service};
 use crate::log_service::exec::Sort;
@@ -35,9 +36,14 @@ pub(super) fn ask(
     if matches!(first, Some((_, Sort::Slowest))) {
         target.push_str("&sort=dur");
     }
+    let mut progress = Served::new(first.is_none());
     let mut on_line = |line: &mut [u8]| {
         let Ok(text) = std::str::from_utf8(line) else { return Flow::Continue(()) };
         let Ok(value) = serde_json::from_str::<Value>(text) else { return Flow::Continue(()) };
+        if let Some((done, whole)) = client::progress(&value) {
+            progress.show(done, whole);
+            return Flow::Continue(());
+        }
         match value["kind"].as_str() {
             // The service's own two kinds carry no receive time; entries always do.
             Some("report") if value.get("recv").is_none() => report = serde_json::from_str(text).ok(),
@@ -48,7 +54,9 @@ pub(super) fn ask(
         }
         Flow::Continue(())
     };
-    runtime()?.block_on(client::get(service, &target, &mut on_line))?;
+    let asked = runtime()?.block_on(client::get(service, &target, &mut on_line));
+    drop(progress);
+    asked?;
     match (report, failed) {
         (_, Some(failed)) => Err(CommandError::Usage(format!("the log service failed: {failed}"))),
         (Some(report), None) => Ok(report),

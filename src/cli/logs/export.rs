@@ -18,6 +18,7 @@ use super::{CommandError, summary};
 use crate::log_service::export::RowFile;
 use crate::log_service::query::Field;
 use crate::log_service::read::{Flow, Row};
+use crate::record::escape::backslash;
 use crate::record::{Proto, Record, combined};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,7 +35,7 @@ enum Into {
 }
 
 /// Columns of CSV when none are named.
-const COLUMNS: &str = "ts,id,client_ip,method,scheme,host,path,query,proto,status,dur_us,rx_body_b,tx_body_b,route,upstream,up_addr,tries,end_by,end_at,reason,cause,referer,ua";
+const COLUMNS: &str = "ts,id,client_ip,user,method,scheme,host,path,query,proto,status,dur_us,rx_body_b,tx_body_b,route,upstream,up_addr,tries,end_by,end_at,reason,cause,referer,ua";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
@@ -154,9 +155,13 @@ fn plain(value: Option<&Value>) -> String {
     }
 }
 
-/// RFC 4180; control characters are shown, so that a row is a line.
+/// RFC 4180; control characters are shown, so that a row is a line. A text that a spreadsheet would take for a formula gets
+/// an apostrophe in front, which it does not show.
 fn cell(text: &str) -> String {
     let text = Safe(text).to_string();
+    if text.starts_with(['=', '+', '-', '@']) && text.parse::<f64>().is_err() {
+        return format!("\"'{}\"", text.replace('"', "\"\""));
+    }
     if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
@@ -184,7 +189,18 @@ fn combined_line(entry: &Value) -> String {
     let mut line = Vec::new();
     combined::write(&record, &mut line);
     // ASCII, by the escapes of the format.
-    String::from_utf8_lossy(line.trim_ascii_end()).into_owned()
+    let line = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
+    match text(entry, "user").filter(|user| !user.is_empty()) {
+        Some(user) => line.replacen(" - - [", &format!(" - {} [", word(user)), 1),
+        None => line,
+    }
+}
+
+/// Escaped as the rest of the line, and without what ends a word.
+fn word(text: &str) -> String {
+    let mut escaped = Vec::new();
+    backslash(text.as_bytes(), &mut escaped);
+    String::from_utf8_lossy(&escaped).replace(' ', "\\x20").replace('[', "\\x5b")
 }
 
 /// Where the export goes: stdout, or a file that takes its name when it is whole.
@@ -238,6 +254,11 @@ mod tests {
             combined_line(&entry),
             "203.0.113.9 - - [21/Nov/2026:09:14:03 +0000] \"GET /a\\\"\\x1b HTTP/1.1\" 200 5 \"-\" \"x, y\""
         );
+        let mut known = entry.clone();
+        known["user"] = "bob smith\n".into();
+        assert!(combined_line(&known).starts_with("203.0.113.9 - bob\\x20smith\\x0a [21/Nov"));
+        let cells = ["=HYPERLINK(1)", "-1", "+a", "@x\"y", "a=b"].map(cell);
+        assert_eq!(cells, ["\"'=HYPERLINK(1)\"", "-1", "\"'+a\"", "\"'@x\"\"y\"", "a=b"]);
         let fields = ["status", "path", "ua", "nothing"].map(Field::named);
         let row = Row { json: "", value: &entry };
         assert_eq!(rendered(&row, Into::Csv, &fields).unwrap(), "200,\"/a\"\"\\x1b\",\"x, y\",");

@@ -63,15 +63,16 @@ pub(super) fn run(args: &ImportArgs) -> Result<bool, CommandError> {
     let (report, foreign) = walk.report();
     let Sent { stored, known, refused } = sender.sent;
     note(&format!(
-        "{} entries stored, {} were there already, {} refused",
+        "{} {} stored, {} were there already, {} refused",
         count(stored),
+        if stored == 1 { "entry" } else { "entries" },
         count(known),
         count(refused)
     ));
     if let Some(reason) = &sender.reason {
         note(&format!("note: the first refusal: {}", Safe(reason)));
     }
-    let told = source::Told { report, foreign, sampled: false };
+    let told = source::Told { report, foreign, ..source::Told::default() };
     summary::end(&mut super::output::Output::stdout(), false, &told, started)?;
     Ok(stored + known > 0 && refused == 0)
 }

@@ -7,6 +7,21 @@ use super::escape::Safe;
 
 /// `--from` takes every word behind it; what is no file but has the form of a condition belongs to the filter.
 pub(super) fn split(words: &[String]) -> Result<(Vec<PathBuf>, Vec<String>), CommandError> {
+    let (paths, filter) = sorted_out(words);
+    match missing(&paths) {
+        Some(missing) => Err(CommandError::Usage(format!(
+            "{} is no file (words of the filter stand before --from)",
+            Safe(&missing.display().to_string())
+        ))),
+        None => Ok((paths, filter)),
+    }
+}
+
+fn missing(paths: &[PathBuf]) -> Option<&PathBuf> {
+    paths.iter().find(|path| *path != Path::new("-") && !path.is_file() && !is_pipe(path))
+}
+
+fn sorted_out(words: &[String]) -> (Vec<PathBuf>, Vec<String>) {
     let (mut paths, mut filter) = (Vec::new(), Vec::new());
     for (index, word) in words.iter().enumerate() {
         let path = PathBuf::from(word);
@@ -19,20 +34,15 @@ pub(super) fn split(words: &[String]) -> Result<(Vec<PathBuf>, Vec<String>), Com
             paths.push(path);
         }
     }
-    match paths.iter().find(|path| *path != Path::new("-") && !path.is_file() && !is_pipe(path)) {
-        Some(missing) => Err(CommandError::Usage(format!(
-            "{} is no file (words of the filter stand before --from)",
-            Safe(&missing.display().to_string())
-        ))),
-        None => Ok((paths, filter)),
-    }
+    (paths, filter)
 }
 
 /// Files by name or pattern; every one must be there.
 pub(super) fn paths(words: &[String]) -> Result<Vec<PathBuf>, CommandError> {
-    let (paths, rest) = split(words)?;
-    match rest.first() {
-        Some(word) => Err(CommandError::Usage(format!("{} is no file", Safe(word)))),
+    let (paths, rest) = sorted_out(words);
+    let missing = missing(&paths).map(|path| path.display().to_string()).or(rest.into_iter().next());
+    match missing {
+        Some(word) => Err(CommandError::Usage(format!("{} is no file", Safe(&word)))),
         None => Ok(paths),
     }
 }

@@ -82,6 +82,37 @@ pub(super) fn of_scan<T: Send>(control: &Control, scan: impl FnOnce() -> T + Sen
     told.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
+/// How far the scan of a service is, as it tells.
+pub(super) struct Served {
+    started: Instant,
+    is_terminal: bool,
+    is_shown: bool,
+}
+
+impl Served {
+    /// Nothing is shown when `is_beside_rows`: on a terminal they would be mixed.
+    pub(super) fn new(is_beside_rows: bool) -> Self {
+        let is_terminal =
+            std::io::stderr().is_terminal() && !(is_beside_rows && std::io::stdout().is_terminal());
+        Self { started: Instant::now(), is_terminal, is_shown: false }
+    }
+
+    pub(super) fn show(&mut self, done: u64, whole: u64) {
+        if self.is_terminal {
+            self.is_shown = true;
+            let _ = write!(std::io::stderr(), "\r\x1b[K{}", rows(done, whole, self.started.elapsed()));
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if self.is_shown {
+            clear();
+        }
+    }
+}
+
 /// `43 % of 120 000 000 rows, 3.1s left`.
 fn rows(done: u64, whole: u64, elapsed: Duration) -> String {
     let (done, whole) = (done.min(whole), whole.max(1));

@@ -28,6 +28,9 @@ pub(super) fn run(args: &ReplayArgs) -> Result<bool, CommandError> {
     let mut output = Output::stdout();
     output.line(&command(&record, to))?;
     output.flush()?;
+    if to.is_none() && text(&record, "host").is_none() {
+        note("note: its host was not logged, and localhost is only a guess: --to http://HOST says which");
+    }
     warnings(&record).iter().for_each(|warning| note(warning));
     summary::end(&mut output, false, &told, started)?;
     Ok(true)

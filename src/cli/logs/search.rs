@@ -24,19 +24,12 @@ pub(super) fn run(args: &SearchArgs) -> Result<bool, CommandError> {
             None => slowest(&source, &asked, args.count)?,
         },
     };
-    let is_full = rows.len() >= source::MAX_PAGE && args.count > rows.len() && args.sort == Sort::Dur;
     let mut output = Output::stdout();
     print(&mut output, &rows, args.output)?;
     output.flush()?;
-    if rows.len() == args.count && args.count > 0 {
+    if rows.len() == args.count && args.count > 0 && !told.is_cut {
         let which = if args.sort == Sort::Ts { "newest" } else { "slowest" };
         note(&format!("the {which} {} are shown; -n shows more", args.count));
-    }
-    if is_full {
-        note(&format!(
-            "note: only the slowest {} are told at once; narrow --since or the filter",
-            rows.len()
-        ));
     }
     if rows.is_empty() {
         summary::hint(&asked);

@@ -82,6 +82,10 @@ pub(super) struct Told {
     pub(super) foreign: foreign::Told,
     /// Some rows stand for others that were left out: counts are estimates.
     pub(super) sampled: bool,
+    /// There are more of the rows that were asked for.
+    pub(super) is_cut: bool,
+    /// Rows that a tail did not show, because there were too many of them.
+    pub(super) left_out: u64,
 }
 
 impl Told {
@@ -146,7 +150,9 @@ impl Source {
             Self::Files(_) => return Ok(None),
             Self::Service(address) => {
                 let target = target_of(question, &values);
-                runtime()?.block_on(client::answer(address, &target))?
+                let mut progress = progress::Served::new(false);
+                let mut show = |done, whole| progress.show(done, whole);
+                runtime()?.block_on(client::answer(address, &target, &mut show))?
             }
             // Files of an earlier version are read row by row until a service has taken them in.
             Self::Directory(data) if has_hours(data)? => return Ok(None),
@@ -208,7 +214,7 @@ impl Source {
     }
 
     /// The newest or slowest matching rows, best first, by the executor. More than it holds at once are fetched page by
-    /// page, each before the time at which the last one ended; the slowest are only so many.
+    /// page, each from where the last one ended; [`Told::is_cut`] when that is not enough.
     pub(super) fn first(
         &self,
         asked: &Asked,
@@ -216,29 +222,26 @@ impl Source {
         count: usize,
     ) -> Result<Option<(Vec<String>, Told)>, CommandError> {
         let Some((mut rows, mut report)) = self.page(asked, sort, count)? else { return Ok(None) };
-        let mut last_page = rows.len();
-        while sort == Sort::Newest && rows.len() < count && last_page >= MAX_PAGE {
-            let Some(end) = rows.last().and_then(|row| time_of(row)) else { break };
-            let until = end.checked_add(jiff::SignedDuration::from_micros(1)).ok();
-            let asked = Asked { window: Window { until, ..asked.window }, ..asked.clone() };
-            // Rows of the very same time may be on both pages.
-            let known: HashSet<&str> =
-                rows.iter().rev().take_while(|row| time_of(row) == Some(end)).map(String::as_str).collect();
-            let known: HashSet<String> = known.into_iter().map(str::to_owned).collect();
-            let Some((page, next)) = self.page(&asked, sort, count - rows.len() + known.len())? else {
+        let (mut last_page, mut is_cut) = (rows.len(), false);
+        while rows.len() < count && last_page >= MAX_PAGE {
+            let Some((next, known)) = behind(asked, sort, &rows)? else {
+                is_cut = true;
                 break;
             };
+            let Some((page, told)) = self.page(&next, sort, count - rows.len() + known.len())? else { break };
             last_page = page.len();
+            report.lines += told.lines;
             let before = rows.len();
             rows.extend(page.into_iter().filter(|row| !known.contains(row)));
-            report.lines += next.lines;
             if rows.len() == before {
+                // A whole page of rows that are alike in what they are sorted by.
+                is_cut = last_page >= MAX_PAGE;
                 break;
             }
         }
         rows.truncate(count);
         report.rows = rows.len() as u64;
-        Ok(Some((rows, Told::of(report))))
+        Ok(Some((rows, Told { is_cut, ..Told::of(report) })))
     }
 
     fn page(
@@ -290,7 +293,7 @@ impl Files {
         }
         progress.end();
         let (report, foreign) = walk.report();
-        Ok(Told { report, foreign, sampled: false })
+        Ok(Told { report, foreign, ..Told::default() })
     }
 }
 
@@ -317,6 +320,33 @@ fn not_answered(data: &Path, error: AnswerError) -> CommandError {
         AnswerError::Exec(ExecError::Read(error)) => cannot_read(data, error),
         error => CommandError::Usage(error.to_string()),
     }
+}
+
+/// What is asked for behind the last of these rows, and those of them that it has again: all that are alike in what they
+/// are sorted by. Nothing when the last row has none of that.
+fn behind(
+    asked: &Asked,
+    sort: Sort,
+    rows: &[String],
+) -> Result<Option<(Asked, HashSet<String>)>, CommandError> {
+    let Some(last) = rows.last() else { return Ok(None) };
+    let alike = |is_alike: &dyn Fn(&str) -> bool| {
+        rows.iter().rev().take_while(|row| is_alike(row)).cloned().collect::<HashSet<String>>()
+    };
+    if sort == Sort::Newest {
+        let Some(end) = time_of(last) else { return Ok(None) };
+        let until = end.checked_add(jiff::SignedDuration::from_micros(1)).ok();
+        let next = Asked { window: Window { until, ..asked.window }, ..asked.clone() };
+        return Ok(Some((next, alike(&|row| time_of(row) == Some(end)))));
+    }
+    let Some(end) = micros_of(last) else { return Ok(None) };
+    let filter = if asked.text.trim().is_empty() { String::new() } else { format!("({}) ", asked.text) };
+    let next = Asked::new(format!("{filter}dur_us<={end}"), asked.window)?;
+    Ok(Some((next, alike(&|row| micros_of(row) == Some(end)))))
+}
+
+fn micros_of(row: &str) -> Option<u64> {
+    serde_json::from_str::<Value>(row).ok()?["dur_us"].as_u64()
 }
 
 /// The time of a row.

@@ -12,7 +12,7 @@ use super::output::{BOLD, CYAN, DIM, Output};
 use super::source::{self, Asked, Source, Told};
 use super::spark::{bar, draw};
 use super::table::{Cell, Side, Table};
-use super::tally::{Group, in_words, share, to_json, weight};
+use super::tally::{Group, PHASES, in_words, share, to_json, weight};
 use super::top::{Shown, name_of};
 use super::words::{NOTHING, count, duration_or_nothing, is_request, number, size, text};
 use super::{CommandError, escape, summary};
@@ -26,17 +26,8 @@ const MAX_REASONS: usize = 1_000;
 const SHOWN_REASONS: usize = 10;
 /// Width of the bars of `--every`.
 const BAR: usize = 30;
-/// Parts of a request's time.
-const PHASES: &[(&str, &str)] = &[
-    ("head", "t_head_us"),
-    ("policy", "t_policy_us"),
-    ("queue", "t_queue_us"),
-    ("connect", "t_conn_us"),
-    ("send", "t_send_us"),
-    ("wait", "t_wait_us"),
-    ("resp", "t_resp_us"),
-    ("self", "t_self_us"),
-];
+const POLICY: &str = "t_policy_us";
+const OWN: &str = "t_self_us";
 
 /// What one row is about.
 struct Split {
@@ -144,7 +135,9 @@ impl Stats {
                 self.others += 1;
             }
         }
-        for (sum, (_, member)) in self.phases.iter_mut().zip(PHASES) {
+        // As with the durations: a tunnel's life says nothing about where requests wait.
+        let is_timed = text(entry, "kind") != Some("close") && number(entry, "dur_us").is_some();
+        for (sum, (_, member)) in self.phases.iter_mut().zip(PHASES).filter(|_| is_timed) {
             *sum = sum.saturating_add(number(entry, member).unwrap_or(0).saturating_mul(weight));
         }
         self.add_reason(entry, weight);
@@ -257,14 +250,24 @@ impl Telling<'_> {
         self.print_reasons(output)
     }
 
-    /// `wait 84 %  resp 11 %  self 2 %`, the largest first.
+    /// `wait 84 %  resp 11 %  self 5 % (policy 2 %)`, the largest first. What tollgate itself took has its rules and limits
+    /// in it; only where nobody says what that was (other proxies) do they stand alone. So the shares are of one whole.
     fn phase_shares(&self) -> String {
-        let name = |member: &str| PHASES.iter().find(|(_, known)| *known == member).map(|(name, _)| *name);
-        let shares = self.0.phases.iter().filter_map(|phase| Some((phase.share * 100.0, name(&phase.name)?)));
-        let mut shares: Vec<(f64, &str)> = shares.collect();
-        shares.retain(|(share, _)| *share >= 0.5);
+        let time = |member: &str| {
+            self.0.phases.iter().find(|phase| phase.name == member).map_or(0.0, |phase| phase.share)
+        };
+        let (policy, own) = (time(POLICY), time(OWN));
+        let is_inside = policy <= own;
+        let shares = PHASES.iter().filter(|(_, member)| *member != POLICY || !is_inside);
+        let mut shares: Vec<(f64, &str, &str)> =
+            shares.map(|(name, member)| (time(member) * 100.0, *name, *member)).collect();
+        shares.retain(|(share, ..)| *share >= 0.5);
         shares.sort_by(|a, b| b.0.total_cmp(&a.0));
-        shares.iter().map(|(share, name)| format!("{name} {share:.0} %")).collect::<Vec<_>>().join("  ")
+        let shown = shares.iter().map(|(share, name, member)| match *member == OWN && policy >= 0.005 {
+            true => format!("{name} {share:.0} % (policy {:.0} %)", policy * 100.0),
+            false => format!("{name} {share:.0} %"),
+        });
+        shown.collect::<Vec<_>>().join("  ")
     }
 
     fn print_rows(&self, output: &mut Output, split: &Split) -> Result<(), CommandError> {
@@ -347,6 +350,22 @@ fn name_of_reason(reason: &exec::Reason) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_of_the_time_are_of_one_whole() {
+        let shares = |own: f64| {
+            let share = |(name, share): (&str, f64)| exec::Phase { name: name.to_owned(), time_us: 1, share };
+            let phases = [("t_wait_us", 0.9), (POLICY, 0.04), (OWN, own)];
+            let stats = exec::Stats { phases: phases.map(share).into(), ..exec::Stats::default() };
+            Telling(&stats).phase_shares()
+        };
+        assert_eq!(shares(0.1), "wait 90 %  self 10 % (policy 4 %)");
+        assert_eq!(
+            shares(0.0),
+            "wait 90 %  policy 4 %",
+            "of proxies that do not say what they took themselves"
+        );
+    }
 
     #[test]
     fn counts_errors_reasons_and_spans() {

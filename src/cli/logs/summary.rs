@@ -28,14 +28,16 @@ pub(super) fn end(output: &mut Output, json: bool, told: &Told, started: Instant
 const REPORT: &str = foreign::REPORT;
 
 fn to_json(told: &Told, started: Instant) -> String {
-    let Told { report, foreign, sampled } = told;
+    let Told { report, foreign, sampled, is_cut, left_out } = told;
     let formats: serde_json::Map<String, Value> =
         foreign.formats.iter().map(|(format, count)| (format.to_string(), (*count).into())).collect();
-    let complete = if is_numbered(told) { Some(report.is_complete() && foreign.unread == 0) } else { None };
+    let is_whole = report.is_complete() && foreign.unread == 0 && !is_cut && *left_out == 0;
+    let complete = if is_numbered(told) { Some(is_whole) } else { None };
     let value = json!({
         "rows": report.rows, "lines": report.lines, "complete": complete, "missing": report.missing_count(),
         "gaps": report.missing, "damaged": report.damaged, "unread": foreign.unread,
         "first_unread": foreign.first_unread, "formats": formats, "sampled": sampled,
+        "cut": is_cut, "left_out": left_out,
         "ms": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
     escape::json(&value.to_string()).into_owned()
@@ -60,7 +62,7 @@ pub(super) fn hint(asked: &Asked) {
 }
 
 fn text(told: &Told) -> String {
-    let Told { report, foreign, sampled } = told;
+    let Told { report, foreign, sampled, is_cut, left_out } = told;
     let rows = if report.rows == 1 { "row" } else { "rows" };
     let about = if *sampled { "±" } else { "" };
     let mut parts = vec![format!("{about}{} {rows}", count(report.rows))];
@@ -71,7 +73,8 @@ fn text(told: &Told) -> String {
         parts.push(format!("{} missing ({})", count(missing), named(report)));
     }
     if report.damaged > 0 {
-        parts.push(format!("{} damaged lines", count(report.damaged)));
+        let lines = if report.damaged == 1 { "line" } else { "lines" };
+        parts.push(format!("{} damaged {lines}", count(report.damaged)));
     }
     if foreign.unread > 0 {
         let first = foreign.first_unread.as_deref().unwrap_or_default();
@@ -80,13 +83,20 @@ fn text(told: &Told) -> String {
     }
     if !is_numbered(told) {
         let names: Vec<String> = foreign.formats.keys().map(Format::to_string).collect();
-        let lines = count(report.lines);
+        let lines = if report.lines == 1 { "line" } else { "lines" };
         parts.push(format!(
-            "{lines} lines read ({}: no sequence numbers, so whether all are here is unknown)",
+            "{} {lines} read ({}: no sequence numbers, so whether all are here is unknown)",
+            count(report.lines),
             names.join(", ")
         ));
-    } else if report.is_complete() && foreign.unread == 0 {
+    } else if report.is_complete() && foreign.unread == 0 && !is_cut && *left_out == 0 {
         parts.push("complete".to_owned());
+    }
+    if *is_cut {
+        parts.push("there are more: too many are alike to go on behind the last one".to_owned());
+    }
+    if *left_out > 0 {
+        parts.push(format!("{} left out (sampled: more came than could be shown)", count(*left_out)));
     }
     if *sampled {
         parts.push("counts are estimates: some rows stand for several".to_owned());

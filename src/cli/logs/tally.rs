@@ -7,6 +7,20 @@ use super::words::{is_error, number, text};
 use crate::log_service::exec::Figures;
 use crate::log_service::read::Quantiles;
 
+/// Phases of a request in the order in which they happen, with their members; last what tollgate took itself, which has
+/// `policy` in it and lies between the others.
+pub(super) const PHASES: &[(&str, &str)] = &[
+    ("head", "t_head_us"),
+    ("policy", "t_policy_us"),
+    ("queue", "t_queue_us"),
+    ("dns", "t_dns_us"),
+    ("connect", "t_conn_us"),
+    ("uptls", "t_uptls_us"),
+    ("send", "t_send_us"),
+    ("wait", "t_wait_us"),
+    ("resp", "t_resp_us"),
+    ("self", "t_self_us"),
+];
 /// Longest text of a table.
 const SHORT: usize = 56;
 

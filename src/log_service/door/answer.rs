@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use http_body::{Frame, SizeHint};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::log_service::exec::Control;
 use crate::log_service::store::AppendError;
 
 pub(super) type Answer = Response<Body>;
@@ -18,7 +20,26 @@ pub(super) type Answer = Response<Body>;
 /// A whole answer, or one that is made while it is sent.
 pub(super) enum Body {
     Whole(Option<Bytes>),
-    Stream(mpsc::Receiver<Bytes>),
+    Stream(
+        mpsc::Receiver<Bytes>,
+        #[allow(dead_code, reason = "does its work when it is dropped")] Option<Waiting>,
+    ),
+}
+
+/// Stops a scan when nobody waits for its answer any more.
+#[derive(Default)]
+pub(super) struct Waiting(Arc<Control>);
+
+impl Waiting {
+    pub(super) fn control(&self) -> Arc<Control> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 impl http_body::Body for Body {
@@ -31,7 +52,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(receiver) => {
+            Self::Stream(receiver, _) => {
                 receiver.poll_recv(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
             }
         }
@@ -44,7 +65,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Stream(_) => SizeHint::default(),
+            Self::Stream(..) => SizeHint::default(),
         }
     }
 }
@@ -56,8 +77,9 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Answer {
     answer
 }
 
-pub(super) fn lines(receiver: mpsc::Receiver<Bytes>) -> Answer {
-    let mut answer = Response::new(Body::Stream(receiver));
+/// JSON lines as they come.
+pub(super) fn lines(receiver: mpsc::Receiver<Bytes>, waiting: Option<Waiting>) -> Answer {
+    let mut answer = Response::new(Body::Stream(receiver, waiting));
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     answer
 }

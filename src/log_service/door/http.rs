@@ -70,12 +70,15 @@ async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>)
         (&Method::POST, "/frames") => frames::take(request, from, &desk).await,
         (&Method::POST, "/logs") => take(request, from, &desk).await,
         (&Method::GET, "/logs/tail") => tail::tail(request.uri().query(), &desk).await,
-        (&Method::GET, "/logs/search") => tail::search(request.uri().query(), &desk).await,
+        (&Method::GET, "/logs/search") => {
+            tail::search(request.uri().query(), questions::wants_progress(request.headers()), &desk).await
+        }
         (&Method::GET, "/rollups") => rollups::rollups(request.uri().query(), &desk).await,
         (&Method::GET, "/status") => status(&desk).await,
         (&Method::GET, path) if question_of(path).is_some() => {
             let question = question_of(path).unwrap_or(Question::Show);
-            questions::ask(question, request.uri().query(), &desk).await
+            let progress = questions::wants_progress(request.headers());
+            questions::ask(question, request.uri().query(), progress, &desk).await
         }
         (_, "/frames" | "/logs" | "/logs/tail" | "/logs/search" | "/rollups" | "/status") => {
             answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")

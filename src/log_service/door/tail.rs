@@ -3,12 +3,14 @@
 //! With `n` (at most 10 000) the newest rows, oldest first, or with `sort=dur` the slowest, slowest first; without all of
 //! them.
 //!
-//! A search ends with `{"kind":"report",…}`: without that line the answer was cut short. A tail never ends; every
+//! A search ends with `{"kind":"report",…}`: without that line the answer was cut short. To a request with `Prefer:
+//! progress` it says every now and then how far it is: `{"kind":"progress","looked":n,"of":n}`. A tail never ends; every
 //! empty line in it only shows that the connection lives, and `{"kind":"skipped","count":n}` says that the reader was
 //! too slow for n entries.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,8 +22,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time;
 
-use super::Desk;
-use super::answer::{self, Answer};
+use super::answer::{self, Answer, Waiting};
+use super::{Desk, questions};
 use crate::log_service::exec::{self, Control, ExecError, Found, Parts, Sort};
 use crate::log_service::query::{Query, moment};
 use crate::log_service::read::{Flow, Scan, Window};
@@ -83,7 +85,7 @@ pub(super) fn arguments(query: &str) -> Result<HashMap<String, String>, String> 
 }
 
 /// All matching rows, oldest first, or the newest `n`.
-pub(super) async fn search(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
+pub(super) async fn search(query: Option<&str>, wants_progress: bool, desk: &Arc<Desk>) -> Answer {
     let asked = match Asked::parse(query) {
         Ok(asked) => asked,
         Err(reason) => return answer::refusal(StatusCode::BAD_REQUEST, &reason),
@@ -92,31 +94,32 @@ pub(super) async fn search(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
         return answer::later("slow_down", "too many searches are running", 2);
     };
     let (sender, receiver) = mpsc::channel(CHUNKS);
-    tokio::spawn(heartbeat(sender.downgrade()));
-    let store = desk.store.clone();
+    let (waiting, store) = (Waiting::default(), desk.store.clone());
+    let control = waiting.control();
+    tokio::spawn(heartbeat(sender.downgrade(), wants_progress.then(|| Arc::clone(&control))));
     tokio::task::spawn_blocking(move || {
         let mut out = Chunks { sender, waiting: Vec::new() };
-        if let Err(error) = find(&store, asked, &mut out) {
+        if let Err(error) = find(&store, asked, &control, &mut out) {
             out.object(&json!({ "kind": "error", "error": error.to_string() }));
         }
         out.flush();
         drop(place);
     });
-    answer::lines(receiver)
+    answer::lines(receiver, Some(waiting))
 }
 
-fn find(store: &Store, asked: Asked, out: &mut Chunks) -> Result<(), ExecError> {
-    let (parts, control) = (Parts::new(store.parts()), Control::default());
+fn find(store: &Store, asked: Asked, control: &Control, out: &mut Chunks) -> Result<(), ExecError> {
+    let parts = Parts::new(store.parts());
     let wanted = exec::Asked::new(asked.query, asked.window);
     let report = if let Some(count) = asked.count {
-        let Found { mut rows, report } = exec::search(&parts, &wanted, asked.sort, count, &control)?;
+        let Found { mut rows, report } = exec::search(&parts, &wanted, asked.sort, count, control)?;
         if asked.sort == Sort::Newest {
             rows.reverse();
         }
         rows.iter().for_each(|row| out.line(row.as_bytes()));
         report
     } else {
-        exec::rows(&parts, &wanted, &control, &mut |row| {
+        exec::rows(&parts, &wanted, control, &mut |row| {
             out.line(row.as_bytes());
             if out.sender.is_closed() { Flow::Break(()) } else { Flow::Continue(()) }
         })?
@@ -127,13 +130,14 @@ fn find(store: &Store, asked: Asked, out: &mut Chunks) -> Result<(), ExecError> 
     Ok(())
 }
 
-/// A long walk that finds nothing must not look like a dead connection.
-async fn heartbeat(sender: mpsc::WeakSender<Bytes>) {
+/// A long walk that finds nothing must not look like a dead connection; who wants it is told how far it is.
+async fn heartbeat(sender: mpsc::WeakSender<Bytes>, progress: Option<Arc<Control>>) {
     loop {
-        time::sleep(HEARTBEAT).await;
+        time::sleep(if progress.is_some() { questions::STEP } else { HEARTBEAT }).await;
         let Some(sender) = sender.upgrade() else { return };
+        let beat = progress.as_deref().map_or(Bytes::from_static(b"\n"), questions::progress_line);
         // Full is as good as sent: then bytes are moving, or the connection's own watch ends it.
-        if let Err(mpsc::error::TrySendError::Closed(_)) = sender.try_send(Bytes::from_static(b"\n")) {
+        if let Err(mpsc::error::TrySendError::Closed(_)) = sender.try_send(beat) {
             return;
         }
     }
@@ -176,17 +180,18 @@ pub(super) async fn tail(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
     };
     let (sender, receiver) = mpsc::channel(CHUNKS);
     tokio::spawn(follow(asked, Arc::clone(desk), sender, place));
-    answer::lines(receiver)
+    answer::lines(receiver, None)
 }
 
 async fn follow(asked: Asked, desk: Arc<Desk>, sender: mpsc::Sender<Bytes>, place: OwnedSemaphorePermit) {
     let _place = place;
     // Subscribed before looking back: a row in between is shown twice rather than never.
     let mut groups = desk.store.tail();
+    // What comes while we look back may be more than is kept for us: that is told, too.
+    let mut expected = desk.counts().accepted.load(Ordering::Relaxed);
     if begin(&asked, &desk, &sender).await.is_none() {
         return;
     }
-    let mut expected = None;
     loop {
         let chunk = tokio::select! {
             () = desk.stopped() => return,
@@ -194,7 +199,7 @@ async fn follow(asked: Asked, desk: Arc<Desk>, sender: mpsc::Sender<Bytes>, plac
             group = groups.recv() => match group {
                 Ok(group) => {
                     let chunk = chunk_of(&group, expected, &asked.query, desk.counts());
-                    expected = Some(group.first + group.count);
+                    expected = expected.max(group.first + group.count);
                     chunk
                 }
                 // The next group's number tells how many lines were skipped.
@@ -225,9 +230,9 @@ async fn begin(asked: &Asked, desk: &Desk, sender: &mpsc::Sender<Bytes>) -> Opti
     sender.send(Bytes::from(format!("\n{text}"))).await.ok()
 }
 
-fn chunk_of(group: &Group, expected: Option<u64>, query: &Query, counts: &Counts) -> Bytes {
+fn chunk_of(group: &Group, expected: u64, query: &Query, counts: &Counts) -> Bytes {
     let mut chunk = Vec::new();
-    let skipped = expected.map_or(0, |expected| group.first.saturating_sub(expected));
+    let skipped = group.first.saturating_sub(expected);
     if skipped > 0 {
         Counts::add(&counts.tail_skipped, skipped);
         chunk.extend_from_slice(format!("{}\n", json!({ "kind": "skipped", "count": skipped })).as_bytes());

@@ -255,3 +255,89 @@ async fn a_certificate_that_cannot_be_used_is_told_at_the_start() {
     let started = LogService::start(settings).await;
     assert!(matches!(started, Err(crate::log_service::ServiceError::Tls(_))));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_the_connection_stops_the_scan() {
+    let service = start(|settings| settings.limits.searches = 1).await;
+    for first in (1..=40_000).step_by(500) {
+        let (status, _) = post(service.unix().await, "", &frame(0, first..=first + 499)).await;
+        assert_eq!(status, 200);
+    }
+    let ask = "GET /logs/search HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let mut first = service.unix().await;
+    first.write_all(ask.as_bytes()).await.unwrap();
+    // More than the socket takes: it stands still as long as nobody reads.
+    let mut begin = [0; 1000];
+    first.read_exact(&mut begin).await.unwrap();
+    let status = async || {
+        let mut other = service.unix().await;
+        let ask = "GET /logs/stats HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        other.write_all(ask.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        other.read_to_string(&mut answer).await.unwrap();
+        answer[9..12].to_owned()
+    };
+    assert_eq!(status().await, "503", "the only place is taken");
+    drop(first);
+    let freed = async { while status().await != "200" {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), freed).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_finds_a_file_that_was_changed() {
+    let service = start(|settings| settings.limits.hot_rows = 100).await;
+    for first in [1, 101, 201] {
+        post(service.unix().await, "", &frame(0, first..=first + 99)).await;
+        let sealed =
+            async { while get(&service, VERIFY).await["chain"]["files"].as_u64() < Some(first / 100 + 1) {} };
+        tokio::time::timeout(std::time::Duration::from_secs(30), sealed).await.unwrap();
+    }
+    let told = get(&service, VERIFY).await;
+    assert_eq!((&told["chain"]["problem_count"], &told["chain"]["links"]), (&0.into(), &3.into()), "{told}");
+    let head = told["chain"]["head"].as_str().unwrap();
+    assert_eq!(get(&service, &format!("{VERIFY}&head={head}")).await["chain"]["has_head"], true);
+    let file = files_below(&service._data.path().join("logs"))
+        .into_iter()
+        .find(|path| path.ends_with("00000001.l0.parquet"));
+    let file = file.unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[200] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let told = get(&service, VERIFY).await;
+    assert_eq!(told["chain"]["problems"], serde_json::json!(["file 1 is not what was written"]), "{told}");
+}
+
+const VERIFY: &str = "/logs/audit?verify=1";
+
+fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tail_that_cannot_follow_is_told_how_many_it_skipped() {
+    const GROUPS: u64 = 300;
+    let service = start(|_| {}).await;
+    let mut tail = service.unix().await;
+    tail.write_all(b"GET /logs/tail HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut lines = BufReader::new(tail).lines();
+    // The head and the empty line that says that it is connected.
+    while lines.next_line().await.unwrap().is_some_and(|line| !line.is_empty()) {}
+    for group in 0..GROUPS {
+        post(service.unix().await, "", &frame(0, group * 300 + 1..=group * 300 + 300)).await;
+    }
+    let (mut shown, mut skipped) = (0, 0);
+    let all = async {
+        while shown + skipped < GROUPS * 300 {
+            let line = lines.next_line().await.unwrap().unwrap();
+            match serde_json::from_str::<Value>(&line) {
+                Ok(line) if line["kind"] == "skipped" => skipped += line["count"].as_u64().unwrap(),
+                Ok(line) if line.is_object() => shown += 1,
+                // Lengths of chunks.
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), all).await.unwrap();
+    assert!(shown > 0 && skipped > 0 && shown + skipped == GROUPS * 300, "{shown} {skipped}");
+}

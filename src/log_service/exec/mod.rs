@@ -58,7 +58,7 @@ pub(crate) use groups::Limits;
 pub(crate) use parts::Parts;
 pub(crate) use scan::Asked;
 pub(crate) use search::{Found, Sort, rows, search};
-pub(crate) use show::{WantedId, lookup};
+pub(crate) use show::{RECORDS, WantedId, lookup};
 pub(crate) use stats::{Phase, Reason, Stats};
 pub(crate) use tally::Figures;
 pub(crate) use top::{Row, Top};

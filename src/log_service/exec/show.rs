@@ -27,6 +27,8 @@ pub(crate) const MIN_ID: usize = 6;
 const NEIGHBOURS: usize = 10;
 /// Neighbours and lines are looked for so far from the request, in microseconds.
 const AROUND: i64 = 60_000_000;
+/// Kinds of rows that tell about a request by themselves; all others are lines about it.
+pub(crate) const RECORDS: [&str; 5] = ["request", "close", "open", "progress", "conn"];
 /// An id is made so close to `ts` at most.
 const CLOCK: i64 = 600_000_000;
 
@@ -84,9 +86,12 @@ impl WantedId {
 /// The rows with an id, wherever they lie: one page of one part when the id is a request's own.
 pub(crate) fn lookup(parts: &Parts, wanted: &WantedId, control: &Control) -> Result<Shown, ExecError> {
     let mut shown = Shown::default();
+    // Lines alone are not what is looked for: the request that they name may have this id under another name.
     let mut try_with = |prune: &Prune, is_it: &dyn Fn(&RecordBatch, usize) -> bool| {
-        if shown.records.is_empty() {
-            shown.records = rows_where(parts, prune, is_it, control)?;
+        let is_narrow = prune.id.is_some() || !prune.keys.is_empty();
+        if shown.records.is_empty() || is_narrow && !shown.records.iter().any(|row| is_record(row)) {
+            let more = rows_where(parts, prune, is_it, control)?;
+            add_new(&mut shown.records, more);
         }
         Ok::<(), ExecError>(())
     };
@@ -133,9 +138,7 @@ pub(crate) fn show(parts: &Parts, wanted: &WantedId, control: &Control) -> Resul
         // Found by another name: lines that carry its id belong to it all the same.
         let has_id = |batch: &RecordBatch, row: usize| matches!(Column::of(batch, "id"), Some(Column::Id(ids)) if id_at(ids, row) == whole);
         let prune = Prune { id: Some(whole), ..Prune::default() };
-        let more = rows_where(parts, &prune, &has_id, control)?;
-        let new: Vec<String> = more.into_iter().filter(|row| !shown.records.contains(row)).collect();
-        shown.records.extend(new);
+        add_new(&mut shown.records, rows_where(parts, &prune, &has_id, control)?);
     }
     let end = time.saturating_add(request["dur_us"].as_i64().unwrap_or(0));
     let ask = |text: &str, from: i64, to: i64, count: usize| {
@@ -145,8 +148,7 @@ pub(crate) fn show(parts: &Parts, wanted: &WantedId, control: &Control) -> Resul
         let window = Window { since: moment(from), until: moment(to) };
         Ok::<_, ExecError>(search(parts, &Asked::new(query, window), Sort::Newest, count, control)?.rows)
     };
-    let lines = format!("(line~\"{own_id}\" or msg~\"{own_id}\") -kind:request -kind:close");
-    shown.lines = ask(&lines, time - 1_000_000, end.saturating_add(AROUND), MAX_ROWS)?;
+    shown.lines = ask(&lines_of(&request, own_id), time - 1_000_000, end.saturating_add(AROUND), MAX_ROWS)?;
     shown.lines.retain(|line| !shown.records.contains(line));
     shown.lines.reverse();
     if let Some(same) = same_connection(&request) {
@@ -154,6 +156,31 @@ pub(crate) fn show(parts: &Parts, wanted: &WantedId, control: &Control) -> Resul
         shown.neighbours = nearest(rows, time, own_id);
     }
     Ok(shown)
+}
+
+/// The filter for lines that name this request by any of its names.
+fn lines_of(request: &Value, own_id: &str) -> String {
+    let mut names =
+        vec![format!("line~\"{own_id}\""), format!("msg~\"{own_id}\""), format!("x-request-id=\"{own_id}\"")];
+    names.extend(request["rid"].as_str().map(|rid| format!("x-request-id={}", quoted(rid))));
+    names.extend(request["trace_id"].as_str().map(|trace| format!("trace_id={}", quoted(trace))));
+    let records = RECORDS.map(|kind| format!("-kind:{kind}")).join(" ");
+    format!("({}) {records}", names.join(" or "))
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Whether a row is one of a proxy about a request, and no line of an application.
+fn is_record(row: &str) -> bool {
+    let kind = serde_json::from_str::<Value>(row).map(|row| row["kind"].as_str().map(str::to_owned));
+    kind.ok().flatten().is_some_and(|kind| RECORDS.contains(&&*kind))
+}
+
+fn add_new(rows: &mut Vec<String>, more: Vec<String>) {
+    let new: Vec<String> = more.into_iter().filter(|row| !rows.contains(row)).collect();
+    rows.extend(new);
 }
 
 fn rows_where(
@@ -200,9 +227,9 @@ fn time_of(record: &Value) -> Option<i64> {
 /// The filter for requests on the connection of this one.
 fn same_connection(request: &Value) -> Option<String> {
     let number = |name: &str| request[name].as_u64();
-    let proxy = request["proxy"].as_str()?.replace('\\', "\\\\").replace('"', "\\\"");
+    let proxy = quoted(request["proxy"].as_str()?);
     let (boot, core, conn) = (number("boot")?, number("core")?, number("conn")?);
-    Some(format!("conn={conn} core={core} boot={boot} proxy=\"{proxy}\""))
+    Some(format!("conn={conn} core={core} boot={boot} proxy={proxy}"))
 }
 
 /// The rows next to a time, oldest first, without the request itself.

@@ -206,6 +206,8 @@ impl Committer {
             all.add(taken);
             answers.push((batch.reply, Appended { accepted: taken.rows, duplicates: taken.duplicates }));
         }
+        // Before the tails hear of them: who begins to listen takes it for the number of the next row.
+        Counts::add(&self.counts.accepted, all.rows);
         if is_watched && all.rows > 0 {
             state.rows.cut();
             let batches = state.rows.batches_from(first);
@@ -220,7 +222,6 @@ impl Committer {
         if all.rows > 0 {
             self.work.since.get_or_insert_with(Instant::now);
         }
-        Counts::add(&self.counts.accepted, all.rows);
         Counts::add(&self.counts.duplicates, all.duplicates);
         Counts::add(&self.counts.declared_lost, all.declared);
         for (reply, appended) in answers {

@@ -9,6 +9,7 @@
 //! rows become a Parquet file, the manifest names that file and says at once that this part of the log and the numbers in
 //! it are covered; only then the log's file is removed. A start reads the manifest, then the files of the log behind it.
 
+mod chain;
 mod claim;
 mod commit;
 mod compact;
@@ -62,6 +63,7 @@ use super::frames::Checked;
 use super::part::Part;
 use super::rollup::{Counted, Kept};
 use super::{ServiceError, SyncWhen};
+pub(crate) use chain::{Chained, verify as verify_chain};
 pub(crate) use commit::Group;
 pub(crate) use counts::Counts;
 pub(crate) use laid::Laid;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::cli::logs::tally::weight;
+use crate::cli::logs::tally::{PHASES, weight};
 use crate::cli::logs::words::{number, text};
 use crate::log_service::query::Field;
 use crate::log_service::read::Quantiles;
@@ -55,18 +55,6 @@ const FOLDER: &str = "path (first part)";
 const MINUTE: &str = "minute";
 /// Fields that say almost the same as one of the filter.
 const SAME: &[(&str, &[&str])] = &[("path", &[FOLDER]), ("ts", &[MINUTE]), ("status", &["up_status"])];
-const PHASES: &[&str] = &[
-    "dur_us",
-    "t_head_us",
-    "t_policy_us",
-    "t_queue_us",
-    "t_conn_us",
-    "t_send_us",
-    "t_wait_us",
-    "t_resp_us",
-    "t_self_us",
-    "tx_body_b",
-];
 /// Different values per field; a field with more is only looked at as far as that.
 const MAX_VALUES: usize = 20_000;
 /// Longest value that is told apart.
@@ -108,7 +96,8 @@ impl Facts {
         };
         let is_open = |name: &&'static str| !asked.iter().any(|asked| asked.is(name)) && !same(name);
         let fields = FIELDS.iter().copied().chain([FOLDER, MINUTE]).filter(is_open);
-        let phases = PHASES.iter().copied().filter(is_open);
+        let phases = PHASES.iter().map(|(_, member)| *member);
+        let phases = ["dur_us"].into_iter().chain(phases).chain(["tx_body_b"]).filter(is_open);
         Self {
             fields: fields.map(|name| (name, HashMap::new())).collect(),
             phases: phases.map(|name| (name, Default::default())).collect(),

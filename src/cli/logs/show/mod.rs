@@ -14,7 +14,7 @@ use super::output::{BOLD, DIM, Output, note};
 use super::source::{self, Asked, Source, Told};
 use super::words::{number, text};
 use super::{CommandError, line, summary};
-use crate::log_service::exec::Question;
+use crate::log_service::exec::{Question, RECORDS};
 use crate::log_service::query::Query;
 use crate::log_service::read::{Flow, Report, Window};
 
@@ -26,6 +26,9 @@ const LISTED: usize = 20;
 const NEIGHBOURS: usize = 3;
 /// Shorter beginnings would match by chance.
 const MIN_ID: usize = 6;
+
+/// Members that name a request, in its record or in a line of an application.
+const NAMES: [&str; 4] = ["id", "rid", "trace_id", "x-request-id"];
 
 /// A row that outlives the walk.
 struct Kept {
@@ -52,20 +55,33 @@ struct Shown {
 
 impl Found {
     fn of(shown: Shown) -> Self {
-        let keep = |entry: Value| Kept { json: entry.to_string(), entry };
-        let is_line = |entry: &Value| text(entry, "kind") == Some("app");
-        let has_request = shown.records.iter().any(|entry| !is_line(entry));
-        // Lines of applications that carry the id are shown below the request that they belong to.
-        let (mut lines, records): (Vec<Value>, Vec<Value>) =
-            shown.records.into_iter().partition(|entry| has_request && is_line(entry));
-        lines.extend(shown.lines);
-        let own = records.iter().find(|record| record.get("conn").is_some()).cloned();
+        let rows = shown.records.into_iter().chain(shown.lines).map(kept).collect();
+        let (records, lines) = parted(rows);
+        let own = records.iter().find(|record| record.entry.get("conn").is_some());
+        let own = own.map(|record| record.entry.clone());
         let others = (!shown.neighbours.is_empty()).then(|| shown.neighbours.into_iter().chain(own));
-        let mut neighbours: Vec<Kept> = others.into_iter().flatten().map(keep).collect();
+        let mut neighbours: Vec<Kept> = others.into_iter().flatten().map(kept).collect();
         sort_by_turn(&mut neighbours);
-        let kept = |rows: Vec<Value>| rows.into_iter().map(keep).collect();
-        Self { records: kept(records), lines: kept(lines), neighbours }
+        Self { records, lines, neighbours }
     }
+}
+
+fn kept(entry: Value) -> Kept {
+    Kept { json: entry.to_string(), entry }
+}
+
+/// Records, and the lines that are shown below them, oldest first. Lines alone stand for themselves.
+fn parted(rows: Vec<Kept>) -> (Vec<Kept>, Vec<Kept>) {
+    let is_record = |row: &Kept| text(&row.entry, "kind").is_some_and(|kind| RECORDS.contains(&kind));
+    let has_record = rows.iter().any(is_record);
+    let (records, mut lines): (Vec<Kept>, Vec<Kept>) =
+        rows.into_iter().partition(|row| !has_record || is_record(row));
+    lines.sort_by_cached_key(|line| time_of(&line.entry));
+    (records, lines)
+}
+
+fn time_of(entry: &Value) -> Option<Timestamp> {
+    text(entry, "ts").or_else(|| text(entry, "recv"))?.parse().ok()
 }
 
 fn sort_by_turn(rows: &mut [Kept]) {
@@ -98,7 +114,7 @@ impl Wanted {
     }
 
     fn names(&self, entry: &Value) -> bool {
-        ["id", "rid", "trace_id"].iter().any(|name| text(entry, name).is_some_and(|id| self.is(id)))
+        NAMES.iter().any(|name| text(entry, name).is_some_and(|id| self.is(id)))
     }
 
     /// A UUIDv7 begins with its time in milliseconds (RFC 9562, 5.7): only newer files need to be read.
@@ -112,13 +128,11 @@ impl Wanted {
         Window { since, until: None }
     }
 
-    /// For a service: the filter that finds the record and the lines that name it.
+    /// For files: the filter that finds the record and the lines that name it.
     fn filter(&self) -> String {
-        format!(
-            "id:\"{0}\" or id~\"^{1}\" or \"{0}\"",
-            self.head,
-            regex::escape(&self.head).replace('\\', "\\\\")
-        )
+        let begins = regex::escape(&self.head).replace('\\', "\\\\");
+        let by_name = NAMES.iter().map(|name| format!("{name}~\"(?i)^{begins}\""));
+        format!("{} or \"{}\"", by_name.collect::<Vec<_>>().join(" or "), self.head)
     }
 }
 
@@ -164,7 +178,7 @@ fn look(source: &Source, wanted: &Wanted) -> Result<(Found, Told), CommandError>
         return Ok((Found::of(shown), told));
     }
     let (rows, told) = walked(source, wanted)?;
-    let (records, lines): (Vec<Kept>, Vec<Kept>) = rows.into_iter().partition(|row| wanted.names(&row.entry));
+    let (records, lines) = parted(rows);
     let neighbours = match &*records {
         [only] => neighbours(source, only)?,
         _ => Vec::new(),

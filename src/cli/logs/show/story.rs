@@ -6,24 +6,12 @@ use crate::cli::logs::args::Form;
 use crate::cli::logs::escape::Safe;
 use crate::cli::logs::line;
 use crate::cli::logs::output::{CYAN, DIM, RED, style_of};
+use crate::cli::logs::tally::PHASES;
 use crate::cli::logs::words::{NOTHING, count, duration, number, size, text};
 
 const BAR: u64 = 40;
 /// Quicker requests need nobody to blame.
 const WORTH_BLAME: u64 = 10_000;
-
-/// Phases in the order in which they happen, without those before the request began.
-const PHASES: &[(&str, &str)] = &[
-    ("head", "t_head_us"),
-    ("policy", "t_policy_us"),
-    ("queue", "t_queue_us"),
-    ("dns", "t_dns_us"),
-    ("connect", "t_conn_us"),
-    ("uptls", "t_uptls_us"),
-    ("send", "t_send_us"),
-    ("wait", "t_wait_us"),
-    ("resp", "t_resp_us"),
-];
 
 /// All about one record; `json` is its stored text.
 pub(super) fn story(record: &Value, json: &str) -> Vec<String> {
@@ -145,8 +133,13 @@ fn waterfall(record: &Value) -> Vec<String> {
     lines
 }
 
+/// Without what tollgate took itself: it lies between the others.
 fn phases(record: &Value) -> Vec<(&'static str, u64)> {
-    PHASES.iter().filter_map(|(name, member)| Some((*name, number(record, member)?))).collect()
+    PHASES
+        .iter()
+        .filter(|(name, _)| *name != "self")
+        .filter_map(|(name, member)| Some((*name, number(record, member)?)))
+        .collect()
 }
 
 /// Where most of the time went, and so whose it is.

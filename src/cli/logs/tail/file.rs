@@ -5,9 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use tokio::time;
-
-use super::{LOOK, Printer};
+use super::{Printer, Watch};
 use crate::cli::logs::CommandError;
 use crate::cli::logs::source::{self, Asked, Files, Source, Told};
 use crate::log_service::foreign::{self, Walk};
@@ -42,6 +40,7 @@ pub(super) async fn follow(
     for path in &files.paths {
         growing.push(Growing::at_end(path).map_err(|error| source::cannot_read(path, error))?);
     }
+    let watch = Watch::beside(&files.paths);
     let begin = Source::Files(Files { paths: files.paths.clone(), format: files.format });
     printer.rows(&begin.newest(asked, count)?.0)?;
     loop {
@@ -52,11 +51,11 @@ pub(super) async fn follow(
         printer.flush()?;
         tokio::select! {
             _ = tokio::signal::ctrl_c() => break,
-            () = time::sleep(LOOK) => {}
+            () = watch.changed() => {}
         }
     }
     printer.end()?;
-    Ok(told(&walk))
+    Ok(Told { left_out: printer.total_left_out(), ..told(&walk) })
 }
 
 /// Until the writer closes its end; each line is shown as it comes.
@@ -79,12 +78,12 @@ fn pipe(walk: &mut Walk, mut printer: Printer) -> Result<Told, CommandError> {
         return Err(error);
     }
     printer.end()?;
-    Ok(told(walk))
+    Ok(Told { left_out: printer.total_left_out(), ..told(walk) })
 }
 
 fn told(walk: &Walk) -> Told {
     let (report, foreign) = walk.report();
-    Told { report, foreign, sampled: false }
+    Told { report, foreign, ..Told::default() }
 }
 
 impl Growing {

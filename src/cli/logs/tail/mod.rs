@@ -2,11 +2,13 @@
 
 mod file;
 mod printer;
+mod watch;
 
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time;
 
@@ -14,13 +16,17 @@ use super::args::{Form, TailArgs};
 use super::door::target;
 use super::output::{self, Output};
 use super::source::{self, Asked, Source, Told};
+use super::words::count;
 use super::{CommandError, search, summary};
-use crate::log_service::client::{self, Service};
-use crate::log_service::read::{Flow, Follow, Row, Scan, Window};
+use crate::log_service::client::{self, ClientError, Service};
+use crate::log_service::read::{Flow, Follow, Report, Row, Scan, Window};
 use printer::Printer;
+use watch::Watch;
 
-/// How often a growing file is looked at; a request should be seen within 50 ms of its end.
-const LOOK: Duration = Duration::from_millis(20);
+/// Where a store writes what comes.
+const WAL: &str = "wal";
+/// What a service may take to say what is missing, when a tail ends.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// What fails: see `words::is_error`.
 const ERRORS: &str = "(status:5xx or (status:0 end_by:(upstream proxy)))";
 
@@ -52,7 +58,7 @@ fn follow(source: &Source, asked: &Asked, args: &TailArgs, started: Instant) -> 
     let printer = Printer::new(args.output, args.rate.as_deref())?;
     let told = match source {
         Source::Directory(data) => runtime.block_on(follow_directory(data, asked, args, printer))?,
-        Source::Service(service) => return runtime.block_on(follow_service(service, asked, args, printer)),
+        Source::Service(service) => runtime.block_on(follow_service(service, asked, args, printer))?,
         Source::Files(files) => runtime.block_on(file::follow(files, asked, args.count, printer))?,
     };
     summary::end(&mut Output::stdout(), args.output == Form::Json, &told, started)?;
@@ -67,6 +73,7 @@ async fn follow_directory(
 ) -> Result<Told, CommandError> {
     // Placed at the end before looking back: a row in between is then seen twice, and the second time dropped.
     let mut follow = Follow::from_end(data).map_err(|error| source::cannot_read(data, error))?;
+    let watch = Watch::of([data.join(WAL)]);
     let (rows, _) = Source::Directory(data.to_owned()).newest(asked, args.count)?;
     printer.rows(&rows)?;
     let mut shown: HashSet<String> = rows.into_iter().collect();
@@ -83,10 +90,11 @@ async fn follow_directory(
         tokio::select! {
             // The usual end of a tail; the summary is still owed.
             _ = tokio::signal::ctrl_c() => break,
-            () = time::sleep(LOOK) => {}
+            () = watch.changed() => {}
         }
     }
-    Ok(Told { report: scan.report(), ..Told::default() })
+    printer.end()?;
+    Ok(Told { left_out: printer.total_left_out(), ..Told::of(scan.report()) })
 }
 
 async fn follow_service(
@@ -94,13 +102,18 @@ async fn follow_service(
     asked: &Asked,
     args: &TailArgs,
     mut printer: Printer,
-) -> Result<bool, CommandError> {
+) -> Result<Told, CommandError> {
     let target = target("/logs/tail", asked, Some(args.count));
+    let (since, mut skipped) = (Timestamp::now(), 0);
     let mut on_line = |line: &mut [u8]| {
         let text = String::from_utf8_lossy(line);
         let Ok(value) = serde_json::from_str::<Value>(&text) else { return Flow::Continue(()) };
         if value["kind"] == "skipped" && value.get("recv").is_none() {
-            output::note(&format!("skipped {} entries: this reader is too slow", value["count"]));
+            let missed = value["count"].as_u64().unwrap_or(0);
+            skipped += missed;
+            // Before the note: both may go to the same terminal.
+            let _ = printer.flush();
+            output::note(&format!("sampling: {} entries skipped, this reader is too slow", count(missed)));
             return Flow::Continue(());
         }
         let flow = printer.row(&Row { json: &text, value: &value });
@@ -111,5 +124,15 @@ async fn follow_service(
         _ = tokio::signal::ctrl_c() => {}
     }
     printer.end()?;
-    Ok(true)
+    let report = report_since(service, since).await?;
+    let left_out = printer.total_left_out() + skipped;
+    Ok(Told { left_out, ..Told::of(Report { rows: printer.total(), ..report }) })
+}
+
+/// What is missing of all that came while the tail ran. What it showed cannot tell: it is filtered.
+async fn report_since(service: &Service, since: Timestamp) -> Result<Report, CommandError> {
+    let target = format!("/logs/audit?since={since}");
+    let told = time::timeout(ANSWERS_WITHIN, client::answer(service, &target, &mut |_, _| {})).await;
+    let told = told.unwrap_or_else(|_| Err(ClientError::Broken("it does not answer in time".into())))?;
+    serde_json::from_value(told["report"].clone()).map_err(|error| ClientError::Broken(error.into()).into())
 }

@@ -25,6 +25,7 @@ pub(super) struct Printer {
     shown: u64,
     left_out: u64,
     total_left_out: u64,
+    total: u64,
 }
 
 impl Printer {
@@ -50,6 +51,7 @@ impl Printer {
             shown: 0,
             left_out: 0,
             total_left_out: 0,
+            total: 0,
         })
     }
 
@@ -68,6 +70,7 @@ impl Printer {
             return Flow::Continue(());
         }
         self.shown += 1;
+        self.total += 1;
         match self.output.line(&line::render(row.value, row.json, self.form)) {
             Ok(()) => Flow::Continue(()),
             Err(error) => {
@@ -87,13 +90,20 @@ impl Printer {
         }
     }
 
-    /// Says at last how many were not shown.
+    /// Says of the last second, too, how many were not shown.
     pub(super) fn end(&mut self) -> Result<(), CommandError> {
         self.next_second();
-        if self.total_left_out > 0 {
-            output::note(&format!("{} entries were not shown (--rate)", count(self.total_left_out)));
-        }
         self.flush()
+    }
+
+    /// How many rows were not shown, as far as that was said.
+    pub(super) fn total_left_out(&self) -> u64 {
+        self.total_left_out
+    }
+
+    /// How many rows were shown since the tail began.
+    pub(super) fn total(&self) -> u64 {
+        self.total
     }
 
     fn next_second(&mut self) {

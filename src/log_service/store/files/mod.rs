@@ -30,6 +30,7 @@ use arrow_select::filter::filter_record_batch;
 
 pub(crate) use disk::Disk;
 
+use super::chain::{Chain, Sealed, hash_of};
 use super::manifest::{
     Edit, FileEntry, FileKind, KnownStream, Manifest, State, WalPosition, is_uncertain, path_of,
 };
@@ -52,6 +53,8 @@ pub(crate) struct Files {
     data: PathBuf,
     disk: Disk,
     manifest: Mutex<Manifest>,
+    /// Locked while the manifest is.
+    chain: Mutex<Chain>,
     live: RwLock<LiveFiles>,
     footers: Arc<Footers>,
 }
@@ -61,6 +64,7 @@ pub(crate) struct Written {
     entry: FileEntry,
     path: PathBuf,
     extent: Extent,
+    sha256: String,
     counts: bool,
 }
 
@@ -87,13 +91,18 @@ impl Files {
     /// The same, keeping so many bytes of the ends of files in memory.
     pub(crate) fn open_with(data: &Path, disk: Disk, footer_bytes: usize) -> io::Result<Self> {
         let mut manifest = Manifest::open(data, disk.clone())?;
+        let mut chain = Chain::open(data, manifest.state())?;
+        let mut gone: Vec<u64> = manifest.state().files.keys().copied().collect();
         recover::recover(data, &disk, &mut manifest)?;
+        gone.retain(|number| !manifest.state().files.contains_key(number));
+        chain.note("gone", Vec::new(), gone);
         let footers = Arc::new(Footers::new(footer_bytes));
         let live = live_files(data, manifest.state(), &footers);
         Ok(Self {
             data: data.to_owned(),
             disk,
             manifest: Mutex::new(manifest),
+            chain: Mutex::new(chain),
             live: RwLock::new(live),
             footers,
         })
@@ -204,8 +213,24 @@ impl Files {
         swap();
         let gone: Vec<_> = old.iter().filter_map(|number| live.remove(number)).collect();
         drop(live);
+        self.seal(&new, old);
         gone.iter().for_each(|live| live.file.remove());
         Ok(())
+    }
+
+    /// Notes a change that counts in the chain.
+    fn seal(&self, new: &[Written], old: Vec<u64>) {
+        let op = match (new.is_empty(), old.is_empty()) {
+            (true, _) => "drop",
+            (false, true) => "flush",
+            (false, false) => "merge",
+        };
+        let sealed = new.iter().map(|written| {
+            let FileEntry { number: file, bytes, .. } = written.entry;
+            Sealed { file, sha256: Some(written.sha256.clone()), bytes }
+        });
+        let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
+        chain.note(op, sealed.collect(), old);
     }
 
     fn manifest(&self) -> MutexGuard<'_, Manifest> {
@@ -236,7 +261,9 @@ impl Draft {
             (extent.streams, extent.unnumbered) = (streams, unnumbered);
         }
         let entry = FileEntry { number, kind, hour, bytes, extent: (&extent).into() };
-        let written = Written { entry, path, extent, counts: false };
+        // Just written: it is still in memory.
+        let sha256 = hash_of(&temporary).inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+        let written = Written { entry, path, extent, sha256, counts: false };
         if let Err(error) = disk.rename(&temporary, &written.path) {
             drop(fs::remove_file(&temporary));
             return Err(error);

@@ -20,6 +20,15 @@ fn wal(offset: u64) -> WalPosition {
     WalPosition { segment: 1, offset }
 }
 
+/// Leaves two files in a directory.
+pub(in crate::log_service::store) fn three_flushes_and_a_drop(data: &Path) {
+    let files = Files::open(data, Disk::default()).unwrap();
+    for (offset, from) in [(1, 1), (2, 6), (3, 11)] {
+        files.flush(&[rows(from, 5)], wal(offset), Vec::new(), || ()).unwrap();
+    }
+    files.replace(&files.list()[..1], Vec::new()).unwrap();
+}
+
 /// The numbers that all files together hold, sorted.
 pub(in crate::log_service::store) fn stored(files: &Files) -> Vec<u64> {
     let mut numbers = Vec::new();

@@ -1,5 +1,5 @@
-//! What takes a disk its time, every so often, on a thread of its own: the collector never waits for a disk that is busy with
-//! others, or the rings would fill meanwhile. It appends, and begins new files.
+//! What takes a busy disk its time, on a thread of its own: while the collector waits for a disk, the rings fill. It only
+//! appends, and begins new files. With `sync = "always"` it waits, as that says; without the thread it does all itself.
 
 use std::fs::File;
 use std::io;
@@ -25,10 +25,12 @@ pub(super) struct Chores {
 
 #[derive(Debug, Default)]
 pub(super) struct Left {
-    /// Complete segments, of which the disk may not have all.
-    pub(super) files: Vec<Arc<File>>,
+    /// Complete segments with their numbers, of which the disk may not have all.
+    pub(super) files: Vec<(u64, Arc<File>)>,
     /// The directory has a file that it may forget.
     pub(super) has_new_file: bool,
+    /// A segment is complete that all sinks may have passed already.
+    pub(super) has_sealed: bool,
     /// To be written down.
     pub(super) ends: Option<Ends>,
 }
@@ -89,12 +91,20 @@ impl Spool {
     /// Does what was left. Returns when it is done, whoever did it.
     pub(super) fn do_chores(&self) {
         let _turn = self.chores.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let Left { files, has_new_file, ends } = std::mem::take(&mut *self.chores.left());
-        let mut synced = files.iter().try_for_each(|file| file.sync_data());
-        if has_new_file {
-            synced = synced.and_then(|()| self.sync_directory());
+        let Left { files, has_new_file, has_sealed, ends } = std::mem::take(&mut *self.chores.left());
+        if has_sealed {
+            self.prune();
         }
-        self.note_failure(synced);
+        for (number, file) in files {
+            // One that is deleted needs no place on the disk.
+            if self.lock().segments.iter().any(|segment| segment.number == number) {
+                self.note_failure(file.sync_data());
+            }
+        }
+        if has_new_file && let Err(error) = self.sync_directory() {
+            // Another segment would not help. It is tried again with the next one.
+            tracing::warn!(%error, "cannot sync the directory of the log's spool");
+        }
         if let (Some(ends), Some(dir)) = (ends, &self.settings.dir)
             && let Err(error) = ends.write(dir)
         {

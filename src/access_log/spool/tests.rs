@@ -88,6 +88,31 @@ fn every_sink_reads_everything_and_what_all_have_is_deleted() {
     assert_eq!(segments(dir.path()).len(), 1, "the last one is still written");
 }
 
+/// The sink has everything before a segment is complete, so its own steps find nothing to delete.
+#[test]
+fn a_sink_that_keeps_up_leaves_no_segments_behind() {
+    for sync in [Sync::System, Sync::Always, Sync::Every(std::time::Duration::from_millis(1))] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, mut readers) = open_with(SpoolSettings { sync, ..settings(dir.path()) }, &["a"]);
+        let mut most = 0;
+        for first in (1..=300).step_by(3) {
+            writer.append(&frame(first, 100));
+            assert_eq!(read_all(&mut readers[0]).0, frames(first, first + 2));
+            most = most.max(segments(dir.path()).len());
+        }
+        if !matches!(sync, Sync::Every(_)) {
+            assert!(most <= 2, "{most} segments at once");
+        }
+        let deadline = Instant::now() + std::time::Duration::from_secs(20);
+        while segments(dir.path()).len() > 1 {
+            assert!(Instant::now() < deadline, "{:?}", segments(dir.path()));
+            std::thread::park_timeout(std::time::Duration::from_millis(5));
+        }
+        writer.close();
+        assert_eq!(segments(dir.path()).len(), 0, "{sync:?}");
+    }
+}
+
 #[test]
 fn a_start_goes_on_behind_what_each_sink_has() {
     let dir = tempfile::tempdir().unwrap();

@@ -122,6 +122,7 @@ impl Writer {
         self.current = None;
         self.note_segments();
         self.spool.do_chores();
+        self.spool.prune();
         self.spool.lock().is_closed = true;
         self.spool.changed.iter().for_each(tokio::sync::Notify::notify_one);
     }
@@ -186,13 +187,16 @@ impl Writer {
         Ok(())
     }
 
-    /// The current segment is complete. Who takes the last of it deletes it.
+    /// The current segment is complete. When all have it already, nobody else will delete it.
     fn roll(&mut self) {
-        if let (Some(Current { file, .. }), Sync::Every(_)) = (self.current.take(), self.spool.settings.sync)
-        {
-            self.spool.leave(|chores| chores.files.push(file));
-        }
+        let number = self.spool.lock().segments.back().map(|last| last.number);
         self.seal();
+        let current = self.current.take();
+        let is_left = matches!(self.spool.settings.sync, Sync::Every(_));
+        self.spool.leave(|chores| {
+            chores.files.extend(number.zip(current).filter(|_| is_left).map(|(n, one)| (n, one.file)));
+            chores.has_sealed = true;
+        });
     }
 
     fn begin(&mut self) -> io::Result<Current> {

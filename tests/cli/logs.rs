@@ -135,6 +135,32 @@ fn the_short_form_of_an_id_finds_the_request_among_all_of_its_minute() {
     assert!(seen.contains("| failed for") && !seen.contains(&id(4322)), "{seen}");
 }
 
+#[test]
+fn a_request_that_only_mentions_an_id_is_no_second_hit() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.jsonl");
+    let id = "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4";
+    let mention = format!(
+        r#"{{"kind":"request","ts":"2026-11-20T09:15:00Z","id":"01a1fd70-0000-7cdd-9c2e-51f0b7c1a9d9","method":"GET","path":"/status/{id}"}}"#
+    ) + "\n";
+    let show = |content: String, id: &str| {
+        std::fs::write(&file, content).unwrap();
+        tollgate(&["logs", "show", id, "--from", file.to_str().unwrap()])
+    };
+    for asked in [id, "01a1fd62-5978", "01A1FD62-5978", "01a1fd62…a9d4"] {
+        let output = show(story() + &mention, asked);
+        let seen = stdout(&output);
+        assert!(!stderr(&output).contains("requests match"), "{asked}: {}", stderr(&output));
+        assert!(seen.contains(&format!("id        {id}")), "{asked}: {seen}");
+        assert!(seen.contains("lines that name it") && seen.contains("/status/"), "{asked}: {seen}");
+    }
+    let seen = stdout(&show(mention.clone(), id));
+    assert!(seen.starts_with("lines that name it") && !seen.contains("id        "), "{seen}");
+    std::fs::write(&file, mention).unwrap();
+    let replay = tollgate(&["logs", "replay", id, "--from", file.to_str().unwrap()]);
+    assert!(stderr(&replay).contains("no request has this id"), "{}", stderr(&replay));
+}
+
 /// A request that failed, its neighbours, and what its worker said.
 fn story() -> String {
     let record = |seq: u64, id: &str, more: &str| {

@@ -56,7 +56,8 @@ struct Shown {
 impl Found {
     fn of(shown: Shown) -> Self {
         let rows = shown.records.into_iter().chain(shown.lines).map(kept).collect();
-        let (records, lines) = parted(rows);
+        // Its records have the id by what they are; only their kind tells them from lines.
+        let (records, lines) = parted(rows, &is_record);
         let own = records.iter().find(|record| record.entry.get("conn").is_some());
         let own = own.map(|record| record.entry.clone());
         let others = (!shown.neighbours.is_empty()).then(|| shown.neighbours.into_iter().chain(own));
@@ -70,12 +71,17 @@ fn kept(entry: Value) -> Kept {
     Kept { json: entry.to_string(), entry }
 }
 
-/// Records, and the lines that are shown below them, oldest first. Lines alone stand for themselves.
-fn parted(rows: Vec<Kept>) -> (Vec<Kept>, Vec<Kept>) {
-    let is_record = |row: &Kept| text(&row.entry, "kind").is_some_and(|kind| RECORDS.contains(&kind));
-    let has_record = rows.iter().any(is_record);
+/// What is a proxy's about a request, and no line of an application.
+fn is_record(row: &Kept) -> bool {
+    text(&row.entry, "kind").is_some_and(|kind| RECORDS.contains(&kind))
+}
+
+/// The records that are wanted, and what is shown below them as lines, oldest first. Without such a record lines of
+/// applications stand for themselves; a request that only mentions the id never does.
+fn parted(rows: Vec<Kept>, is_wanted: &dyn Fn(&Kept) -> bool) -> (Vec<Kept>, Vec<Kept>) {
+    let has_record = rows.iter().any(is_wanted);
     let (records, mut lines): (Vec<Kept>, Vec<Kept>) =
-        rows.into_iter().partition(|row| !has_record || is_record(row));
+        rows.into_iter().partition(|row| if has_record { is_wanted(row) } else { !is_record(row) });
     lines.sort_by_cached_key(|line| time_of(&line.entry));
     (records, lines)
 }
@@ -110,7 +116,8 @@ impl Wanted {
     }
 
     fn is(&self, id: &str) -> bool {
-        id.starts_with(&self.head) && id.ends_with(&self.tail)
+        let head = id.get(..self.head.len()).is_some_and(|head| head.eq_ignore_ascii_case(&self.head));
+        head && id.ends_with(&self.tail)
     }
 
     fn names(&self, entry: &Value) -> bool {
@@ -149,14 +156,15 @@ pub(super) fn run(args: &ShowArgs) -> Result<bool, CommandError> {
     }
     told.report.rows = (records.len() + lines.len()) as u64;
     summary::end(&mut output, args.output == Form::Json, &told, started)?;
-    Ok(!records.is_empty())
+    Ok(!records.is_empty() || !lines.is_empty())
 }
 
 /// The one record with this id, for commands that need just that.
 pub(super) fn one(source: &Source, id: &str) -> Result<(Value, Told), CommandError> {
     let wanted = Wanted::new(id)?;
     let (found, told) = look(source, &wanted)?;
-    let mut records = found.records.into_iter().filter(|row| row.entry.get("method").is_some());
+    let mut records =
+        found.records.into_iter().filter(|row| row.entry.get("method").is_some() && wanted.names(&row.entry));
     match (records.next(), records.next()) {
         (Some(only), None) => Ok((only.entry, told)),
         (None, _) => Err(CommandError::Usage("no request has this id".to_owned())),
@@ -178,7 +186,7 @@ fn look(source: &Source, wanted: &Wanted) -> Result<(Found, Told), CommandError>
         return Ok((Found::of(shown), told));
     }
     let (rows, told) = walked(source, wanted)?;
-    let (records, lines) = parted(rows);
+    let (records, lines) = parted(rows, &|row| is_record(row) && wanted.names(&row.entry));
     let neighbours = match &*records {
         [only] => neighbours(source, only)?,
         _ => Vec::new(),
@@ -314,6 +322,7 @@ mod tests {
             "01a1fd62",
             "01a1fd62…a9d4",
             "01a1fd62...a9d4",
+            "01A1FD62",
             "from-cdn",
         ] {
             assert!(Wanted::new(id).unwrap().names(&entry), "{id}");

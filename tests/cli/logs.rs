@@ -406,6 +406,28 @@ fn a_directory_and_its_service_give_the_same_answers() {
 }
 
 #[test]
+fn a_head_that_is_compared_with_nothing_proves_nothing() {
+    let hours = tempfile::tempdir().unwrap();
+    let file = hours.path().join("2026-11-20/09.jsonl");
+    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, story()).unwrap();
+    let (hours, file) = (hours.path().to_str().unwrap(), file.to_str().unwrap());
+    for source in [["--from", file], ["--data", hours]] {
+        let audit = |more: &[&str]| {
+            let output = tollgate(&[&["logs", "audit", "--verify"][..], more, &source].concat());
+            (output.status.code(), stderr(&output))
+        };
+        let (code, said) = audit(&[]);
+        assert!(code == Some(0) && said.contains("the files were not compared"), "{source:?}: {said}");
+        let (code, said) = audit(&["--head", &"ab".repeat(32)]);
+        assert!(code == Some(1) && said.contains("the files were not compared"), "{source:?}: {said}");
+        assert!(!said.contains("verified:"), "{source:?}: {said}");
+        let (code, said) = audit(&["--head", ""]);
+        assert!(code == Some(2) && said.contains("--head is empty"), "{source:?}: {said}");
+    }
+}
+
+#[test]
 fn a_condition_may_begin_with_a_minus() {
     let sample = sample("haproxy.log");
     let rows = |words: &[&str]| {

@@ -83,12 +83,18 @@ struct Answer {
 
 pub(super) fn run(args: &AuditArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
+    if args.head.as_deref().is_some_and(|head| head.trim().is_empty()) {
+        // Of an empty variable, most likely: it would prove nothing.
+        return Err(CommandError::Usage(
+            "--head is empty: give the head that an earlier --verify told".to_owned(),
+        ));
+    }
     let (source, mut asked) = source::question(&[], Some(&args.window), &args.source)?;
     if args.verify && args.window.since.is_none() {
         asked.window.since = None;
     }
     let verify = args.verify.then(|| ("verify", "1".to_owned()));
-    let head = args.head.clone().map(|head| ("head", head));
+    let head = args.head.as_deref().map(|head| ("head", head.trim().to_owned()));
     let verify: Vec<(&str, String)> = verify.into_iter().chain(head).collect();
     let (audit, told) = match source.ask::<Answer>(Question::Audit, &asked, &verify)? {
         Some(Answer { audited, chain }) => (Audit { chain, ..Audit::of(&audited) }, Told::of(audited.report)),
@@ -99,7 +105,7 @@ pub(super) fn run(args: &AuditArgs) -> Result<bool, CommandError> {
         && !told.report.unknown
         && audit.verified.is_none_or(|(found, told)| found == told)
         && audit.streams.values().all(|stream| stream.unexplained == 0)
-        && audit.chain.as_ref().is_none_or(Chained::is_whole);
+        && is_chained(audit.chain.as_ref(), args.head.is_some());
     if let Some((found, listed)) = audit.verified.filter(|(found, listed)| found != listed) {
         super::output::note(&format!(
             "note: {} numbered rows were read, but the store lists {}",
@@ -107,10 +113,20 @@ pub(super) fn run(args: &AuditArgs) -> Result<bool, CommandError> {
             count(listed)
         ));
     }
+    if args.verify && audit.chain.is_none() {
+        super::output::note(
+            "note: the files were not compared: only a data directory of now and its service have a chain",
+        );
+    }
     if args.verify && is_whole {
         super::output::note("verified: everything could be read, and no number is missing without a reason");
     }
     Ok(if args.verify { is_whole } else { !audit.streams.is_empty() || audit.unnumbered > 0 })
+}
+
+/// Whether the chain is whole; a head that was given must have been found in it.
+fn is_chained(chain: Option<&Chained>, has_head: bool) -> bool {
+    chain.is_none_or(Chained::is_whole) && (!has_head || chain.and_then(|chain| chain.has_head) == Some(true))
 }
 
 /// Row by row.
@@ -332,6 +348,16 @@ fn to_json((proxy, boot, core): &Stream, counted: &Counted) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_that_was_not_compared_is_not_verified() {
+        let chain = |has_head| Chained { has_head, ..Chained::default() };
+        assert!(is_chained(None, false) && is_chained(Some(&chain(None)), false));
+        assert!(is_chained(Some(&chain(Some(true))), true));
+        for chain in [None, Some(chain(None)), Some(chain(Some(false)))] {
+            assert!(!is_chained(chain.as_ref(), true), "{chain:?}");
+        }
+    }
 
     #[test]
     fn sent_is_stored_and_lost() {

@@ -37,6 +37,10 @@ const GRACE: Duration = Duration::from_secs(5);
 /// After an accept error (out of descriptors) the kernel would report the same again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Tails that look back at once; others wait for them. With the questions these are fewer than the runtime's threads for
+/// such work, which looks at the disk need, too.
+const BEGINNINGS: usize = 2;
+
 /// All bound sockets.
 pub(crate) struct Doors {
     http: Vec<Socket>,
@@ -54,6 +58,7 @@ struct Desk {
     /// Bytes of bodies and packets that may still be taken into memory.
     room: Arc<Semaphore>,
     tails: Arc<Semaphore>,
+    beginnings: Arc<Semaphore>,
     searches: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
@@ -163,6 +168,7 @@ impl Desk {
             data: settings.data.clone(),
             room: Arc::new(Semaphore::new(limits.body_bytes_held().min(Semaphore::MAX_PERMITS))),
             tails: Arc::new(Semaphore::new(limits.tails)),
+            beginnings: Arc::new(Semaphore::new(BEGINNINGS)),
             searches: Arc::new(Semaphore::new(limits.searches)),
             limits,
             stopping,

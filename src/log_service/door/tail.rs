@@ -9,6 +9,7 @@
 //! too slow for n entries.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -179,17 +180,22 @@ pub(super) async fn tail(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
         return answer::later("slow_down", "too many live tails are open", 10);
     };
     let (sender, receiver) = mpsc::channel(CHUNKS);
-    tokio::spawn(follow(asked, Arc::clone(desk), sender, place));
-    answer::lines(receiver, None)
+    let waiting = Waiting::default();
+    tokio::spawn(follow(asked, Arc::clone(desk), sender, (place, waiting.control())));
+    answer::lines(receiver, Some(waiting))
 }
 
-async fn follow(asked: Asked, desk: Arc<Desk>, sender: mpsc::Sender<Bytes>, place: OwnedSemaphorePermit) {
-    let _place = place;
+async fn follow(
+    asked: Asked,
+    desk: Arc<Desk>,
+    sender: mpsc::Sender<Bytes>,
+    (_place, control): (OwnedSemaphorePermit, Arc<Control>),
+) {
     // Subscribed before looking back: a row in between is shown twice rather than never.
     let mut groups = desk.store.tail();
     // What comes while we look back may be more than is kept for us: that is told, too.
     let mut expected = desk.counts().accepted.load(Ordering::Relaxed);
-    if begin(&asked, &desk, &sender).await.is_none() {
+    if begin(&asked, &desk, &sender, &control).await.is_none() {
         return;
     }
     loop {
@@ -214,20 +220,49 @@ async fn follow(asked: Asked, desk: Arc<Desk>, sender: mpsc::Sender<Bytes>, plac
     }
 }
 
-async fn begin(asked: &Asked, desk: &Desk, sender: &mpsc::Sender<Bytes>) -> Option<()> {
+/// The rows to begin with; nothing when nobody waits for them any more.
+async fn begin(
+    asked: &Asked,
+    desk: &Desk,
+    sender: &mpsc::Sender<Bytes>,
+    control: &Arc<Control>,
+) -> Option<()> {
+    // The head of the answer leaves with its first bytes; the client should know that it is connected.
+    sender.send(Bytes::from_static(b"\n")).await.ok()?;
+    if asked.count.unwrap_or(0) == 0 {
+        return Some(());
+    }
+    let mut looking = pin!(look_back(asked, desk, control));
+    loop {
+        tokio::select! {
+            text = &mut looking => return sender.send(text?).await.ok(),
+            () = desk.stopped() => {
+                control.stop();
+                return None;
+            }
+            () = sender.closed() => return None,
+            // Full is as good as sent.
+            () = time::sleep(HEARTBEAT) => drop(sender.try_send(Bytes::from_static(b"\n"))),
+        }
+    }
+}
+
+/// The newest rows, oldest first, by one of few threads.
+async fn look_back(asked: &Asked, desk: &Desk, control: &Arc<Control>) -> Option<Bytes> {
+    let place = Arc::clone(&desk.beginnings).acquire_owned().await.ok()?;
     let count = asked.count.unwrap_or(0).min(MAX_BEGIN);
     let (query, window, store) = (asked.query.clone(), asked.window, desk.store.clone());
-    if count == 0 {
-        // The head of the answer leaves with its first bytes; the client should know that it is connected.
-        return sender.send(Bytes::from_static(b"\n")).await.ok();
-    }
+    let control = Arc::clone(control);
     let newest = tokio::task::spawn_blocking(move || {
+        // Until the walk has ended, not only until nobody waits for it.
+        let _place = place;
         let (parts, asked) = (Parts::new(store.parts()), exec::Asked::new(query, window));
-        exec::search(&parts, &asked, Sort::Newest, count, &Control::default())
+        exec::search(&parts, &asked, Sort::Newest, count, &control)
     });
     let newest = newest.await.ok()?.ok()?;
     let text = newest.rows.iter().rev().flat_map(|row| [row.as_str(), "\n"]).collect::<String>();
-    sender.send(Bytes::from(format!("\n{text}"))).await.ok()
+    // Never empty.
+    Some(Bytes::from(format!("{text}\n")))
 }
 
 fn chunk_of(group: &Group, expected: u64, query: &Query, counts: &Counts) -> Bytes {
@@ -247,4 +282,45 @@ fn chunk_of(group: &Group, expected: u64, query: &Query, counts: &Counts) -> Byt
         });
     }
     Bytes::from(chunk)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::super::answer::Body;
+    use super::super::tests::desk;
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn beginnings_of_tails_take_turns_and_show_that_they_are_connected() {
+        let (desk, _service, _data) = desk().await;
+        let busy = Arc::clone(&desk.beginnings).acquire_many_owned(2).await.unwrap();
+        assert_eq!(desk.beginnings.available_permits(), 0, "these are all");
+        let mut body = tail(Some("n=2"), &desk).await.into_body();
+        let mut next = async || {
+            let frame = time::timeout(PATIENCE, body.frame()).await.unwrap().unwrap();
+            String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap()
+        };
+        assert_eq!(next().await, "\n", "while it waits for its turn");
+        drop(busy);
+        let rows = next().await;
+        assert_eq!(rows.lines().filter(|row| row.contains("/f")).count(), 2, "{rows}");
+    }
+
+    #[tokio::test]
+    async fn who_leaves_a_tail_stops_its_beginning() {
+        let (desk, _service, _data) = desk().await;
+        let answer = tail(Some("n=2"), &desk).await;
+        let Body::Stream(_, Some(waiting)) = answer.body() else { panic!("a stream that can be stopped") };
+        let control = waiting.control();
+        let asked = Asked::parse(Some("n=2")).unwrap();
+        assert!(look_back(&asked, &desk, &control).await.is_some());
+        drop(answer);
+        assert!(look_back(&asked, &desk, &control).await.is_none(), "the scan was stopped");
+        let all = u32::try_from(desk.limits.tails).unwrap();
+        assert!(time::timeout(PATIENCE, desk.tails.acquire_many(all)).await.unwrap().is_ok());
+    }
 }

@@ -10,9 +10,30 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use super::Desk;
+use crate::log_service::exec::{self, Control, ExecError, Parts, Sort};
+use crate::log_service::query::Query;
+use crate::log_service::read::Window;
 use crate::log_service::{Limits, Listen, LogService, Settings, Tls, Token};
 use crate::record::frame::{Builder, Codec, Form, Stream};
 use crate::record::{Record, binary};
+
+/// A desk with three records in its store; the rest must live as long as it is used.
+pub(super) async fn desk() -> (Arc<Desk>, LogService, tempfile::TempDir) {
+    let data = tempfile::tempdir().unwrap();
+    let service = LogService::start(Settings::new(data.path().join("logs"))).await.unwrap();
+    let desk = Arc::clone(&service.doors.desk);
+    let mut split = crate::log_service::frames::split(&frame(0, 1..=3).into(), desk.limits.entry_bytes);
+    desk.store_frames(&mut split, &"test".into()).await.unwrap();
+    (desk, service, data)
+}
+
+/// Scans until it is stopped.
+pub(super) fn scan_until_stopped(desk: &Desk, control: &Control) {
+    let asked = exec::Asked::new(Query::all(), Window::default());
+    let look = || exec::search(&Parts::new(desk.store.parts()), &asked, Sort::Newest, 1, control);
+    while !matches!(look(), Err(ExecError::Stopped)) {}
+}
 
 struct Service {
     listen: Vec<Listen>,

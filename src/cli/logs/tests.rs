@@ -106,6 +106,7 @@ fn a_service_and_its_directory_answer_alike() {
 }
 
 fn post(socket: &Path, body: &str) {
+    let body_lines = body.lines().count();
     let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
     let length = body.len();
     let head =
@@ -113,5 +114,46 @@ fn post(socket: &Path, body: &str) {
     stream.write_all((head + body).as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"accepted\":2"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains(&format!("\"accepted\":{}", body_lines)),
+        "{answer}"
+    );
+}
+
+#[test]
+fn the_slowest_beyond_a_page_end_with_those_that_have_no_duration() {
+    use super::source::{Asked, MAX_PAGE, Source};
+    use crate::log_service::exec::Sort;
+    use crate::log_service::read::Window;
+
+    let directory = tempfile::tempdir().unwrap();
+    let mut settings = Settings::new(directory.path().join("data"));
+    let socket = directory.path().join("logs.sock");
+    settings.http = vec![Listen::Unix(socket.clone())];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let service = runtime.block_on(LogService::start(settings)).unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let ended = runtime.spawn(service.run(async { drop(stopped.await) }));
+    let each = MAX_PAGE + 300;
+    let now = jiff::Timestamp::now().as_microsecond();
+    let row = |at: usize| {
+        let ts = jiff::Timestamp::from_microsecond(now - i64::try_from(at).unwrap()).unwrap();
+        let dur = if at.is_multiple_of(2) { format!(r#","dur_us":{at}"#) } else { String::new() };
+        format!("{{\"kind\":\"request\",\"ts\":\"{ts}\",\"path\":\"/{at}\"{dur}}}\n")
+    };
+    post(&socket, &(0..2 * each).map(row).collect::<String>());
+    stop.send(()).unwrap();
+    runtime.block_on(ended).unwrap().unwrap();
+
+    let source = Source::Directory(directory.path().join("data"));
+    let asked = Asked::new(String::new(), Window::default()).unwrap();
+    let first = |count| source.first(&asked, Sort::Slowest, count).unwrap().unwrap();
+    let (rows, told) = first(2 * each - 5);
+    assert_eq!((rows.len(), told.is_cut), (2 * each - 5, false));
+    let timed = rows.iter().take_while(|row| row.contains("\"dur_us\"")).count();
+    assert_eq!(timed, each, "then those without");
+    let different: std::collections::HashSet<&String> = rows.iter().collect();
+    assert_eq!(different.len(), rows.len());
+    let (rows, told) = first(2 * each + 5);
+    assert_eq!((rows.len(), told.is_cut), (2 * each, false), "there are no more");
 }

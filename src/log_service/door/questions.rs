@@ -139,6 +139,7 @@ fn object(told: Result<Told, JoinError>) -> (StatusCode, Value) {
 mod tests {
     use tokio::sync::oneshot;
 
+    use super::super::tests::{desk, scan_until_stopped};
     use super::*;
 
     #[tokio::test]
@@ -179,6 +180,27 @@ mod tests {
         done.send(()).unwrap();
         let rest = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         assert_eq!(rest.trim_start(), "{\"error\":\"no\"}\n");
+    }
+
+    #[tokio::test]
+    async fn dropping_the_answer_of_a_question_stops_its_scan() {
+        let (desk, _service, _data) = desk().await;
+        let at_once = Duration::from_millis(1);
+        for first in [at_once, Duration::from_hours(1)] {
+            let (waiting, (stopped, hear)) = (Waiting::default(), oneshot::channel());
+            let (control, asked) = (waiting.control(), Arc::clone(&desk));
+            let told = tokio::task::spawn_blocking(move || {
+                scan_until_stopped(&asked, &control);
+                let _ = stopped.send(());
+                Ok(Value::Null)
+            });
+            let control = waiting.control();
+            let answer = answer_while(told, waiting, Pace { first, then: at_once, tells: true });
+            // Before its head has left, and after.
+            drop(time::timeout(Duration::from_millis(20), answer).await);
+            time::timeout(Duration::from_secs(20), hear).await.unwrap().unwrap();
+            scan_until_stopped(&desk, &control);
+        }
     }
 
     #[test]

@@ -156,7 +156,8 @@ fn plain(value: Option<&Value>) -> String {
 }
 
 /// RFC 4180; control characters are shown, so that a row is a line. A text that a spreadsheet would take for a formula gets
-/// an apostrophe in front, which it does not show.
+/// an apostrophe in front, which it does not show. That holds for a file opened as comma-separated: with other separators a
+/// text may become several cells.
 fn cell(text: &str) -> String {
     let text = Safe(text).to_string();
     if text.starts_with(['=', '+', '-', '@']) && text.parse::<f64>().is_err() {

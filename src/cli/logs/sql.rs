@@ -1,10 +1,16 @@
 //! `logs sql "select …"`: DuckDB's command line over the store's own files.
 
-use std::io::{BufRead, BufReader};
+use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Output as Ended, Stdio};
 use std::time::Instant;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::{Form, SourceArgs};
 use super::escape::{self, Safe};
@@ -17,6 +23,10 @@ use crate::log_service::exec::{Audited, Question};
 use crate::log_service::read::Flow;
 
 const PROGRAM: &str = "duckdb";
+/// Names that are tried before it is said that there is none.
+const TRIES: u32 = 16;
+/// Exit code of what SIGINT has ended, as shells tell it.
+const INTERRUPTED: i32 = 130;
 const HOW: &str = "\
 `logs sql` runs DuckDB's command line, which is not installed here. Get it from https://duckdb.org/docs/installation, or
     pip install duckdb-cli
@@ -49,6 +59,7 @@ pub(super) fn run(args: &SqlArgs) -> Result<bool, CommandError> {
             "sql reads the files of a data directory: name it with --data".to_owned(),
         ));
     };
+    let mut stop = Stop::new()?;
     let newest = if args.show { None } else { Some(Newest::new()?) };
     let view = view(data, newest.as_ref())?;
     let mut output = Output::stdout();
@@ -57,7 +68,10 @@ pub(super) fn run(args: &SqlArgs) -> Result<bool, CommandError> {
         output.flush()?;
         return Ok(true);
     }
-    let rows = ask(&view, args.statement.as_deref().unwrap_or_default(), args.output, &mut output)?;
+    let asked_for = args.statement.as_deref().unwrap_or_default();
+    let rows = ask(&view, asked_for, args.output, &mut output, &mut stop)?;
+    drop(newest);
+    stop.at_once();
     // The answer is as complete as what it was made from: all of it.
     let mut told = match source.ask::<Audited>(Question::Audit, &asked, &[])? {
         Some(audited) => Told::of(audited.report),
@@ -69,7 +83,29 @@ pub(super) fn run(args: &SqlArgs) -> Result<bool, CommandError> {
 }
 
 /// Runs the statement and prints what comes, made harmless; returns the number of lines.
-fn ask(view: &str, statement: &str, form: Form, output: &mut Output) -> Result<u64, CommandError> {
+fn ask(
+    view: &str,
+    statement: &str,
+    form: Form,
+    output: &mut Output,
+    stop: &mut Stop,
+) -> Result<u64, CommandError> {
+    let Stop { runtime, interrupted, terminated } = stop;
+    let (lines, ended) = runtime.block_on(async {
+        let mut child = start(view, statement, form)?;
+        tokio::select! {
+            biased;
+            // The program is killed when it is dropped; what was made for it goes with its owners.
+            _ = interrupted.recv() => Err(CommandError::Usage("stopped by SIGINT".to_owned())),
+            _ = terminated.recv() => Err(CommandError::Usage("stopped by SIGTERM".to_owned())),
+            lines = print(&mut child, form, output) => Ok((lines?, child.wait_with_output().await?)),
+        }
+    })?;
+    told(&ended)?;
+    Ok(lines)
+}
+
+fn start(view: &str, statement: &str, form: Form) -> Result<Child, CommandError> {
     let mut command = Command::new(PROGRAM);
     // Nobody's start-up file changes what the answer is.
     command.args(["-init", "/dev/null", "-bail"]);
@@ -78,32 +114,75 @@ fn ask(view: &str, statement: &str, form: Form, output: &mut Output) -> Result<u
         .args(["-cmd", view, "-c", statement])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => CommandError::Usage(HOW.to_owned()),
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command.spawn().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => CommandError::Usage(HOW.to_owned()),
         _ => CommandError::Read(format!("cannot start {PROGRAM}"), error),
-    })?;
-    let mut lines = 0;
+    })
+}
+
+async fn print(child: &mut Child, form: Form, output: &mut Output) -> Result<u64, CommandError> {
+    let mut count = 0;
     if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).split(b'\n') {
-            let line = line?;
+        let mut lines = BufReader::new(stdout).split(b'\n');
+        while let Some(line) = lines.next_segment().await? {
             let line = String::from_utf8_lossy(&line);
             let safe =
                 if form == Form::Json { escape::json(&line).into_owned() } else { Safe(&line).to_string() };
             output.line(&safe)?;
-            lines += 1;
+            count += 1;
         }
     }
     output.flush()?;
-    // A complaint is short enough to wait in the pipe; it may quote what a request sent.
-    let ended = child.wait_with_output()?;
+    Ok(count)
+}
+
+/// A complaint is short enough to have waited in the pipe; it may quote what a request sent.
+fn told(ended: &Ended) -> Result<(), CommandError> {
     for line in String::from_utf8_lossy(&ended.stderr).lines().filter(|line| !line.is_empty()) {
         note(&Safe(line).to_string());
     }
     if !ended.status.success() {
         return Err(CommandError::Usage("the statement failed".to_owned()));
     }
-    Ok(lines)
+    Ok(())
+}
+
+/// SIGINT and SIGTERM, which from now on do not end this process: there is something to take away first.
+struct Stop {
+    runtime: Runtime,
+    interrupted: Signal,
+    terminated: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self, CommandError> {
+        let runtime = source::runtime()?;
+        let entered = runtime.enter();
+        let wait = |kind| {
+            signal(kind).map_err(|error| CommandError::Read("cannot wait for signals".to_owned(), error))
+        };
+        let (interrupted, terminated) = (wait(SignalKind::interrupt())?, wait(SignalKind::terminate())?);
+        drop(entered);
+        Ok(Self { runtime, interrupted, terminated })
+    }
+
+    /// From now on they end it again.
+    fn at_once(self) {
+        let Self { runtime, mut interrupted, mut terminated } = self;
+        let wait = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = interrupted.recv() => {}
+                    _ = terminated.recv() => {}
+                }
+            });
+            std::process::exit(INTERRUPTED);
+        };
+        // Without a thread it ends when it is done.
+        drop(std::thread::Builder::new().name("sql-stop".into()).spawn(wait));
+    }
 }
 
 /// The view over the files that the manifest lists, with ids as people write them.
@@ -155,10 +234,20 @@ struct Newest(PathBuf);
 
 impl Newest {
     fn new() -> std::io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("tollgate-sql-{}", std::process::id()));
-        // Fails when it is there: nobody else's folder is used.
-        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
+        Self::among(&std::env::temp_dir(), || RandomState::new().hash_one(std::process::id()))
+    }
+
+    /// Names nobody can foresee, so that nobody can take them all before.
+    fn among(folder: &Path, number: impl Fn() -> u64) -> std::io::Result<Self> {
+        let mut tried = 0;
+        loop {
+            let path = folder.join(format!("tollgate-sql-{:016x}", number()));
+            // Fails when it is there: nobody else's folder is used.
+            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && tried < TRIES => tried += 1,
+                made => return made.map(|()| Self(path)),
+            }
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -190,4 +279,29 @@ fn files(folder: &Path, depth: u32, lines: &mut Vec<PathBuf>) -> std::io::Result
 fn list(paths: &[PathBuf]) -> String {
     let quoted = paths.iter().map(|path| format!("'{}'", path.display().to_string().replace('\'', "''")));
     format!("[{}]", quoted.collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_whose_name_is_taken_gets_another_and_is_nobody_elses() {
+        let place = tempfile::tempdir().unwrap();
+        let next = Cell::new(0);
+        let number = || next.replace(next.get() + 1);
+        let taken = place.path().join("tollgate-sql-0000000000000000");
+        std::fs::create_dir(&taken).unwrap();
+        let made = Newest::among(place.path(), number).unwrap();
+        assert_eq!(made.0, place.path().join("tollgate-sql-0000000000000001"));
+        assert_eq!(std::fs::metadata(&made.0).unwrap().permissions().mode() & 0o777, 0o700);
+        drop(made);
+        let left: Vec<_> = std::fs::read_dir(place.path()).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "only what was there: {left:?}");
+        let error = Newest::among(place.path(), || 0).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    }
 }

@@ -3,9 +3,11 @@
 //! The files in `logs` were written by nginx 1.22, HAProxy 2.6 and Caddy 2.6 (their dates moved back); Traefik's follow
 //! its documentation.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::{golden, stderr, stdout, tollgate};
@@ -327,6 +329,107 @@ fn tail_follows_a_file_through_its_rotation() {
     assert!(next().contains("/three"), "the file that took its name");
 }
 
+type Audited = Box<dyn Fn(std::os::unix::net::UnixStream) + Send>;
+
+/// A service that begins a tail with one row, and does with the question for what is missing what `audited` says.
+fn half_a_service(socket: &Path, audited: Audited) {
+    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = head.next().unwrap().unwrap();
+            while head.next().unwrap().is_ok_and(|line| !line.is_empty()) {}
+            if first.contains("/logs/tail") {
+                let row = "{\"kind\":\"request\",\"path\":\"/one\"}\n";
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{row}\r\n",
+                    row.len()
+                );
+                (&stream).write_all(answer.as_bytes()).unwrap();
+                open.push(stream);
+            } else {
+                audited(stream);
+            }
+        }
+    });
+}
+
+/// A tail that runs.
+fn following(source: &[&str]) -> Running {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.args(["logs", "tail", "-f", "--rate", "all"]).args(source);
+    Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+fn interrupt(child: &Child) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+}
+
+/// How it ended, and what it said.
+fn ended(mut running: Running) -> (Option<i32>, String) {
+    let mut said = String::new();
+    running.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (running.0.wait().unwrap().code(), said)
+}
+
+#[test]
+fn a_tail_ends_with_its_summary_whatever_the_service_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let (asked, hear) = std::sync::mpsc::channel();
+    let refused = |mut stream: std::os::unix::net::UnixStream| {
+        let _ = stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\n{}");
+    };
+    let silent = move |stream| asked.send(stream).unwrap();
+    let services: [(&str, Audited); 2] = [("503", Box::new(refused)), ("you did not wait", Box::new(silent))];
+    for (reason, audited) in services {
+        let socket = directory.path().join(format!("{}.sock", reason.len()));
+        half_a_service(&socket, audited);
+        let mut tail = following(&["--service", &format!("unix:{}", socket.display())]);
+        let mut lines = BufReader::new(tail.0.stdout.take().unwrap()).lines();
+        assert!(lines.next().unwrap().unwrap().contains("/one"));
+        interrupt(&tail.0);
+        // The second one ends the wait for an answer that does not come.
+        let _silent = (reason != "503").then(|| {
+            let stream = hear.recv_timeout(Duration::from_secs(20)).unwrap();
+            interrupt(&tail.0);
+            stream
+        });
+        let (code, said) = ended(tail);
+        assert_eq!(code, Some(0), "{reason}: {said}");
+        assert!(said.contains("whether anything is missing is unknown") && said.contains(reason), "{said}");
+        assert!(said.lines().last().unwrap().starts_with("1 row, "), "{reason}: {said}");
+    }
+}
+
+#[test]
+fn a_tail_ends_though_lines_come_as_fast_as_they_are_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.jsonl");
+    std::fs::write(&path, "").unwrap();
+    let mut tail = following(&["-n", "0", "--from", path.to_str().unwrap()]);
+    let (mut stdout, is_over) = (tail.0.stdout.take().unwrap(), std::sync::Arc::new(AtomicBool::new(false)));
+    let over = std::sync::Arc::clone(&is_over);
+    let writer = std::thread::spawn(move || {
+        let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+        let lines = "{\"kind\":\"request\",\"path\":\"/one\"}\n".repeat(500);
+        while !over.load(Ordering::Relaxed) {
+            file.write_all(lines.as_bytes()).unwrap();
+        }
+    });
+    let mut begin = [0; 1000];
+    stdout.read_exact(&mut begin).unwrap();
+    let reader = std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+    interrupt(&tail.0);
+    let (code, said) = ended(tail);
+    is_over.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    reader.join().unwrap().unwrap();
+    assert!(code == Some(0) && said.contains(" rows, "), "{said}");
+}
+
 #[test]
 fn what_was_imported_is_recognised() {
     let directory = tempfile::tempdir().unwrap();
@@ -458,6 +561,55 @@ fn wait_for(socket: &Path) {
     let started = Instant::now();
     while std::os::unix::net::UnixStream::connect(socket).is_err() {
         assert!(started.elapsed() < Duration::from_secs(30), "the service does not answer");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_stopped_sql_ends_its_program_and_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = |name: &str| {
+        let path = directory.path().join(name);
+        std::fs::create_dir(&path).unwrap();
+        path
+    };
+    let (data, temporary, bin) = (made("data"), made("tmp"), made("bin"));
+    std::fs::write(data.join("09.jsonl"), story()).unwrap();
+    let program = bin.join("duckdb");
+    std::fs::write(&program, "#!/bin/sh\necho $$ >\"$PIDS\"\nexec sleep 1000\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        let pids = directory.path().join(format!("pid-{}", signal.as_raw()));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.args(["logs", "sql", "select 1", "--data"]).arg(&data);
+        command.env("PATH", &path).env("TMPDIR", &temporary).env("PIDS", &pids);
+        let running = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        let pid = wait_until(|| std::fs::read_to_string(&pids).ok()?.trim().parse::<i32>().ok());
+        assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 1);
+        rustix::process::kill_process(rustix::process::Pid::from_child(&running.0), signal).unwrap();
+        let (code, said) = ended(running);
+        assert!(code == Some(2) && said.contains("stopped by SIG"), "{said}");
+        assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "nothing is left");
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        wait_until(|| is_gone(pid).then_some(()));
+    }
+}
+
+/// Not there any more, or nobody has asked yet how it ended.
+fn is_gone(pid: rustix::process::Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.map_or(true, |stat| stat.contains(") Z "))
+}
+
+#[allow(clippy::disallowed_methods, reason = "another process is waited for, and no runtime runs here")]
+fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "in vain");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -68,7 +68,7 @@ fn text(told: &Told) -> String {
     let mut parts = vec![format!("{about}{} {rows}", count(report.rows))];
     let missing = report.missing_count();
     if report.unknown {
-        parts.push("too many holes to tell what is missing".to_owned());
+        parts.push("whether anything is missing cannot be told".to_owned());
     } else if missing > 0 {
         parts.push(format!("{} missing ({})", count(missing), named(report)));
     }
@@ -146,7 +146,7 @@ mod tests {
             "1 204 rows, 13 missing (edge-1 core 0: 88201–88212 unexplained; edge-1 core 0: 9 ring_full)"
         );
         report = Report { rows: 1, damaged: 2, unknown: true, ..Report::default() };
-        assert_eq!(text(&report), "1 row, too many holes to tell what is missing, 2 damaged lines");
+        assert_eq!(text(&report), "1 row, whether anything is missing cannot be told, 2 damaged lines");
     }
 
     #[test]

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time;
 
 use super::args::{Form, TailArgs};
 use super::door::target;
+use super::escape::Safe;
 use super::output::{self, Output};
 use super::source::{self, Asked, Source, Told};
 use super::words::count;
@@ -58,11 +60,22 @@ fn follow(source: &Source, asked: &Asked, args: &TailArgs, started: Instant) -> 
     let printer = Printer::new(args.output, args.rate.as_deref())?;
     let told = match source {
         Source::Directory(data) => runtime.block_on(follow_directory(data, asked, args, printer))?,
-        Source::Service(service) => runtime.block_on(follow_service(service, asked, args, printer))?,
         Source::Files(files) => runtime.block_on(file::follow(files, asked, args.count, printer))?,
+        Source::Service(service) => {
+            let (told, ended) = runtime.block_on(follow_service(service, asked, args, printer))?;
+            summary::end(&mut Output::stdout(), args.output == Form::Json, &told, started)?;
+            return ended.map(|()| true);
+        }
     };
     summary::end(&mut Output::stdout(), args.output == Form::Json, &told, started)?;
     Ok(true)
+}
+
+/// Ctrl-C, from now on: the usual end of a tail, whose summary is still owed. One that comes while rows are printed is
+/// kept.
+fn interrupts() -> Result<Signal, CommandError> {
+    signal(SignalKind::interrupt())
+        .map_err(|error| CommandError::Read("cannot wait for Ctrl-C".to_owned(), error))
 }
 
 async fn follow_directory(
@@ -73,7 +86,7 @@ async fn follow_directory(
 ) -> Result<Told, CommandError> {
     // Placed at the end before looking back: a row in between is then seen twice, and the second time dropped.
     let mut follow = Follow::from_end(data).map_err(|error| source::cannot_read(data, error))?;
-    let watch = Watch::of([data.join(WAL)]);
+    let (watch, mut interrupted) = (Watch::of([data.join(WAL)]), interrupts()?);
     let (rows, _) = Source::Directory(data.to_owned()).newest(asked, args.count)?;
     printer.rows(&rows)?;
     let mut shown: HashSet<String> = rows.into_iter().collect();
@@ -83,29 +96,34 @@ async fn follow_directory(
             |row: &Row<'_>| if shown.remove(row.json) { Flow::Continue(()) } else { printer.row(row) };
         let more = follow.advance(&mut scan, &mut print).map_err(|error| source::cannot_read(data, error))?;
         printer.flush()?;
-        if more {
-            continue;
+        if !more {
+            shown.clear();
         }
-        shown.clear();
         tokio::select! {
-            // The usual end of a tail; the summary is still owed.
-            _ = tokio::signal::ctrl_c() => break,
-            () = watch.changed() => {}
+            biased;
+            _ = interrupted.recv() => break,
+            // Also while rows come as fast as they are printed the runtime must see signals.
+            () = tokio::task::yield_now(), if more => {}
+            () = watch.changed(), if !more => {}
         }
     }
     printer.end()?;
-    Ok(Told { left_out: printer.total_left_out(), ..Told::of(scan.report()) })
+    let report = Report { rows: printer.total(), ..scan.report() };
+    Ok(Told { left_out: printer.total_left_out(), ..Told::of(report) })
 }
 
+/// What was shown, and how the service ended it.
 async fn follow_service(
     service: &Service,
     asked: &Asked,
     args: &TailArgs,
     mut printer: Printer,
-) -> Result<Told, CommandError> {
+) -> Result<(Told, Result<(), CommandError>), CommandError> {
     let target = target("/logs/tail", asked, Some(args.count));
-    let (since, mut skipped) = (Timestamp::now(), 0);
+    let (since, mut skipped, mut has_begun) = (Timestamp::now(), 0, false);
+    let mut interrupted = interrupts()?;
     let mut on_line = |line: &mut [u8]| {
+        has_begun = true;
         let text = String::from_utf8_lossy(line);
         let Ok(value) = serde_json::from_str::<Value>(&text) else { return Flow::Continue(()) };
         if value["kind"] == "skipped" && value.get("recv").is_none() {
@@ -119,20 +137,32 @@ async fn follow_service(
         let flow = printer.row(&Row { json: &text, value: &value });
         if printer.flush().is_err() { Flow::Break(()) } else { flow }
     };
-    tokio::select! {
-        ended = client::get(service, &target, &mut on_line) => ended?,
-        _ = tokio::signal::ctrl_c() => {}
+    let ended = tokio::select! {
+        biased;
+        _ = interrupted.recv() => Ok(()),
+        ended = client::get(service, &target, &mut on_line) => ended.map_err(CommandError::from),
+    };
+    if ended.is_err() && !has_begun {
+        return ended.map(|()| (Told::default(), Ok(())));
     }
     printer.end()?;
-    let report = report_since(service, since).await?;
+    let report = tokio::select! {
+        biased;
+        _ = interrupted.recv() => Err("you did not wait for it".to_owned()),
+        report = report_since(service, since) => report.map_err(|error| error.to_string()),
+    };
+    let report = report.unwrap_or_else(|reason| {
+        output::note(&format!("note: whether anything is missing is unknown: {}", Safe(&reason)));
+        Report { unknown: true, ..Report::default() }
+    });
     let left_out = printer.total_left_out() + skipped;
-    Ok(Told { left_out, ..Told::of(Report { rows: printer.total(), ..report }) })
+    Ok((Told { left_out, ..Told::of(Report { rows: printer.total(), ..report }) }, ended))
 }
 
 /// What is missing of all that came while the tail ran. What it showed cannot tell: it is filtered.
-async fn report_since(service: &Service, since: Timestamp) -> Result<Report, CommandError> {
+async fn report_since(service: &Service, since: Timestamp) -> Result<Report, ClientError> {
     let target = format!("/logs/audit?since={since}");
     let told = time::timeout(ANSWERS_WITHIN, client::answer(service, &target, &mut |_, _| {})).await;
     let told = told.unwrap_or_else(|_| Err(ClientError::Broken("it does not answer in time".into())))?;
-    serde_json::from_value(told["report"].clone()).map_err(|error| ClientError::Broken(error.into()).into())
+    serde_json::from_value(told["report"].clone()).map_err(|error| ClientError::Broken(error.into()))
 }

@@ -57,6 +57,7 @@ impl Printer {
 
     /// What was there before the tail began: all of it.
     pub(super) fn rows(&mut self, rows: &[String]) -> Result<(), CommandError> {
+        self.total += rows.len() as u64;
         crate::cli::logs::search::print(&mut self.output, rows, self.form)?;
         self.flush()
     }
@@ -101,7 +102,7 @@ impl Printer {
         self.total_left_out
     }
 
-    /// How many rows were shown since the tail began.
+    /// How many rows were shown, those it began with among them.
     pub(super) fn total(&self) -> u64 {
         self.total
     }

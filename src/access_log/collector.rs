@@ -17,7 +17,7 @@ use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::pressure::Step;
 use super::recovery::Past;
 use super::render::Lines;
-use super::ring::Directory;
+use super::ring::{Directory, Recovered};
 use super::room::Room;
 use super::running::Running;
 use super::shed::Shedder;
@@ -245,15 +245,13 @@ impl Collector {
         self.handle.metrics.rings_lost.store(harms.len() as u64, Ordering::Relaxed);
         harms.iter().for_each(|harm| self.intake.framer.notice("warn", harm.reason, &harm.text));
         self.store();
-        for past in rings {
-            self.intake.framer.past(&past);
+        self.spool.begin_careful();
+        for past in &rings {
+            self.intake.framer.past(past);
             self.store();
-            self.spool.sync();
-            // If it is in memory only, the next start has it again: what comes twice does no harm.
-            if self.spool.failing().is_none() {
-                past.remove();
-            }
         }
+        // Otherwise the next start has them again: what comes twice does no harm.
+        self.spool.once_safe(move || rings.iter().for_each(Recovered::remove));
     }
 
     /// Takes what has come, up to a share, if the spool has room. Tells whether there was anything, and whether that was

@@ -33,7 +33,7 @@ use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 
@@ -70,11 +70,14 @@ pub(super) struct Spool {
     current: Mutex<Option<Arc<File>>>,
     is_dirty: AtomicBool,
     syncer: OnceLock<Thread>,
-    has_failed_sync: AtomicBool,
+    failed_syncs: AtomicU64,
     chores: Chores,
     /// How many of the next reads fail.
     #[cfg(test)]
     read_faults: std::sync::atomic::AtomicU32,
+    /// Whether each of the next syncs fails. While a test holds it the disk answers none.
+    #[cfg(test)]
+    sync_faults: Mutex<VecDeque<bool>>,
 }
 
 #[derive(Debug, Default)]
@@ -145,10 +148,12 @@ pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Wr
         current: Mutex::default(),
         is_dirty: AtomicBool::new(false),
         syncer: OnceLock::new(),
-        has_failed_sync: AtomicBool::new(false),
+        failed_syncs: AtomicU64::new(0),
         chores: Chores::default(),
         #[cfg(test)]
         read_faults: Default::default(),
+        #[cfg(test)]
+        sync_faults: Mutex::default(),
     });
     spool.prune();
     sync::start(&spool);
@@ -177,6 +182,19 @@ impl Spool {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
             .is_ok()
         {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        Ok(())
+    }
+
+    /// The same for a sync.
+    #[cfg_attr(
+        not(test),
+        allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests have faults")
+    )]
+    fn sync_fault(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if self.sync_faults.lock().unwrap_or_else(PoisonError::into_inner).pop_front() == Some(true) {
             return Err(io::Error::from_raw_os_error(5));
         }
         Ok(())

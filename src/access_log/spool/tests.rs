@@ -475,3 +475,62 @@ proptest! {
         prop_assert_eq!(found.last(), Some(&(1000, 1002)));
     }
 }
+
+/// Appends three frames for which something else is given up; whether it was.
+fn take_over(writer: &mut Writer) -> Arc<AtomicBool> {
+    let is_given_up = Arc::new(AtomicBool::new(false));
+    writer.begin_careful();
+    append_all(writer, 1, 21);
+    let flag = Arc::clone(&is_given_up);
+    writer.once_safe(move || flag.store(true, Ordering::Relaxed));
+    is_given_up
+}
+
+#[test]
+fn what_is_kept_elsewhere_is_given_up_only_when_the_disk_has_all_of_it() {
+    for sync in [Sync::System, Sync::Always, Sync::Every(std::time::Duration::from_secs(3600))] {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = SpoolSettings { sync, ..settings(dir.path()) };
+        let (mut writer, _readers) = open_with(settings.clone(), &["a"]);
+        let is_given_up = take_over(&mut writer);
+        // A busy disk is not waited for where a thread syncs.
+        assert_eq!(is_given_up.load(Ordering::Relaxed), !matches!(sync, Sync::Every(_)), "{sync:?}");
+        writer.spool.do_chores();
+        assert!(is_given_up.load(Ordering::Relaxed), "{sync:?}");
+    }
+}
+
+#[test]
+fn what_the_disk_failed_to_sync_or_to_take_is_kept_elsewhere_for_the_next_start() {
+    // Whichever sync it is that fails, of a complete segment or of the current one.
+    let dir = tempfile::tempdir().unwrap();
+    let sync = Sync::Every(std::time::Duration::from_secs(3600));
+    let (mut writer, _readers) = open_with(SpoolSettings { sync, ..settings(dir.path()) }, &["a"]);
+    let is_given_up = take_over(&mut writer);
+    *writer.spool.sync_faults.lock().unwrap() = [true].into();
+    (0..3).for_each(|_| writer.spool.do_chores());
+    writer.close();
+    assert!(!is_given_up.load(Ordering::Relaxed));
+    // Nothing can be written.
+    let gone = dir.path().join("gone");
+    let (mut writer, _readers) = open_in(&gone, &["a"]);
+    let is_given_up = take_over(&mut writer);
+    writer.close();
+    assert!(!is_given_up.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_directory_that_is_not_synced_yet_is_tried_again_before_anything_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _readers) = open_in(dir.path(), &["a"]);
+    writer.begin_careful();
+    writer.append(&frame(1, 1));
+    let is_given_up = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_given_up);
+    // The current file is all that there is to sync: the second answer is the directory's.
+    *writer.spool.sync_faults.lock().unwrap() = [false, true].into();
+    writer.once_safe(move || flag.store(true, Ordering::Relaxed));
+    assert!(!is_given_up.load(Ordering::Relaxed));
+    writer.spool.do_chores();
+    assert!(is_given_up.load(Ordering::Relaxed));
+}

@@ -152,6 +152,11 @@ impl Collector {
         self.handle.metrics()
     }
 
+    #[cfg(test)]
+    pub(super) fn spool(&self) -> Arc<spool::Spool> {
+        self.spool.shared()
+    }
+
     /// Starts the collector's thread, and one for each sink.
     pub fn spawn(self) -> Result<Running, Error> {
         let (stop, stopping) = watch::channel(None);
@@ -174,14 +179,22 @@ impl Collector {
         // Nobody says when if the other end has just been dropped.
         let deadline = stopping.borrow().unwrap_or_else(|| Instant::now() + SHORT_GRACE);
         self.close();
-        // What the last turn has brought counts as waiting, also for a sink that does not end in time.
-        self.spool.publish(&self.handle.metrics);
         tell_sinks.send_replace(Some(deadline));
+        let spool = self.spool.shared();
+        let settled = settle(self.spool);
         // A little longer than the sinks have themselves, also when we are late; one that hangs in a system call is left
         // behind.
         let patience = deadline.max(Instant::now()) + Duration::from_millis(200);
-        for end in ends {
-            let _ = timeout_at(patience, end).await;
+        for (seat, end) in ends.into_iter().enumerate() {
+            if !matches!(timeout_at(patience, end).await, Ok(Ok(()))) {
+                spool.abandon(seat);
+            }
+        }
+        // What is not on the disk the rings still tell.
+        if settled.await.is_ok() {
+            // No ring is missed that is removed after.
+            self.directory.iter().for_each(Directory::forget);
+            self.sources.iter_mut().for_each(|source| source.reader.finish());
         }
     }
 
@@ -227,16 +240,16 @@ impl Collector {
         self.entries.is_empty() && self.sources.iter().all(|source| source.reader.is_empty())
     }
 
-    /// Takes the last records and closes their streams.
+    /// Takes the last records and closes their streams. Waits for no disk.
     fn close(&mut self) {
         // Whether there is room or not: what would be left in the rings is not much more.
         while !self.take() {}
         let last_seqs: Vec<u64> = self.sources.iter().map(|source| source.expected - 1).collect();
         self.intake.framer.stop(&last_seqs);
         self.store();
+        // What the last turn has brought counts as waiting, also for a sink that does not end in time.
+        self.spool.publish(&self.handle.metrics);
         self.spool.close();
-        self.sources.iter_mut().for_each(|source| source.reader.finish());
-        self.directory.iter().for_each(Directory::forget);
     }
 
     /// Sends on what dead processes have left.
@@ -341,6 +354,19 @@ fn start(delivery: Delivery, stop: Stop) -> oneshot::Receiver<()> {
     };
     if let Err(error) = on_thread("log-sink", work) {
         tracing::error!(%error, "a log sink has no thread; its records wait until the next start");
+    }
+    end
+}
+
+/// Puts on the disk what is not there yet, on a thread of its own: a slow disk takes no time from the sinks.
+fn settle(mut spool: Writer) -> oneshot::Receiver<()> {
+    let (finished, end) = oneshot::channel();
+    let work = move || {
+        spool.settle();
+        let _ = finished.send(());
+    };
+    if let Err(error) = thread::Builder::new().name("log-end".into()).spawn(work) {
+        tracing::error!(%error, "nothing waits until the disk has the last of the log");
     }
     end
 }

@@ -107,6 +107,8 @@ struct Seat {
     has_unknown: bool,
     /// Why it lags.
     why: Reason,
+    /// It takes nothing more.
+    is_abandoned: bool,
 }
 
 /// Opens the spool for these sinks: its end to write, and an end to read for each of them, in order. The directory is
@@ -200,6 +202,12 @@ impl Spool {
         Ok(())
     }
 
+    /// While a test has this the disk answers no sync.
+    #[cfg(test)]
+    pub(super) fn hold_syncs(&self) -> MutexGuard<'_, VecDeque<bool>> {
+        self.sync_faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn path(&self, number: u64) -> Option<PathBuf> {
         self.settings.dir.as_ref().map(|dir| segment::path(dir, number))
     }
@@ -253,6 +261,25 @@ impl Spool {
         true
     }
 
+    /// A sink takes nothing more, or is left behind: what is in memory is lost, what is on disk waits for the next start.
+    pub(super) fn abandon(&self, seat: usize) {
+        let (mut state, mut lost, mut origins) = (self.lock(), 0, Origins::default());
+        // By itself or by us, whoever is first.
+        if std::mem::replace(&mut state.seats[seat].is_abandoned, true) {
+            return;
+        }
+        let at = state.seats[seat].at;
+        let is_memory = |one: &&Segment| matches!(one.place, Place::Memory(_));
+        for segment in state.segments.iter().filter(|one| one.number >= at.segment).filter(is_memory) {
+            let offset = if segment.number == at.segment { at.offset } else { 0 };
+            let (carried, _) = segment.frames_from(None, offset, &mut origins);
+            lost += carried.iter().map(Carried::records).sum::<u64>();
+        }
+        self.sinks[seat].dropped.add(Reason::Stopped, lost);
+        let lag = state.lag_on_disk(at);
+        self.sinks[seat].lag_bytes.store(lag, Ordering::Relaxed);
+    }
+
     /// Whether a sink keeps up, so that the others alone need the room.
     fn has_one_near(&self, state: &State) -> bool {
         let SpoolSettings { segment, size, memory, .. } = &self.settings;
@@ -267,7 +294,8 @@ impl Spool {
         metrics.spool_bytes.store(disk + memory, Ordering::Relaxed);
         metrics.spool_fill.store(fill, Ordering::Relaxed);
         for (seat, sink) in state.seats.iter().zip(&self.sinks) {
-            sink.lag_bytes.store(state.lag(seat.at), Ordering::Relaxed);
+            let lag = if seat.is_abandoned { state.lag_on_disk(seat.at) } else { state.lag(seat.at) };
+            sink.lag_bytes.store(lag, Ordering::Relaxed);
         }
         fill
     }
@@ -300,12 +328,13 @@ impl State {
 
     /// Bytes behind `at`.
     fn lag(&self, at: Position) -> u64 {
-        let behind = |segment: &Segment| match segment.number {
-            number if number < at.segment => 0,
-            number if number == at.segment => segment.len.saturating_sub(at.offset),
-            _ => segment.len,
-        };
-        self.segments.iter().map(behind).sum()
+        self.segments.iter().map(|segment| segment.behind(at)).sum()
+    }
+
+    /// Of these, those that another start finds.
+    fn lag_on_disk(&self, at: Position) -> u64 {
+        let on_disk = self.segments.iter().filter(|segment| matches!(segment.place, Place::Disk));
+        on_disk.map(|segment| segment.behind(at)).sum()
     }
 
     /// Takes away the segments in front that every sink has passed; their numbers, of those on disk.
@@ -339,7 +368,8 @@ struct History {
 
 impl Seat {
     fn new(at: Position) -> Self {
-        Self { at, taken: at, lost: Spans::default(), has_unknown: false, why: Reason::QueueFull }
+        let (lost, why) = (Spans::default(), Reason::QueueFull);
+        Self { at, taken: at, lost, has_unknown: false, why, is_abandoned: false }
     }
 
     /// Where to read on.
@@ -349,6 +379,15 @@ impl Seat {
 }
 
 impl Segment {
+    /// Its bytes behind `at`.
+    fn behind(&self, at: Position) -> u64 {
+        match self.number {
+            number if number < at.segment => 0,
+            number if number == at.segment => self.len.saturating_sub(at.offset),
+            _ => self.len,
+        }
+    }
+
     /// What the frames from `offset` on carry, and whether all of it could be read.
     fn frames_from(&self, path: Option<PathBuf>, offset: u64, origins: &mut Origins) -> (Vec<Carried>, bool) {
         let (mut found, mut is_good) = (Vec::new(), true);

@@ -109,6 +109,7 @@ fn a_sink_that_keeps_up_leaves_no_segments_behind() {
             std::thread::park_timeout(std::time::Duration::from_millis(5));
         }
         writer.close();
+        writer.settle();
         assert_eq!(segments(dir.path()).len(), 0, "{sync:?}");
     }
 }
@@ -287,6 +288,7 @@ fn a_new_sink_is_not_told_of_what_was_before_it() {
         append_all(&mut writer, 1, 30);
         read_all(&mut readers[0]);
         writer.close();
+        writer.settle();
     }
     for first in [31, 34] {
         let (mut writer, mut readers) = open_in(dir.path(), &["new"]);
@@ -294,6 +296,7 @@ fn a_new_sink_is_not_told_of_what_was_before_it() {
         append_all(&mut writer, first, first + 2);
         assert_eq!(read_all(&mut readers[0]).1, []);
         writer.close();
+        writer.settle();
     }
 }
 
@@ -510,12 +513,14 @@ fn what_the_disk_failed_to_sync_or_to_take_is_kept_elsewhere_for_the_next_start(
     *writer.spool.sync_faults.lock().unwrap() = [true].into();
     (0..3).for_each(|_| writer.spool.do_chores());
     writer.close();
+    writer.settle();
     assert!(!is_given_up.load(Ordering::Relaxed));
     // Nothing can be written.
     let gone = dir.path().join("gone");
     let (mut writer, _readers) = open_in(&gone, &["a"]);
     let is_given_up = take_over(&mut writer);
     writer.close();
+    writer.settle();
     assert!(!is_given_up.load(Ordering::Relaxed));
 }
 
@@ -533,4 +538,30 @@ fn a_directory_that_is_not_synced_yet_is_tried_again_before_anything_is_given_up
     assert!(!is_given_up.load(Ordering::Relaxed));
     writer.spool.do_chores();
     assert!(is_given_up.load(Ordering::Relaxed));
+}
+
+#[test]
+fn what_is_in_memory_behind_a_sink_that_ends_is_lost_once_and_what_is_on_disk_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, mut readers) = open_in(dir.path(), &["a"]);
+    writer.append(&frame(1, 100));
+    let on_disk = writer.spool.lock().lag(Position::default());
+    // The disk takes no second segment.
+    fs::rename(dir.path(), dir.path().with_extension("away")).unwrap();
+    append_all(&mut writer, 4, 30);
+    let has_memory = |one: &Segment| matches!(one.place, Place::Memory(_));
+    assert!(writer.spool.lock().segments.iter().any(has_memory));
+    let in_segments = |spool: &Spool| spool.lock().bytes();
+    let (disk, memory) = in_segments(&writer.spool);
+    assert!(disk >= on_disk && memory > 0);
+    writer.close();
+    writer.spool.abandon(0);
+    readers[0].abandon();
+    let sink = &writer.spool.sinks[0];
+    let lost = sink.dropped.get(Reason::Stopped);
+    assert!(lost > 0 && lost.is_multiple_of(3), "{lost}");
+    assert_eq!(sink.lag_bytes.load(Ordering::Relaxed), disk);
+    writer.publish(&Metrics::default());
+    assert_eq!(sink.lag_bytes.load(Ordering::Relaxed), disk);
+    fs::rename(dir.path().with_extension("away"), dir.path()).unwrap();
 }

@@ -135,20 +135,29 @@ impl Writer {
         self.spool.leave(|chores| chores.once_safe = Some(once_safe));
     }
 
-    /// Nothing more will come.
+    /// What the sinks share with it.
+    pub(in crate::access_log) fn shared(&self) -> Arc<Spool> {
+        Arc::clone(&self.spool)
+    }
+
+    /// Nothing more will come. Waits for no disk.
     pub(in crate::access_log) fn close(&mut self) {
-        if self.spool.settings.sync != Sync::System {
-            self.spool.sync();
-        }
         // So that it is deleted when every sink has it.
         self.seal();
         self.current = None;
+        self.spool.lock().is_closed = true;
+        self.spool.changed.iter().for_each(tokio::sync::Notify::notify_one);
+    }
+
+    /// Puts everything on the disk after the end; returns when it is there.
+    pub(in crate::access_log) fn settle(&mut self) {
+        if self.spool.settings.sync != Sync::System {
+            self.spool.sync();
+        }
         self.note_segments();
         self.spool.do_chores();
         self.spool.forget_unsafe();
         self.spool.prune();
-        self.spool.lock().is_closed = true;
-        self.spool.changed.iter().for_each(tokio::sync::Notify::notify_one);
     }
 
     fn append_to_disk(&mut self, frames: &[u8]) -> bool {

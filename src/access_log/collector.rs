@@ -17,7 +17,7 @@ use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::pressure::Step;
 use super::recovery::Past;
 use super::render::Lines;
-use super::ring::{Directory, Recovered};
+use super::ring::{Directory, Recovered, forget_others};
 use super::room::Room;
 use super::running::Running;
 use super::shed::Shedder;
@@ -181,6 +181,7 @@ impl Collector {
         self.close();
         tell_sinks.send_replace(Some(deadline));
         let spool = self.spool.shared();
+        let boot = self.origin().boot;
         let settled = settle(self.spool);
         // A little longer than the sinks have themselves, also when we are late; one that hangs in a system call is left
         // behind.
@@ -193,7 +194,7 @@ impl Collector {
         // What is not on the disk the rings still tell.
         if settled.await.is_ok() {
             // No ring is missed that is removed after.
-            self.directory.iter().for_each(Directory::forget);
+            self.directory.iter().for_each(|directory| directory.forget(boot));
             self.sources.iter_mut().for_each(|source| source.reader.finish());
         }
     }
@@ -256,15 +257,23 @@ impl Collector {
     fn deliver_past(&mut self) {
         let Past { rings, harms, .. } = std::mem::take(&mut self.past);
         self.handle.metrics.rings_lost.store(harms.len() as u64, Ordering::Relaxed);
+        if rings.is_empty() && harms.is_empty() {
+            return;
+        }
+        self.spool.begin_careful();
         harms.iter().for_each(|harm| self.intake.framer.notice("warn", harm.reason, &harm.text));
         self.store();
-        self.spool.begin_careful();
         for past in &rings {
             self.intake.framer.past(past);
             self.store();
         }
         // Otherwise the next start has them again: what comes twice does no harm.
-        self.spool.once_safe(move || rings.iter().for_each(Recovered::remove));
+        let place = self.directory.as_ref().map(|directory| directory.path().to_owned());
+        let boot = self.origin().boot;
+        self.spool.once_safe(move || {
+            place.iter().for_each(|place| forget_others(place, boot));
+            rings.iter().for_each(Recovered::remove);
+        });
     }
 
     /// Takes what has come, up to a share, if the spool has room. Tells whether there was anything, and whether that was

@@ -256,9 +256,18 @@ impl Reader {
         {
             return Ok(source.clone());
         }
-        let state = self.spool.lock();
-        let segment = state.segments.iter().find(|segment| segment.number == number);
-        let source = segment.ok_or(io::ErrorKind::NotFound)?.source(self.spool.path(number), offset)?;
+        let in_memory = {
+            let state = self.spool.lock();
+            let segment = state.segments.iter().find(|segment| segment.number == number);
+            let segment = segment.ok_or(io::ErrorKind::NotFound)?;
+            let is_memory = matches!(segment.place, Place::Memory(_));
+            is_memory.then(|| segment.source(None, offset)).transpose()?
+        };
+        // A disk that is slow to open it holds up nobody else.
+        let source = match in_memory {
+            Some(source) => source,
+            None => Source::open(self.spool.path(number))?,
+        };
         // What is appended to memory later is not in it.
         self.opened = matches!(source, Source::Disk(_)).then(|| (number, source.clone()));
         Ok(source)

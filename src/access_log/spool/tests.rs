@@ -565,3 +565,25 @@ fn what_is_in_memory_behind_a_sink_that_ends_is_lost_once_and_what_is_on_disk_wa
     assert_eq!(sink.lag_bytes.load(Ordering::Relaxed), disk);
     fs::rename(dir.path().with_extension("away"), dir.path()).unwrap();
 }
+
+#[test]
+fn of_a_segment_that_is_given_up_each_sink_loses_what_it_has_not_got() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, mut readers) = open_in(dir.path(), &["quick", "begun", "away"]);
+    append_all(&mut writer, 1, 30);
+    read_all(&mut readers[0]);
+    let chunk = readers[1].read(1, |_| ());
+    let begun = chunk.frames.len() as u64;
+    readers[1].settle(&chunk);
+    let first = writer.spool.lock().segments.front().cloned().unwrap();
+    let held = first.pieces(writer.spool.path(first.number), 0, &mut Origins::default()).len() as u64;
+    assert!(begun > 0 && begun < held, "{begun} of {held}");
+    assert!(writer.spool.give_up_oldest());
+    let lost = |at: usize| writer.spool.sinks[at].dropped.total();
+    assert_eq!([lost(0), lost(1), lost(2)], [0, 3 * (held - begun), 3 * held]);
+    for reader in &mut readers[1..] {
+        let (frames, gaps) = read_all(reader);
+        assert_eq!(gaps.last(), Some(&(if gaps[0].0 == 1 { 1 } else { 3 * begun + 1 }, 3 * held)));
+        assert_eq!(frames.first(), Some(&(3 * held + 1, 3 * held + 3)));
+    }
+}

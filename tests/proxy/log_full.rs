@@ -28,6 +28,12 @@ fn fill(tollgate: &Tollgate) {
     }
 }
 
+/// In order it would try its log service to the end of its grace.
+fn end(mut tollgate: Tollgate) {
+    assert!(tollgate.is_running());
+    tollgate.kill();
+}
+
 /// Text that does not repeat itself (xorshift64, Marsaglia 2003).
 fn noise(state: &mut u64) -> String {
     let words = std::iter::repeat_with(|| {
@@ -52,6 +58,7 @@ fn requests_wait_before_their_records_lose_something_and_go_on() {
     let log = &tollgate.status()["log"];
     assert!(log["waited"].as_u64() >= Some(1) && log["waited"] == log["waited_in_vain"], "{log}");
     assert!(log["dropped"].as_object().unwrap().is_empty(), "{log}");
+    end(tollgate);
 }
 
 #[test]
@@ -61,4 +68,5 @@ fn nobody_waits_where_records_may_lose_something() {
     fill(&tollgate);
     assert_eq!(tollgate.get("/late").status, 200);
     assert_eq!(tollgate.status()["log"]["waited"], 0);
+    end(tollgate);
 }

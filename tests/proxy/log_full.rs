@@ -6,10 +6,10 @@ use crate::support::{DEADLINE, Origin, Setup, Tollgate};
 
 const WAIT: Duration = Duration::from_millis(300);
 
-/// A small spool for a log service that is not there.
+/// A small spool, in memory as nothing can be written, for a log service that is not there: the least that there is.
 fn setup(origin: &Origin, on_full: &str) -> Setup {
     Setup::proxy(origin.address).ship_to("unix:DIR/nobody.sock").without_file().log(format!(
-        "spool = {{ size = \"4MiB\", segment = \"1MiB\", on_full = \"{on_full}\", block_for = \"300ms\" }}"
+        "buffer = \"1MiB\"\nspool = {{ dir = \"/dev/null/none\", on_full = \"{on_full}\", block_for = \"300ms\" }}"
     ))
 }
 

@@ -95,6 +95,11 @@ impl Spool {
         }
     }
 
+    /// What was left is not to wait for the interval.
+    pub(super) fn hurry(&self) {
+        self.syncer.get().into_iter().for_each(thread::Thread::unpark);
+    }
+
     /// Leaves something to the thread; where there is none it is done at once.
     pub(super) fn leave(&self, note: impl FnOnce(&mut Left)) {
         note(&mut self.chores.left());

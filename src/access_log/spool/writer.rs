@@ -133,6 +133,7 @@ impl Writer {
         let current = self.current.as_ref().map(|current| Arc::clone(&current.file));
         let once_safe = OnceSafe { current, failed_syncs, act: Box::new(act) };
         self.spool.leave(|chores| chores.once_safe = Some(once_safe));
+        self.spool.hurry();
     }
 
     /// What the sinks share with it.

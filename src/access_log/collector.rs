@@ -17,7 +17,7 @@ use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::pressure::Step;
 use super::recovery::Past;
 use super::render::Lines;
-use super::ring::Directory;
+use super::ring::{Directory, Recovered, forget_others};
 use super::room::Room;
 use super::running::Running;
 use super::shed::Shedder;
@@ -152,6 +152,11 @@ impl Collector {
         self.handle.metrics()
     }
 
+    #[cfg(test)]
+    pub(super) fn spool(&self) -> Arc<spool::Spool> {
+        self.spool.shared()
+    }
+
     /// Starts the collector's thread, and one for each sink.
     pub fn spawn(self) -> Result<Running, Error> {
         let (stop, stopping) = watch::channel(None);
@@ -174,14 +179,23 @@ impl Collector {
         // Nobody says when if the other end has just been dropped.
         let deadline = stopping.borrow().unwrap_or_else(|| Instant::now() + SHORT_GRACE);
         self.close();
-        // What the last turn has brought counts as waiting, also for a sink that does not end in time.
-        self.spool.publish(&self.handle.metrics);
         tell_sinks.send_replace(Some(deadline));
+        let spool = self.spool.shared();
+        let boot = self.origin().boot;
+        let settled = settle(self.spool);
         // A little longer than the sinks have themselves, also when we are late; one that hangs in a system call is left
         // behind.
         let patience = deadline.max(Instant::now()) + Duration::from_millis(200);
-        for end in ends {
-            let _ = timeout_at(patience, end).await;
+        for (seat, end) in ends.into_iter().enumerate() {
+            if !matches!(timeout_at(patience, end).await, Ok(Ok(()))) {
+                spool.abandon(seat);
+            }
+        }
+        // What is not on the disk the rings still tell.
+        if settled.await.is_ok() {
+            // No ring is missed that is removed after.
+            self.directory.iter().for_each(|directory| directory.forget(boot));
+            self.sources.iter_mut().for_each(|source| source.reader.finish());
         }
     }
 
@@ -227,33 +241,39 @@ impl Collector {
         self.entries.is_empty() && self.sources.iter().all(|source| source.reader.is_empty())
     }
 
-    /// Takes the last records and closes their streams.
+    /// Takes the last records and closes their streams. Waits for no disk.
     fn close(&mut self) {
         // Whether there is room or not: what would be left in the rings is not much more.
         while !self.take() {}
         let last_seqs: Vec<u64> = self.sources.iter().map(|source| source.expected - 1).collect();
         self.intake.framer.stop(&last_seqs);
         self.store();
+        // What the last turn has brought counts as waiting, also for a sink that does not end in time.
+        self.spool.publish(&self.handle.metrics);
         self.spool.close();
-        self.sources.iter_mut().for_each(|source| source.reader.finish());
-        self.directory.iter().for_each(Directory::forget);
     }
 
     /// Sends on what dead processes have left.
     fn deliver_past(&mut self) {
         let Past { rings, harms, .. } = std::mem::take(&mut self.past);
         self.handle.metrics.rings_lost.store(harms.len() as u64, Ordering::Relaxed);
+        if rings.is_empty() && harms.is_empty() {
+            return;
+        }
+        self.spool.begin_careful();
         harms.iter().for_each(|harm| self.intake.framer.notice("warn", harm.reason, &harm.text));
         self.store();
-        for past in rings {
-            self.intake.framer.past(&past);
+        for past in &rings {
+            self.intake.framer.past(past);
             self.store();
-            self.spool.sync();
-            // If it is in memory only, the next start has it again: what comes twice does no harm.
-            if self.spool.failing().is_none() {
-                past.remove();
-            }
         }
+        // Otherwise the next start has them again: what comes twice does no harm.
+        let place = self.directory.as_ref().map(|directory| directory.path().to_owned());
+        let boot = self.origin().boot;
+        self.spool.once_safe(move || {
+            place.iter().for_each(|place| forget_others(place, boot));
+            rings.iter().for_each(Recovered::remove);
+        });
     }
 
     /// Takes what has come, up to a share, if the spool has room. Tells whether there was anything, and whether that was
@@ -343,6 +363,19 @@ fn start(delivery: Delivery, stop: Stop) -> oneshot::Receiver<()> {
     };
     if let Err(error) = on_thread("log-sink", work) {
         tracing::error!(%error, "a log sink has no thread; its records wait until the next start");
+    }
+    end
+}
+
+/// Puts on the disk what is not there yet, on a thread of its own: a slow disk takes no time from the sinks.
+fn settle(mut spool: Writer) -> oneshot::Receiver<()> {
+    let (finished, end) = oneshot::channel();
+    let work = move || {
+        spool.settle();
+        let _ = finished.send(());
+    };
+    if let Err(error) = thread::Builder::new().name("log-end".into()).spawn(work) {
+        tracing::error!(%error, "nothing waits until the disk has the last of the log");
     }
     end
 }

@@ -168,10 +168,9 @@ pub(super) struct Past {
     pub(super) harms: Vec<Harm>,
 }
 
-/// Reads what dead processes have left; says so, and removes what says nothing more.
+/// Reads what dead processes have left, and says so.
 pub(super) fn recover_all(directory: &Directory) -> Past {
     let (recovered, harms) = examine(directory);
-    directory.forget();
     let ends = |one: &Recovered| {
         [(one.core, one.accounted), one.control].map(|(core, last)| {
             let (proxy, boot) = (one.proxy.clone(), one.boot);
@@ -182,9 +181,7 @@ pub(super) fn recover_all(directory: &Directory) -> Past {
     if let Some(crash) = Crash::of(&recovered) {
         tell(&crash);
     }
-    let (empty, rings): (Vec<_>, Vec<_>) = recovered.into_iter().partition(Recovered::is_empty);
-    empty.iter().for_each(Recovered::remove);
-    Past { rings, ends, harms }
+    Past { rings: recovered, ends, harms }
 }
 
 /// Reads what dead processes have left, and writes down the last death. Each stays until [`Recovered::remove`]. Also tells

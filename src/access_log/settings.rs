@@ -9,7 +9,7 @@ use crate::tls::CertPair;
 use crate::tls::client::Roots;
 
 /// The log as a whole. Without sinks nothing is recorded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Name of this instance, written as `proxy`.
     pub proxy: String,
@@ -85,7 +85,7 @@ pub struct Sample {
 }
 
 /// Where records go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkSettings {
     Stdout(StdoutSettings),
     File(FileSettings),
@@ -104,7 +104,7 @@ pub enum Form {
     Line { colours: bool },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StdoutSettings {
     pub form: Form,
 }
@@ -115,7 +115,7 @@ impl Default for StdoutSettings {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSettings {
     pub path: PathBuf,
     pub form: Form,
@@ -134,7 +134,7 @@ impl FileSettings {
 
 /// Shipping to a log service: `POST /frames` with frames as they are in the spool, or `POST /logs` with JSON lines to one
 /// that does not know frames; each batch until it is acknowledged.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceSettings {
     pub endpoint: ServiceEndpoint,
     /// Sent with each request (`Authorization: Bearer`, RFC 6750).

@@ -21,7 +21,7 @@ const NICENESS: i32 = 5;
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How it is started.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub data: PathBuf,
     pub keep_days: u64,

@@ -11,11 +11,13 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 
 use super::ground::{self, LOCAL_CA, Purpose, chain};
+use super::log_settings;
 use super::names::{self, Names};
 use super::run::Loader;
 use super::workers::Workers;
 use crate::access_log;
 use crate::config::Config;
+use crate::config::log::LogService;
 use crate::plan::Plans;
 use crate::plan::compile::compile_for;
 use crate::plan::ground::Ground;
@@ -262,13 +264,22 @@ fn fixed_change(old: &Config, new: &Config) -> Option<&'static str> {
             ),
             format!("{:?}", server.cores.written),
             format!("{:?}", server.admin.written),
-            format!("{:?}{:?}", config.log.service.written, config.log.file.as_ref().map(|f| &f.written))
-                + &format!("{:?}{:?}", config.log.keep.value, config.log.memory.value),
         ]
     };
-    let names = ["the listening addresses", "the number of cores", "the admin socket", "the log"];
-    let (old, new) = (text(old), text(new));
-    names.into_iter().zip(old.iter().zip(&new)).find(|(_, (old, new))| old != new).map(|(name, _)| name)
+    let names = ["the listening addresses", "the number of cores", "the admin socket"];
+    let (before, after) = (text(old), text(new));
+    let changed =
+        names.into_iter().zip(before.iter().zip(&after)).find(|(_, (before, after))| before != after);
+    changed.map(|(name, _)| name).or_else(|| has_other_log(old, new).then_some("the log"))
+}
+
+/// By what the log is made of, wherever it is written.
+fn has_other_log(old: &Config, new: &Config) -> bool {
+    // How the embedded service is started matters only where there is one.
+    let child = |config: &Config| {
+        (config.log.service.value == LogService::Embedded).then(|| log_settings::log_child(config))
+    };
+    log_settings::log_settings(old) != log_settings::log_settings(new) || child(old) != child(new)
 }
 
 fn summary(warnings: usize, fixed: Option<&str>) -> String {
@@ -310,6 +321,40 @@ routes = [{ path = \"/*\", respond = \"hi\" }]
         let loader: Loader = Box::new(|| unreachable!("a renewal reads no configuration"));
         let lines = mpsc::channel(1).0;
         Control::new(loaded, loader, Arc::new(Plans::new(plans)), lines, collector.handle(), 1)
+    }
+
+    #[test]
+    fn the_log_has_changed_when_it_would_be_made_otherwise_and_not_when_it_stands_elsewhere() {
+        let of = |log: &str| {
+            let text = format!(
+                "[server]\nhttp = \"127.0.0.1:0\"\n{log}\n[site.\"localhost\"]\nroutes = [{{ path = \"/*\", respond = \"hi\" }}]\n"
+            );
+            config::from_text("test.toml", &text, &|_| None).unwrap()
+        };
+        let plain = of("[log]\ndata = \"d\"");
+        let same = ["\n\n# moved\n[log]\n\ndata = \"d\"", "[log]\ndata = \"d\"\nkeep = { age = \"30d\" }"];
+        for log in same {
+            assert_eq!(fixed_change(&plain, &of(log)), None, "{log}");
+        }
+        let other = [
+            "keep = { age = \"31d\" }",
+            "memory = \"300MiB\"",
+            "buffer = \"32MiB\"",
+            "file = \"f\"",
+            "stdout = true",
+            "sample = { rate = \"10%\", slow = \"1s\" }",
+            "spool = { size = \"1GiB\" }",
+            "spool = { on_full = \"block\" }",
+            "spool = { on_full = \"block\", block_for = \"1s\" }",
+            "spool = { sync = \"always\" }",
+        ];
+        for log in other {
+            let log = format!("[log]\ndata = \"d\"\n{log}");
+            assert_eq!(fixed_change(&plain, &of(&log)), Some("the log"), "{log}");
+        }
+        let block = of("[log]\nspool = { on_full = \"block\" }");
+        let longer = of("[log]\nspool = { on_full = \"block\", block_for = \"1s\" }");
+        assert_eq!(fixed_change(&block, &longer), Some("the log"));
     }
 
     #[tokio::test]

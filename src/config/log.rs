@@ -56,7 +56,7 @@ table! {
         sync: default SpoolSync = "200ms";
         /// What happens as it fills: `degrade` (see `size`); `block`: new requests wait up to `block_for` for room before records lose anything, then it is as with `degrade`; or `fail_closed`: every request is recorded whole, and answered 503 while there is no room for its record.
         on_full: default OnFull = "degrade";
-        /// With `on_full = "block"`: how long a request waits at most; 5 s is the longest.
+        /// With `on_full = "block"`: how long a request waits at most; 5 s is the longest. While it waits it holds its places under limits of concurrency. Requests that are refused before they go anywhere (404, 429, redirects to https) do not wait.
         block_for: default Duration = "100ms";
         /// Size at which a new file is begun.
         segment: default Size = "64MiB";

@@ -13,7 +13,7 @@ use x509_parser::public_key::PublicKey;
 use super::TlsError;
 
 /// A certificate chain (leaf first) and its private key, both PEM.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CertPair {
     pub chain: Vec<u8>,
     pub key: Vec<u8>,

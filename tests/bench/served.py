@@ -138,8 +138,10 @@ def main():
     with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(wanted.directory))) as copy:
         shutil.copytree(wanted.directory, copy, dirs_exist_ok=True, copy_function=os.link)
         # Links would change the original's.
-        shutil.copyfile(f"{wanted.directory}/MANIFEST", f"{copy}/M")
-        os.replace(f"{copy}/M", f"{copy}/MANIFEST")
+        for name in ("MANIFEST", "CHAIN"):
+            if os.path.exists(f"{wanted.directory}/{name}"):
+                shutil.copyfile(f"{wanted.directory}/{name}", f"{copy}/M")
+                os.replace(f"{copy}/M", f"{copy}/{name}")
         measure(wanted, copy)
 
 

@@ -6,10 +6,10 @@ use crate::support::{DEADLINE, Origin, Setup, Tollgate};
 
 const WAIT: Duration = Duration::from_millis(300);
 
-/// A small spool for a log service that is not there.
+/// A small spool, in memory as nothing can be written, for a log service that is not there: the least that there is.
 fn setup(origin: &Origin, on_full: &str) -> Setup {
     Setup::proxy(origin.address).ship_to("unix:DIR/nobody.sock").without_file().log(format!(
-        "spool = {{ size = \"4MiB\", segment = \"1MiB\", on_full = \"{on_full}\", block_for = \"300ms\" }}"
+        "buffer = \"1MiB\"\nspool = {{ dir = \"/dev/null/none\", on_full = \"{on_full}\", block_for = \"300ms\" }}"
     ))
 }
 
@@ -26,6 +26,12 @@ fn fill(tollgate: &Tollgate) {
             assert_eq!(client.ask(request).status, 200);
         }
     }
+}
+
+/// In order it would try its log service to the end of its grace.
+fn end(mut tollgate: Tollgate) {
+    assert!(tollgate.is_running());
+    tollgate.kill();
 }
 
 /// Text that does not repeat itself (xorshift64, Marsaglia 2003).
@@ -52,6 +58,7 @@ fn requests_wait_before_their_records_lose_something_and_go_on() {
     let log = &tollgate.status()["log"];
     assert!(log["waited"].as_u64() >= Some(1) && log["waited"] == log["waited_in_vain"], "{log}");
     assert!(log["dropped"].as_object().unwrap().is_empty(), "{log}");
+    end(tollgate);
 }
 
 #[test]
@@ -61,4 +68,5 @@ fn nobody_waits_where_records_may_lose_something() {
     fill(&tollgate);
     assert_eq!(tollgate.get("/late").status, 200);
     assert_eq!(tollgate.status()["log"]["waited"], 0);
+    end(tollgate);
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
-use super::harm;
+use super::harm::{self, Harm};
 use super::layout::{self, Identity, Layout};
 use super::mapped::Mapped;
 
@@ -77,9 +77,14 @@ impl Directory {
         harm::announce(&self.path, boot, cores);
     }
 
-    /// The rings that were announced last may go.
-    pub fn forget(&self) {
-        harm::forget(&self.path);
+    /// The rings of `boot` may go.
+    pub(in crate::access_log) fn forget(&self, boot: u64) {
+        harm::forget(&self.path, boot);
+    }
+
+    /// All rings may go; only these are missed, until a start has told of them.
+    pub fn forget_but(&self, harms: &[Harm]) {
+        harm::forget_but(&self.path, harms);
     }
 
     pub fn path(&self) -> &Path {

@@ -62,6 +62,7 @@ use std::sync::atomic::Ordering;
 
 pub use self::directory::{Directory, DirectoryError};
 pub use self::harm::Harm;
+pub(super) use self::harm::forget_others;
 pub(super) use self::layout::{FLIGHT_AT, Identity, SLOT_WORDS, SLOTS, Word, number};
 pub(super) use self::mapped::{Mapped, SlotWords};
 pub use self::recover::{Item, Recovered, recover};

@@ -51,28 +51,25 @@ pub enum Item {
 /// Reads all rings in `directory` that dead processes have left: call it before making new ones. Each stays, put aside
 /// under another name, until [`Recovered::remove`]. Also tells of rings that cannot be read, and of those that are gone.
 pub fn recover(directory: &Directory) -> (Vec<Recovered>, Vec<Harm>) {
-    let (mut found, mut harms) = (Vec::new(), harm::gone(directory.path()));
+    let (mut found, mut harms) = (Vec::new(), harm::missing(directory.path()));
     for path in directory.rings() {
         match read(&path) {
             Ok(recovered) => found.push(recovered.put_aside()),
             Err(harm) => harms.push(harm),
         }
     }
-    for Harm { reason, text } in &harms {
+    for Harm { reason, text, .. } in &harms {
         tracing::error!(dir = %directory.path().display(), reason, "{text}");
     }
+    // Whoever only looks does not use it up.
+    harm::remember(directory.path(), &harms);
     found.sort_by_key(|one| (one.boot, one.core));
     (found, harms)
 }
 
 fn read(path: &Path) -> Result<Recovered, Harm> {
     let image = fs::read(path).map_err(|error| Harm::damaged(path, &error))?;
-    Recovered::of(&image, path.to_owned()).map_err(|error| {
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(".damaged");
-        let _ = fs::rename(path, aside);
-        Harm::damaged(path, &error)
-    })
+    Recovered::of(&image, path.to_owned()).map_err(|error| Harm::damaged(path, &error))
 }
 
 impl Recovered {

@@ -21,6 +21,7 @@
 
 mod cursor;
 mod ends;
+mod give_up;
 mod reader;
 mod segment;
 mod streams;
@@ -33,7 +34,7 @@ use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 
@@ -49,7 +50,7 @@ use self::segment::{Place, Segment};
 use self::sync::Chores;
 use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::settings::SpoolSettings;
-use super::span::{Carried, Origins, Spans};
+use super::span::Spans;
 
 /// Where a sink stands: everything before is delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,11 +71,14 @@ pub(super) struct Spool {
     current: Mutex<Option<Arc<File>>>,
     is_dirty: AtomicBool,
     syncer: OnceLock<Thread>,
-    has_failed_sync: AtomicBool,
+    failed_syncs: AtomicU64,
     chores: Chores,
     /// How many of the next reads fail.
     #[cfg(test)]
     read_faults: std::sync::atomic::AtomicU32,
+    /// Whether each of the next syncs fails. While a test holds it the disk answers none.
+    #[cfg(test)]
+    sync_faults: Mutex<VecDeque<bool>>,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +108,8 @@ struct Seat {
     has_unknown: bool,
     /// Why it lags.
     why: Reason,
+    /// It takes nothing more.
+    is_abandoned: bool,
 }
 
 /// Opens the spool for these sinks: its end to write, and an end to read for each of them, in order. The directory is
@@ -145,10 +151,12 @@ pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Wr
         current: Mutex::default(),
         is_dirty: AtomicBool::new(false),
         syncer: OnceLock::new(),
-        has_failed_sync: AtomicBool::new(false),
+        failed_syncs: AtomicU64::new(0),
         chores: Chores::default(),
         #[cfg(test)]
         read_faults: Default::default(),
+        #[cfg(test)]
+        sync_faults: Mutex::default(),
     });
     spool.prune();
     sync::start(&spool);
@@ -182,6 +190,25 @@ impl Spool {
         Ok(())
     }
 
+    /// The same for a sync.
+    #[cfg_attr(
+        not(test),
+        allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests have faults")
+    )]
+    fn sync_fault(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if self.sync_faults.lock().unwrap_or_else(PoisonError::into_inner).pop_front() == Some(true) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        Ok(())
+    }
+
+    /// While a test has this the disk answers no sync.
+    #[cfg(test)]
+    pub(super) fn hold_syncs(&self) -> MutexGuard<'_, VecDeque<bool>> {
+        self.sync_faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn path(&self, number: u64) -> Option<PathBuf> {
         self.settings.dir.as_ref().map(|dir| segment::path(dir, number))
     }
@@ -204,37 +231,6 @@ impl Spool {
         }
     }
 
-    /// Gives up the oldest segment for the sinks that still need it, if there is one that keeps up. Tells whether it did.
-    fn give_up_oldest(&self) -> bool {
-        let mut state = self.lock();
-        let Some(front) = state.segments.front().filter(|front| front.is_sealed).cloned() else {
-            return false;
-        };
-        if !self.has_one_near(&state) {
-            return false;
-        }
-        let mut origins = Origins::default();
-        let State { seats, .. } = &mut *state;
-        for (seat, sink) in seats.iter_mut().zip(&self.sinks) {
-            let after = Position { segment: front.number, offset: front.len };
-            // What is on its way is in the hands of the sink.
-            let from = seat.next();
-            if from < after {
-                let offset = if from.segment == front.number { from.offset } else { 0 };
-                let (frames, is_all) = front.frames_from(self.path(front.number), offset, &mut origins);
-                for carried in frames {
-                    sink.dropped.add(seat.why, seat.lost.lose(&carried, seat.why));
-                }
-                seat.has_unknown |= !is_all;
-                seat.taken = after;
-            }
-            seat.at = seat.at.max(after);
-        }
-        drop(state);
-        self.prune();
-        true
-    }
-
     /// Whether a sink keeps up, so that the others alone need the room.
     fn has_one_near(&self, state: &State) -> bool {
         let SpoolSettings { segment, size, memory, .. } = &self.settings;
@@ -249,7 +245,8 @@ impl Spool {
         metrics.spool_bytes.store(disk + memory, Ordering::Relaxed);
         metrics.spool_fill.store(fill, Ordering::Relaxed);
         for (seat, sink) in state.seats.iter().zip(&self.sinks) {
-            sink.lag_bytes.store(state.lag(seat.at), Ordering::Relaxed);
+            let lag = if seat.is_abandoned { state.lag_on_disk(seat.at) } else { state.lag(seat.at) };
+            sink.lag_bytes.store(lag, Ordering::Relaxed);
         }
         fill
     }
@@ -282,12 +279,13 @@ impl State {
 
     /// Bytes behind `at`.
     fn lag(&self, at: Position) -> u64 {
-        let behind = |segment: &Segment| match segment.number {
-            number if number < at.segment => 0,
-            number if number == at.segment => segment.len.saturating_sub(at.offset),
-            _ => segment.len,
-        };
-        self.segments.iter().map(behind).sum()
+        self.segments.iter().map(|segment| segment.behind(at)).sum()
+    }
+
+    /// Of these, those that another start finds.
+    fn lag_on_disk(&self, at: Position) -> u64 {
+        let on_disk = self.segments.iter().filter(|segment| matches!(segment.place, Place::Disk));
+        on_disk.map(|segment| segment.behind(at)).sum()
     }
 
     /// Takes away the segments in front that every sink has passed; their numbers, of those on disk.
@@ -321,7 +319,8 @@ struct History {
 
 impl Seat {
     fn new(at: Position) -> Self {
-        Self { at, taken: at, lost: Spans::default(), has_unknown: false, why: Reason::QueueFull }
+        let (lost, why) = (Spans::default(), Reason::QueueFull);
+        Self { at, taken: at, lost, has_unknown: false, why, is_abandoned: false }
     }
 
     /// Where to read on.
@@ -331,21 +330,12 @@ impl Seat {
 }
 
 impl Segment {
-    /// What the frames from `offset` on carry, and whether all of it could be read.
-    fn frames_from(&self, path: Option<PathBuf>, offset: u64, origins: &mut Origins) -> (Vec<Carried>, bool) {
-        let (mut found, mut is_good) = (Vec::new(), true);
-        let Ok(source) = self.source(path, offset) else { return (found, false) };
-        let mut at = offset;
-        while at < self.len {
-            let each = |piece: segment::Piece<'_, '_>| match piece {
-                segment::Piece::Frame(frame, _) => found.push(Carried::of(frame, origins)),
-                segment::Piece::Damage(_) => is_good = false,
-            };
-            match source.read_frames(at..self.len, 1 << 20, each) {
-                Ok((_, end)) if end > at => at = end,
-                _ => return (found, false),
-            }
+    /// Its bytes behind `at`.
+    fn behind(&self, at: Position) -> u64 {
+        match self.number {
+            number if number < at.segment => 0,
+            number if number == at.segment => self.len.saturating_sub(at.offset),
+            _ => self.len,
         }
-        (found, is_good)
     }
 }

@@ -178,29 +178,9 @@ impl Reader {
         Blame { spool: Arc::clone(&self.spool), seat: self.seat }
     }
 
-    /// The time to stop has run out: what is in memory is lost, what is on disk waits for the next start.
+    /// The time to stop has run out.
     pub(in crate::access_log) fn abandon(&mut self) {
-        let (mut state, mut lost) = (self.spool.lock(), 0);
-        let at = state.seats[self.seat].at;
-        let rest = state
-            .segments
-            .iter()
-            .filter(|one| one.number >= at.segment && matches!(one.place, Place::Memory(_)));
-        for segment in rest {
-            let offset = if segment.number == at.segment { at.offset } else { 0 };
-            let (carried, _) = segment.frames_from(None, offset, &mut self.origins);
-            lost += carried.iter().map(Carried::records).sum::<u64>();
-        }
-        self.spool.sinks[self.seat].dropped.add(Reason::Stopped, lost);
-        // The lag that is left is what waits on disk.
-        let last =
-            state.segments.iter().rev().find(|one| matches!(one.place, Place::Disk)).map(|one| one.number);
-        if last.is_none_or(|last| last < at.segment) {
-            state.seats[self.seat].at = Position { segment: state.next, offset: 0 };
-        }
-        let lag = state.lag(state.seats[self.seat].at);
-        self.spool.sinks[self.seat].lag_bytes.store(lag, Ordering::Relaxed);
-        drop(state);
+        self.spool.abandon(self.seat);
         if let Some(cursor) = &self.cursor {
             let _ = cursor.sync();
         }
@@ -276,9 +256,18 @@ impl Reader {
         {
             return Ok(source.clone());
         }
-        let state = self.spool.lock();
-        let segment = state.segments.iter().find(|segment| segment.number == number);
-        let source = segment.ok_or(io::ErrorKind::NotFound)?.source(self.spool.path(number), offset)?;
+        let in_memory = {
+            let state = self.spool.lock();
+            let segment = state.segments.iter().find(|segment| segment.number == number);
+            let segment = segment.ok_or(io::ErrorKind::NotFound)?;
+            let is_memory = matches!(segment.place, Place::Memory(_));
+            is_memory.then(|| segment.source(None, offset)).transpose()?
+        };
+        // A disk that is slow to open it holds up nobody else.
+        let source = match in_memory {
+            Some(source) => source,
+            None => Source::open(self.spool.path(number))?,
+        };
         // What is appended to memory later is not in it.
         self.opened = matches!(source, Source::Disk(_)).then(|| (number, source.clone()));
         Ok(source)

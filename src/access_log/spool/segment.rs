@@ -116,10 +116,7 @@ impl Segment {
     /// Opens what stands from `offset` on.
     pub(super) fn source(&self, path: Option<PathBuf>, offset: u64) -> io::Result<Source> {
         match &self.place {
-            Place::Disk => {
-                let path = path.ok_or(io::ErrorKind::NotFound)?;
-                Ok(Source::Disk(Arc::new(File::open(path)?)))
-            }
+            Place::Disk => Source::open(path),
             Place::Memory(chunks) => {
                 let reaches = |(at, bytes): &&(u64, Bytes)| at + bytes.len() as u64 > offset;
                 Ok(Source::Memory(chunks.iter().filter(reaches).cloned().collect()))
@@ -129,6 +126,11 @@ impl Segment {
 }
 
 impl Source {
+    /// The file of a segment.
+    pub(super) fn open(path: Option<PathBuf>) -> io::Result<Self> {
+        Ok(Self::Disk(Arc::new(File::open(path.ok_or(io::ErrorKind::NotFound)?)?)))
+    }
+
     /// Hands out the frames that begin in `range`, until about `most` bytes are read; at least one if there is one.
     /// Returns the bytes that were read and where to go on in the segment. `range` ends where the segment does.
     pub(super) fn read_frames(

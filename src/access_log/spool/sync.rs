@@ -33,6 +33,22 @@ pub(super) struct Left {
     pub(super) has_sealed: bool,
     /// To be written down.
     pub(super) ends: Option<Ends>,
+    pub(super) once_safe: Option<OnceSafe>,
+}
+
+/// What may be done when everything up to here is on the disk.
+pub(super) struct OnceSafe {
+    /// The segment that is being written; those before are among the files.
+    pub(super) current: Option<Arc<File>>,
+    /// How many syncs had failed before anything of it was appended.
+    pub(super) failed_syncs: u64,
+    pub(super) act: Box<dyn FnOnce() + Send>,
+}
+
+impl std::fmt::Debug for OnceSafe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OnceSafe").field("failed_syncs", &self.failed_syncs).finish_non_exhaustive()
+    }
 }
 
 impl Chores {
@@ -79,6 +95,11 @@ impl Spool {
         }
     }
 
+    /// What was left is not to wait for the interval.
+    pub(super) fn hurry(&self) {
+        self.syncer.get().into_iter().for_each(thread::Thread::unpark);
+    }
+
     /// Leaves something to the thread; where there is none it is done at once.
     pub(super) fn leave(&self, note: impl FnOnce(&mut Left)) {
         note(&mut self.chores.left());
@@ -91,14 +112,15 @@ impl Spool {
     /// Does what was left. Returns when it is done, whoever did it.
     pub(super) fn do_chores(&self) {
         let _turn = self.chores.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let Left { files, has_new_file, has_sealed, ends } = std::mem::take(&mut *self.chores.left());
+        let Left { files, has_new_file, has_sealed, ends, once_safe } =
+            std::mem::take(&mut *self.chores.left());
         if has_sealed {
             self.prune();
         }
         for (number, file) in files {
             // One that is deleted needs no place on the disk.
             if self.lock().segments.iter().any(|segment| segment.number == number) {
-                self.note_failure(file.sync_data());
+                self.sync_file(&file);
             }
         }
         if has_new_file && let Err(error) = self.sync_directory() {
@@ -110,11 +132,33 @@ impl Spool {
         {
             tracing::debug!(%error, "cannot write down what the log's spool holds");
         }
+        if let Some(once_safe) = once_safe {
+            self.act_if_safe(once_safe);
+        }
+    }
+
+    /// Also the name of a segment must be on the disk. What a directory refuses it may take at a later turn; what a file
+    /// has refused once nobody knows.
+    fn act_if_safe(&self, once_safe: OnceSafe) {
+        once_safe.current.iter().for_each(|file| self.sync_file(file));
+        if self.failed_syncs.load(Ordering::Acquire) != once_safe.failed_syncs {
+            tracing::warn!("what the last start has left of its log stays there until the next");
+        } else if self.sync_directory().is_ok() {
+            (once_safe.act)();
+        } else {
+            self.chores.left().once_safe = Some(once_safe);
+        }
+    }
+
+    /// What still waits to be safe is not done any more. Call it when nothing is appended any more.
+    pub(super) fn forget_unsafe(&self) {
+        let _turn = self.chores.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.chores.left().once_safe = None;
     }
 
     pub(super) fn sync_directory(&self) -> io::Result<()> {
         match &self.settings.dir {
-            Some(dir) => File::open(dir)?.sync_all(),
+            Some(dir) => self.sync_fault().and_then(|()| File::open(dir)?.sync_all()),
             None => Ok(()),
         }
     }
@@ -122,14 +166,14 @@ impl Spool {
     /// Puts on the disk what was appended to the current segment.
     pub(super) fn sync(&self) {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.note_failure(current.map_or(Ok(()), |file| file.sync_data()));
+        current.iter().for_each(|file| self.sync_file(file));
     }
 
     /// After a failure nobody knows what the disk has: the segment is left as it is, and a new one begun.
-    fn note_failure(&self, synced: io::Result<()>) {
-        if let Err(error) = synced {
+    fn sync_file(&self, file: &File) {
+        if let Err(error) = self.sync_fault().and_then(|()| file.sync_data()) {
             tracing::warn!(%error, "cannot sync the log's spool");
-            self.has_failed_sync.store(true, Ordering::Release);
+            self.failed_syncs.fetch_add(1, Ordering::AcqRel);
         }
     }
 }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::access_log::settings::Sync;
+use crate::access_log::span::Origins;
 use crate::record::frame::{Builder, Codec, Form, Stream};
 
 const STREAM: Stream<'static> = Stream { proxy: "edge-1", boot: 7, core: 0 };
@@ -109,6 +110,7 @@ fn a_sink_that_keeps_up_leaves_no_segments_behind() {
             std::thread::park_timeout(std::time::Duration::from_millis(5));
         }
         writer.close();
+        writer.settle();
         assert_eq!(segments(dir.path()).len(), 0, "{sync:?}");
     }
 }
@@ -287,6 +289,7 @@ fn a_new_sink_is_not_told_of_what_was_before_it() {
         append_all(&mut writer, 1, 30);
         read_all(&mut readers[0]);
         writer.close();
+        writer.settle();
     }
     for first in [31, 34] {
         let (mut writer, mut readers) = open_in(dir.path(), &["new"]);
@@ -294,6 +297,7 @@ fn a_new_sink_is_not_told_of_what_was_before_it() {
         append_all(&mut writer, first, first + 2);
         assert_eq!(read_all(&mut readers[0]).1, []);
         writer.close();
+        writer.settle();
     }
 }
 
@@ -473,5 +477,112 @@ proptest! {
         prop_assert_eq!(read_all(&mut readers[0]).0, expected);
         let (found, _) = read_all(&mut readers[1]);
         prop_assert_eq!(found.last(), Some(&(1000, 1002)));
+    }
+}
+
+/// Appends three frames for which something else is given up; whether it was.
+fn take_over(writer: &mut Writer) -> Arc<AtomicBool> {
+    let is_given_up = Arc::new(AtomicBool::new(false));
+    writer.begin_careful();
+    append_all(writer, 1, 21);
+    let flag = Arc::clone(&is_given_up);
+    writer.once_safe(move || flag.store(true, Ordering::Relaxed));
+    is_given_up
+}
+
+#[test]
+fn what_is_kept_elsewhere_is_given_up_only_when_the_disk_has_all_of_it() {
+    for sync in [Sync::System, Sync::Always, Sync::Every(std::time::Duration::from_secs(3600))] {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = SpoolSettings { sync, ..settings(dir.path()) };
+        let (mut writer, _readers) = open_with(settings.clone(), &["a"]);
+        let is_given_up = take_over(&mut writer);
+        writer.spool.do_chores();
+        assert!(is_given_up.load(Ordering::Relaxed), "{sync:?}");
+    }
+}
+
+#[test]
+fn what_the_disk_failed_to_sync_or_to_take_is_kept_elsewhere_for_the_next_start() {
+    // Whichever sync it is that fails, of a complete segment or of the current one.
+    let dir = tempfile::tempdir().unwrap();
+    let sync = Sync::Every(std::time::Duration::from_secs(3600));
+    let (mut writer, _readers) = open_with(SpoolSettings { sync, ..settings(dir.path()) }, &["a"]);
+    *writer.spool.sync_faults.lock().unwrap() = [true].into();
+    let is_given_up = take_over(&mut writer);
+    (0..3).for_each(|_| writer.spool.do_chores());
+    writer.close();
+    writer.settle();
+    assert!(!is_given_up.load(Ordering::Relaxed));
+    // Nothing can be written.
+    let gone = dir.path().join("gone");
+    let (mut writer, _readers) = open_in(&gone, &["a"]);
+    let is_given_up = take_over(&mut writer);
+    writer.close();
+    writer.settle();
+    assert!(!is_given_up.load(Ordering::Relaxed));
+}
+
+#[test]
+fn a_directory_that_is_not_synced_yet_is_tried_again_before_anything_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, _readers) = open_in(dir.path(), &["a"]);
+    writer.begin_careful();
+    writer.append(&frame(1, 1));
+    let is_given_up = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_given_up);
+    // The current file is all that there is to sync: the second answer is the directory's.
+    *writer.spool.sync_faults.lock().unwrap() = [false, true].into();
+    writer.once_safe(move || flag.store(true, Ordering::Relaxed));
+    assert!(!is_given_up.load(Ordering::Relaxed));
+    writer.spool.do_chores();
+    assert!(is_given_up.load(Ordering::Relaxed));
+}
+
+#[test]
+fn what_is_in_memory_behind_a_sink_that_ends_is_lost_once_and_what_is_on_disk_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, mut readers) = open_in(dir.path(), &["a"]);
+    writer.append(&frame(1, 100));
+    let on_disk = writer.spool.lock().lag(Position::default());
+    // The disk takes no second segment.
+    fs::rename(dir.path(), dir.path().with_extension("away")).unwrap();
+    append_all(&mut writer, 4, 30);
+    let has_memory = |one: &Segment| matches!(one.place, Place::Memory(_));
+    assert!(writer.spool.lock().segments.iter().any(has_memory));
+    let in_segments = |spool: &Spool| spool.lock().bytes();
+    let (disk, memory) = in_segments(&writer.spool);
+    assert!(disk >= on_disk && memory > 0);
+    writer.close();
+    writer.spool.abandon(0);
+    readers[0].abandon();
+    let sink = &writer.spool.sinks[0];
+    let lost = sink.dropped.get(Reason::Stopped);
+    assert!(lost > 0 && lost.is_multiple_of(3), "{lost}");
+    assert_eq!(sink.lag_bytes.load(Ordering::Relaxed), disk);
+    writer.publish(&Metrics::default());
+    assert_eq!(sink.lag_bytes.load(Ordering::Relaxed), disk);
+    fs::rename(dir.path().with_extension("away"), dir.path()).unwrap();
+}
+
+#[test]
+fn of_a_segment_that_is_given_up_each_sink_loses_what_it_has_not_got() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut writer, mut readers) = open_in(dir.path(), &["quick", "begun", "away"]);
+    (1..=60).step_by(3).for_each(|first| writer.append(&frame(first, 20)));
+    read_all(&mut readers[0]);
+    let chunk = readers[1].read(1, |_| ());
+    let begun = chunk.frames.len() as u64;
+    readers[1].settle(&chunk);
+    let first = writer.spool.lock().segments.front().cloned().unwrap();
+    let held = first.pieces(writer.spool.path(first.number), 0, &mut Origins::default()).len() as u64;
+    assert!(begun > 0 && begun < held, "{begun} of {held}");
+    assert!(writer.spool.give_up_oldest());
+    let lost = |at: usize| writer.spool.sinks[at].dropped.total();
+    assert_eq!([lost(0), lost(1), lost(2)], [0, 3 * (held - begun), 3 * held]);
+    for reader in &mut readers[1..] {
+        let (frames, gaps) = read_all(reader);
+        assert_eq!(gaps.last(), Some(&(if gaps[0].0 == 1 { 1 } else { 3 * begun + 1 }, 3 * held)));
+        assert_eq!(frames.first(), Some(&(3 * held + 1, 3 * held + 3)));
     }
 }

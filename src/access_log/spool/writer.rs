@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::Spool;
 use super::ends::{End, Ends};
 use super::segment::{Place, Segment};
+use super::sync::OnceSafe;
 use crate::access_log::metrics::{Metrics, Reason};
 use crate::access_log::settings::Sync;
 use crate::record::frame::Stream;
@@ -23,11 +24,22 @@ const PARTS: u64 = 8;
 
 #[derive(Debug)]
 pub(in crate::access_log) struct Writer {
-    spool: Arc<Spool>,
+    pub(super) spool: Arc<Spool>,
     current: Option<Current>,
     failed: Option<Failed>,
     /// What is there and what was appended.
     ends: Ends,
+    /// How many failed syncs it has heeded.
+    failed_syncs: u64,
+    careful: Option<Careful>,
+}
+
+/// While something is appended for which something else is given up.
+#[derive(Debug)]
+struct Careful {
+    /// How many syncs had failed before.
+    failed_syncs: u64,
+    is_on_disk: bool,
 }
 
 /// The segment on disk that is being written.
@@ -45,7 +57,7 @@ struct Failed {
 
 impl Writer {
     pub(super) fn new(spool: Arc<Spool>, ends: Ends) -> Self {
-        Self { spool, current: None, failed: None, ends }
+        Self { spool, current: None, failed: None, ends, failed_syncs: 0, careful: None }
     }
 
     /// These streams of dead processes have got so far: what of them is neither with a sink nor in the spool is lost. Call
@@ -74,6 +86,7 @@ impl Writer {
         }
         if !self.append_to_disk(frames) {
             self.append_to_memory(frames);
+            self.careful.iter_mut().for_each(|careful| careful.is_on_disk = false);
         }
         if self.spool.settings.dir.is_some() {
             self.ends.note(frames);
@@ -107,24 +120,45 @@ impl Writer {
         state.seats.iter().any(|seat| state.lag(seat.at) > self.spool.settings.segment)
     }
 
-    /// What was appended is on the disk, if the disk takes it.
-    pub(in crate::access_log) fn sync(&self) {
-        self.spool.sync();
+    /// What comes next is still kept elsewhere, until [`Self::once_safe`].
+    pub(in crate::access_log) fn begin_careful(&mut self) {
+        let failed_syncs = self.spool.failed_syncs.load(Ordering::Acquire);
+        self.careful = Some(Careful { failed_syncs, is_on_disk: true });
     }
 
-    /// Nothing more will come.
+    /// Does `act`, which gives up what was kept elsewhere, when the disk has all of it for sure. That is not waited for
+    /// where a thread syncs. It is not done at all if the disk has failed meanwhile.
+    pub(in crate::access_log) fn once_safe(&mut self, act: impl FnOnce() + Send + 'static) {
+        let Some(Careful { failed_syncs, is_on_disk: true }) = self.careful.take() else { return };
+        let current = self.current.as_ref().map(|current| Arc::clone(&current.file));
+        let once_safe = OnceSafe { current, failed_syncs, act: Box::new(act) };
+        self.spool.leave(|chores| chores.once_safe = Some(once_safe));
+        self.spool.hurry();
+    }
+
+    /// What the sinks share with it.
+    pub(in crate::access_log) fn shared(&self) -> Arc<Spool> {
+        Arc::clone(&self.spool)
+    }
+
+    /// Nothing more will come. Waits for no disk.
     pub(in crate::access_log) fn close(&mut self) {
-        if self.spool.settings.sync != Sync::System {
-            self.spool.sync();
-        }
         // So that it is deleted when every sink has it.
         self.seal();
         self.current = None;
-        self.note_segments();
-        self.spool.do_chores();
-        self.spool.prune();
         self.spool.lock().is_closed = true;
         self.spool.changed.iter().for_each(tokio::sync::Notify::notify_one);
+    }
+
+    /// Puts everything on the disk after the end; returns when it is there.
+    pub(in crate::access_log) fn settle(&mut self) {
+        if self.spool.settings.sync != Sync::System {
+            self.spool.sync();
+        }
+        self.note_segments();
+        self.spool.do_chores();
+        self.spool.forget_unsafe();
+        self.spool.prune();
     }
 
     fn append_to_disk(&mut self, frames: &[u8]) -> bool {
@@ -163,7 +197,8 @@ impl Writer {
         let is_full = |current: &Current| {
             current.len > 0 && current.len + frames.len() as u64 > self.spool.settings.segment
         };
-        if self.spool.has_failed_sync.swap(false, Ordering::AcqRel)
+        let failed_syncs = self.spool.failed_syncs.load(Ordering::Acquire);
+        if std::mem::replace(&mut self.failed_syncs, failed_syncs) != failed_syncs
             || self.current.as_ref().is_some_and(is_full)
         {
             self.roll();
@@ -192,7 +227,8 @@ impl Writer {
         let number = self.spool.lock().segments.back().map(|last| last.number);
         self.seal();
         let current = self.current.take();
-        let is_left = matches!(self.spool.settings.sync, Sync::Every(_));
+        // Where nobody asks for syncs, what is kept elsewhere is the exception.
+        let is_left = self.careful.is_some() || matches!(self.spool.settings.sync, Sync::Every(_));
         self.spool.leave(|chores| {
             chores.files.extend(number.zip(current).filter(|_| is_left).map(|(n, one)| (n, one.file)));
             chores.has_sealed = true;

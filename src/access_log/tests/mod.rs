@@ -404,6 +404,23 @@ async fn tells_at_the_end_what_could_not_be_delivered() {
 }
 
 #[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "the disk hangs until the test ends")]
+async fn a_disk_that_hangs_at_the_end_takes_no_time_from_the_sinks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, spool) = (dir.path().join("logs.sock"), dir.path().join("spool"));
+    let service = FakeService::listen(&path, []);
+    let (logs, collector) = open(on_disk(vec![SinkSettings::Service(to_service(&path))], &spool), 1).unwrap();
+    let spool = collector.spool();
+    let syncs = spool.hold_syncs();
+    let running = collector.spawn().unwrap();
+    write(&logs[0], 7);
+    let report = running.stop(Duration::from_secs(1)).await;
+    assert_eq!((report.undelivered, report.waiting), (vec![], vec![]));
+    assert_complete(&service.lines(), 0, logs[0].last_seq());
+    drop(syncs);
+}
+
+#[tokio::test]
 async fn records_process_events_and_worker_lines_in_a_stream_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("access.log");

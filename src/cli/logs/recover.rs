@@ -16,7 +16,7 @@ pub(super) fn run(args: &RecoverArgs) -> Result<bool, CommandError> {
     }
     let directory = Directory::open(path)?;
     // What is wrong is said where it is found.
-    let (recovered, _) = recovery::examine(&directory);
+    let (recovered, harms) = recovery::examine(&directory);
     let mut out = io::stdout().lock();
     let (mut records, mut in_flight) = (0, 0);
     for one in &recovered {
@@ -27,8 +27,9 @@ pub(super) fn run(args: &RecoverArgs) -> Result<bool, CommandError> {
     out.flush()?;
     // Only now are they elsewhere.
     if args.remove {
+        // What is lost is still for the log to tell.
+        directory.forget_but(&harms);
         recovered.iter().for_each(Recovered::remove);
-        directory.forget();
     }
     let kept = if args.remove || recovered.is_empty() { "" } else { "; the files stay (--remove)" };
     output::note(&format!("{records} records and {in_flight} exchanges that were under way{kept}"));

@@ -269,9 +269,24 @@ fn a_ring_that_is_damaged_or_gone_is_told_once_and_one_that_was_put_aside_is_not
         .collect();
     assert_eq!(told, [("ring_gone", true), ("ring_damaged", true)]);
     // Whoever only looks does not use it up; what was put aside as damaged is not gone.
-    assert_eq!(recover(&directory).1.iter().map(|harm| harm.reason).collect::<Vec<_>>(), ["ring_gone"]);
-    directory.forget();
-    assert_eq!(recover(&directory).1, []);
+    let reasons = || recover(&directory).1.iter().map(|harm| harm.reason).collect::<Vec<_>>();
+    assert_eq!(reasons(), ["ring_gone", "ring_damaged"]);
+    // Nor does who takes the others away.
+    directory.forget_but(&recover(&directory).1);
+    found.iter().for_each(Recovered::remove);
+    assert_eq!(reasons(), ["ring_gone", "ring_damaged"]);
+    // What is damaged hides no loss of another start, and a living ring is not one that is gone.
+    let next = Identity { boot: identity(0).boot + 1, ..identity(2) };
+    let (writer, reader) = ring(Some(&directory), &next, 64 << 10).unwrap();
+    directory.announce(next.boot, 2..3);
+    assert_eq!(reasons(), ["ring_gone", "ring_damaged"]);
+    die(writer, reader);
+    std::fs::remove_file(dir.path().join(format!("ring.2.{}", next.boot))).unwrap();
+    assert_eq!(reasons(), ["ring_gone", "ring_damaged", "ring_gone"]);
+    forget_others(dir.path(), next.boot);
+    assert_eq!(reasons(), ["ring_gone"]);
+    directory.forget(next.boot);
+    assert_eq!(reasons(), [""; 0]);
 }
 
 /// Rings of one lane with entries of about 200 bytes; the second of them is damaged in all ways.

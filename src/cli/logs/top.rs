@@ -91,8 +91,7 @@ fn stored(
     let names = |row: &Row| -> Vec<String> {
         row.values.iter().map(|value| value.as_deref().unwrap_or(NOTHING).to_owned()).collect()
     };
-    let mut lines: Vec<Line> =
-        top.rows.iter().map(|row| (names(row), row.figures.clone(), None)).collect();
+    let mut lines: Vec<Line> = top.rows.iter().map(|row| (names(row), row.figures.clone(), None)).collect();
     let others = top.others.as_ref().map_or(0, |others| others.count);
     let mut others_before = 0;
     if let Some(before) = before {
@@ -108,8 +107,8 @@ fn stored(
         if top.groups <= lines.len() && others == 0 {
             // All of now are listed: what is there no more comes last.
             let order = earlier.rows.iter().map(names);
-            let gone =
-                order.filter_map(|names| Some((names.clone(), Figures::default(), Some(known.remove(&names)?))));
+            let gone = order
+                .filter_map(|names| Some((names.clone(), Figures::default(), Some(known.remove(&names)?))));
             lines.extend(gone.take(args.count - lines.len().min(args.count)));
         }
         top.report.rows += earlier.report.rows;
@@ -214,8 +213,10 @@ impl Groups {
 
     /// The first groups.
     fn sorted(self, args: &TopArgs) -> Vec<Line> {
-        let lines =
-            self.map.into_iter().map(|(names, pair)| (names, pair.now.figures(), Some(pair.before.figures())));
+        let lines = self
+            .map
+            .into_iter()
+            .map(|(names, pair)| (names, pair.now.figures(), Some(pair.before.figures())));
         let mut lines: Vec<Line> = lines.collect();
         lines.sort_by(|a, b| rank(&b.1, args.by).total_cmp(&rank(&a.1, args.by)).then_with(|| a.0.cmp(&b.0)));
         lines.truncate(args.count);
@@ -287,7 +288,9 @@ fn table(fields: &[Field], lines: &[Line], all: &Figures, args: &TopArgs) -> Tab
 }
 
 fn change(now: &Figures, before: Option<&Figures>, by: By) -> [Cell; 2] {
-    let Some(before) = before else { return [Cell::styled(NOTHING.to_owned(), DIM), NOTHING.to_owned().into()] };
+    let Some(before) = before else {
+        return [Cell::styled(NOTHING.to_owned(), DIM), NOTHING.to_owned().into()];
+    };
     let [now, before] = [now, before].map(|figures| rank(figures, by));
     let change = match (now > 0.0, before > 0.0) {
         (false, false) => NOTHING.to_owned(),

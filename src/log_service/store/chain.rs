@@ -10,6 +10,9 @@
 //! a start: what the manifest says and the chain does not yet, as after a crash between the two · `gone`, at a start: files
 //! that the manifest lists were not there · `late`: several changes in one, as the disk did not take them before.
 //!
+//! A file that a start finds without a link is hashed only then, beyond 256 MiB of them not at all: what happened to it before
+//! is not known. The chain is never cut.
+//!
 //! There is no secret in it. It proves that nothing was changed behind a hash that somebody wrote down elsewhere; without
 //! one, only that nobody changed files without making the chain anew. It says nothing of rows that no file has yet.
 
@@ -318,11 +321,7 @@ pub(crate) fn verify(
 }
 
 /// Chain and manifest of the same moment, if they come to agree at all.
-fn agreed(
-    data: &Path,
-    wanted: Option<&str>,
-    pending: &dyn Fn() -> Vec<Change>,
-) -> io::Result<(Walk, State)> {
+fn agreed(data: &Path, wanted: Option<&str>, pending: &dyn Fn() -> Vec<Change>) -> io::Result<(Walk, State)> {
     let mut tries = 0;
     loop {
         let state = manifest::read_state(data)?;

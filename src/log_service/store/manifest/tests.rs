@@ -141,7 +141,8 @@ fn streams_are_bounded() {
 #[test]
 fn a_checksum_counts_only_as_it_was_written() {
     let lines = (0..50).map(|number| add(number).line().unwrap());
-    let mut line = lines.into_iter().find(|line: &Vec<u8>| line[..8].iter().any(u8::is_ascii_lowercase)).unwrap();
+    let mut line =
+        lines.into_iter().find(|line: &Vec<u8>| line[..8].iter().any(u8::is_ascii_lowercase)).unwrap();
     line.pop();
     assert!(Edit::parse(&line).is_some());
     line[..8].make_ascii_uppercase();

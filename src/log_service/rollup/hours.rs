@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::cell::{Cell, Key, Packed};
@@ -43,11 +43,15 @@ fn drop_old(data: &Path, kept: Duration) {
     let minutes = minutes.filter(|file| file.number <= merged && is_older(&file.path, MINUTES_KEPT));
     let old = counted.into_iter().filter(|file| is_older(&file.path, kept)).map(|file| file.path);
     // Minutes before their hours: without these they would count as not added up.
-    left.into_iter().map(|file| file.path).chain(minutes.map(|file| file.path)).chain(old).for_each(remove);
+    left.into_iter()
+        .map(|file| file.path)
+        .chain(minutes.map(|file| file.path))
+        .chain(old)
+        .for_each(|path| remove(&path));
 }
 
-fn remove(path: PathBuf) {
-    if let Err(error) = fs::remove_file(&path) {
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
         tracing::warn!(file = %path.display(), %error, "a file of counts cannot be deleted");
     }
 }
@@ -96,7 +100,7 @@ fn merge_hours(data: &Path) -> io::Result<()> {
         .filter(|file| numbers.0 <= file.numbers.0 && file.numbers.1 <= numbers.1);
     let within: Vec<HourFile> = within.collect();
     merge(data, numbers, true, within.iter().map(|file| &*file.path))?;
-    within.into_iter().for_each(|file| remove(file.path));
+    within.iter().for_each(|file| remove(&file.path));
     Ok(())
 }
 

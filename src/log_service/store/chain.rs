@@ -504,7 +504,7 @@ mod tests {
         let told = verify(data.path(), None).unwrap();
         assert_eq!((told.files, told.links, told.found, told.problem_count), (2, 4, 0, 0), "{told:?}");
         // One that adds files is counted: what they hold was hashed only now.
-        fs::write(&path, text[..memchr::memchr_iter(b'\n', &text).nth(1).unwrap() + 1].to_vec()).unwrap();
+        fs::write(&path, &text[..memchr::memchr_iter(b'\n', &text).nth(1).unwrap() + 1]).unwrap();
         Chain::open(data.path(), &state).unwrap();
         let told = verify(data.path(), None).unwrap();
         assert_eq!((told.files, told.found, told.problem_count), (2, 1, 0), "{told:?}");

@@ -28,7 +28,7 @@ pub(crate) fn answer(
     control: &Control,
 ) -> Result<Value, AnswerError> {
     let now = Timestamp::now();
-    verify::answer(question, values, data, |values| {
+    verify::answer(question, values, (data, &Vec::new), control, |values| {
         again(|| {
             let view = view(data, false)?;
             let damaged = view.damaged;

@@ -156,8 +156,12 @@ pub struct Limits {
     pub free_bytes: Option<u64>,
     /// Time between two looks for files to merge or drop.
     pub compact_every: Duration,
-    /// What the service may take of the machine's memory, bytes; at least 256 MiB. Everything that grows with what
-    /// comes or what is asked has a share of it, and refuses (senders and questions alike), flushes or forgets beyond.
+    /// What the service may take of the machine's memory, bytes; at least 256 MiB. Rows that are in no file, bodies on their
+    /// way, groups of questions, ends of files, and rollups have a share of it each; beyond it senders and questions
+    /// are refused, rows flushed, and what can be read again is forgotten. Without a share are what has a bound of its own
+    /// (buffers of connections and live tails, the streams that are known, minutes while they are counted or added up,
+    /// files while they are merged, the values of `explain`), the rows of an answer (`n`), percentiles of spans of time that
+    /// were begun, the lists of files (manifest, chain), and the rows of a damaged log at a start.
     pub memory_bytes: usize,
 }
 

@@ -5,16 +5,18 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::exec::{AnswerError, ExecError, Question};
+use super::exec::{AnswerError, Control, ExecError, Question};
 use super::store;
 
 /// The arguments of a question, to `ask` with. Of an audit that verifies, `head=HASH` is ours, and what the chain of the
 /// directory says is added to the answer as `chain`. A file that nobody can read any more is no reason to say nothing
-/// about it: then the rows are not read.
+/// about it: then the rows are not read. `pending` gives the changes that a service in this process could not write into
+/// the chain yet.
 pub(super) fn answer(
     question: Question,
     values: &HashMap<String, String>,
-    data: &Path,
+    (data, pending): (&Path, &dyn Fn() -> Vec<store::Change>),
+    control: &Control,
     ask: impl Fn(&HashMap<String, String>) -> Result<Value, AnswerError>,
 ) -> Result<Value, AnswerError> {
     let verifies = values.get("verify").is_some_and(|verify| verify == "1");
@@ -23,7 +25,7 @@ pub(super) fn answer(
     }
     let mut values = values.clone();
     let head = values.remove("head").filter(|head| !head.is_empty());
-    let chained = store::verify_chain(data, head.as_deref()).map_err(ExecError::Read)?;
+    let chained = store::verify_chain(data, head.as_deref(), pending, control)?;
     let mut told = ask(&values);
     if chained.problem_count > 0 && matches!(told, Err(AnswerError::Exec(ExecError::Read(_)))) {
         values.remove("verify");

@@ -282,6 +282,13 @@ fn told_of_chain(chain: &Chained) -> Vec<String> {
             count(chain.unsealed)
         ));
     }
+    if chain.found > 0 {
+        lines.push(format!(
+            "{YELLOW}          {} {} made at a start for files that the chain did not have: these were hashed only then{YELLOW:#}",
+            count(chain.found),
+            if chain.found == 1 { "link was" } else { "links were" }
+        ));
+    }
     if chain.has_head == Some(false) {
         lines.push(format!("{RED}          the head that you gave is not in this chain{RED:#}"));
     }

@@ -211,8 +211,9 @@ impl Telling<'_> {
         }
         if let Some(others) = &self.0.others {
             output.flush()?;
+            let missing = if split.by.is_some() { ": the first may be missing" } else { "" };
             super::output::note(&format!(
-                "note: {} requests are in rows beyond the first {}",
+                "note: {} requests are in rows beyond the {} that were told apart{missing}",
                 count(others.count),
                 count(self.0.rows.len() as u64)
             ));

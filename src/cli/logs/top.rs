@@ -37,8 +37,8 @@ struct Groups {
     all: Group,
 }
 
-/// A line of the table: the values, their figures now and before.
-type Line = (Vec<String>, Figures, Figures);
+/// A line of the table: the values, their figures now and before; `None` when it is not known whether there were any.
+type Line = (Vec<String>, Figures, Option<Figures>);
 
 /// What is printed.
 struct Answer {
@@ -46,6 +46,8 @@ struct Answer {
     all: Figures,
     /// Requests of values that were not told apart.
     others: u64,
+    /// The same before.
+    others_before: u64,
     /// Different values, as far as they were told apart.
     groups: usize,
     told: Told,
@@ -89,20 +91,24 @@ fn stored(
     let names = |row: &Row| -> Vec<String> {
         row.values.iter().map(|value| value.as_deref().unwrap_or(NOTHING).to_owned()).collect()
     };
-    let mut lines: Vec<Line> =
-        top.rows.iter().map(|row| (names(row), row.figures.clone(), Figures::default())).collect();
+    let mut lines: Vec<Line> = top.rows.iter().map(|row| (names(row), row.figures.clone(), None)).collect();
+    let others = top.others.as_ref().map_or(0, |others| others.count);
+    let mut others_before = 0;
     if let Some(before) = before {
         let Some(earlier) = ask(before, MAX_GROUPS)? else { return Ok(None) };
         let mut known: HashMap<Vec<String>, Figures> =
             earlier.rows.iter().map(|row| (names(row), row.figures.clone())).collect();
+        others_before = earlier.others.as_ref().map_or(0, |others| others.count);
+        // Who is not told apart may be among the others: then it is neither new nor gone.
+        let none = (others_before == 0).then(Figures::default);
         for (names, _, before) in &mut lines {
-            *before = known.remove(names).unwrap_or_default();
+            *before = known.remove(names).or_else(|| none.clone());
         }
-        if top.groups <= lines.len() {
+        if top.groups <= lines.len() && others == 0 {
             // All of now are listed: what is there no more comes last.
             let order = earlier.rows.iter().map(names);
-            let gone =
-                order.filter_map(|names| Some((names.clone(), Figures::default(), known.remove(&names)?)));
+            let gone = order
+                .filter_map(|names| Some((names.clone(), Figures::default(), Some(known.remove(&names)?))));
             lines.extend(gone.take(args.count - lines.len().min(args.count)));
         }
         top.report.rows += earlier.report.rows;
@@ -114,8 +120,7 @@ fn stored(
         top.groups += known.len();
     }
     let told = Told::counted(top.report, top.total.rows, top.total.count);
-    let others = top.others.map_or(0, |others| others.count);
-    Ok(Some(Answer { lines, all: top.total, others, groups: top.groups, told }))
+    Ok(Some(Answer { lines, all: top.total, others, others_before, groups: top.groups, told }))
 }
 
 /// Row by row.
@@ -134,7 +139,7 @@ fn walked(
         Flow::Continue(())
     })?;
     let (all, others, count) = (groups.all.figures(), groups.others, groups.map.len());
-    Ok(Answer { lines: groups.sorted(args), all, others, groups: count, told })
+    Ok(Answer { lines: groups.sorted(args), all, others, others_before: 0, groups: count, told })
 }
 
 impl Answer {
@@ -143,9 +148,15 @@ impl Answer {
         let mut notes = Vec::new();
         if self.others > 0 {
             notes.push(format!(
-                "note: {} requests have values beyond the first {}",
+                "note: {} requests have values beyond the {} that were told apart: the first may be missing",
                 count(self.others),
                 count(self.groups as u64)
+            ));
+        }
+        if self.others_before > 0 {
+            notes.push(format!(
+                "note: {} requests before have values that were not told apart: {NOTHING} may be new or not",
+                count(self.others_before)
             ));
         }
         let more = self.groups.saturating_sub(self.lines.len());
@@ -202,8 +213,10 @@ impl Groups {
 
     /// The first groups.
     fn sorted(self, args: &TopArgs) -> Vec<Line> {
-        let lines =
-            self.map.into_iter().map(|(names, pair)| (names, pair.now.figures(), pair.before.figures()));
+        let lines = self
+            .map
+            .into_iter()
+            .map(|(names, pair)| (names, pair.now.figures(), Some(pair.before.figures())));
         let mut lines: Vec<Line> = lines.collect();
         lines.sort_by(|a, b| rank(&b.1, args.by).total_cmp(&rank(&a.1, args.by)).then_with(|| a.0.cmp(&b.0)));
         lines.truncate(args.count);
@@ -247,7 +260,7 @@ fn print(
 fn to_json(fields: &[Field], (names, now, before): &Line, args: &TopArgs) -> Value {
     let mut object = tally::to_json(now);
     if args.vs.is_some() {
-        object["before"] = tally::to_json(before);
+        object["before"] = before.as_ref().map_or(Value::Null, tally::to_json);
     }
     for (field, name) in fields.iter().zip(names) {
         object[field.name()] = name.as_str().into();
@@ -266,7 +279,7 @@ fn table(fields: &[Field], lines: &[Line], all: &Figures, args: &TopArgs) -> Tab
     for (names, now, before) in lines {
         let mut cells = shown.cells(now, all);
         if args.vs.is_some() {
-            cells.extend(change([now, before], args.by));
+            cells.extend(change(now, before.as_ref(), args.by));
         }
         cells.extend(names.iter().map(|name| Cell::from(Safe(name).to_string())));
         table.row(cells);
@@ -274,8 +287,11 @@ fn table(fields: &[Field], lines: &[Line], all: &Figures, args: &TopArgs) -> Tab
     table
 }
 
-fn change(figures: [&Figures; 2], by: By) -> [Cell; 2] {
-    let [now, before] = figures.map(|figures| rank(figures, by));
+fn change(now: &Figures, before: Option<&Figures>, by: By) -> [Cell; 2] {
+    let Some(before) = before else {
+        return [Cell::styled(NOTHING.to_owned(), DIM), NOTHING.to_owned().into()];
+    };
+    let [now, before] = [now, before].map(|figures| rank(figures, by));
     let change = match (now > 0.0, before > 0.0) {
         (false, false) => NOTHING.to_owned(),
         (true, false) => "new".to_owned(),

@@ -90,7 +90,8 @@ fn begin(
     let (store, data) = (desk.store.clone(), desk.data.clone());
     tokio::task::spawn_blocking(move || {
         let _place = place;
-        verify::answer(question, &values, &data, |values| {
+        let pending = || store.unchained();
+        verify::answer(question, &values, (&data, &pending), &control, |values| {
             let parts = Parts::new(store.parts());
             exec::answer(question, values, Timestamp::now(), &parts, limits, &control)
         })

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::answer::{self, Answer};
 use super::{Desk, tail};
 use crate::log_service::query::moment;
-use crate::log_service::rollup::{self, Asked, RollupError};
+use crate::log_service::rollup::{self, Asked, Bounds, RollupError};
 
 /// Asked for when nothing else is.
 const DEFAULT_SINCE: &str = "1h";
@@ -18,12 +18,15 @@ pub(super) async fn rollups(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
         Ok(asked) => asked,
         Err(reason) => return answer::refusal(StatusCode::BAD_REQUEST, &reason),
     };
-    let Ok(_place) = desk.searches.try_acquire() else {
+    let Ok(place) = Arc::clone(&desk.searches).try_acquire_owned() else {
         return answer::later("slow_down", "too many searches are running", 2);
     };
-    let (store, most) = (desk.store.clone(), desk.limits.rollup_rows());
+    let bounds = Bounds { rows: desk.limits.rollup_rows(), hours: desk.limits.keep_rollup_hours };
+    let store = desk.store.clone();
     let told = tokio::task::spawn_blocking(move || {
-        rollup::answer(&store.rollups(), &asked, Timestamp::now().as_microsecond(), most)
+        // Who has gone does not end the thread: its place is free when it has ended.
+        let _place = place;
+        rollup::answer(&store.rollups(), &asked, Timestamp::now().as_microsecond(), bounds)
     });
     match told.await {
         Ok(Ok(told)) => answer::json(StatusCode::OK, &told),

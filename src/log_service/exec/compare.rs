@@ -3,6 +3,9 @@
 //! Error shares are held against each other by a two-proportion z-test, percentiles by the bounds of their ranks: a
 //! difference is told only when the bounds do not overlap. The confidence is 95 % for all statements together
 //! (Bonferroni), and rows that stand for many count by how many independent rows they are worth (Kish).
+//!
+//! Of a value that one side does not have nothing is said when that side has values that were not told apart: it may be
+//! among them.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +37,8 @@ pub(crate) struct Compared {
     pub(crate) rows: Vec<Pair>,
     /// How many statements the data supports; 0: no difference that the data supports.
     pub(crate) differences: usize,
+    /// Requests of values that were not told apart, by the field; fields of which all were are not in it.
+    pub(crate) others: Vec<Pair>,
     /// Seconds that each side spans: its window, else from its first to its last request.
     pub(crate) seconds: [Option<f64>; 2],
     pub(crate) reports: (Report, Report),
@@ -70,6 +75,8 @@ struct Side {
     seconds: Option<f64>,
     /// By the number of the field and its value.
     groups: BTreeMap<(usize, Key), Tally>,
+    /// By the number of the field: rows of values that were not told apart.
+    others: Vec<Tally>,
     report: Report,
 }
 
@@ -82,22 +89,33 @@ pub(crate) fn compare(
     control: &Control,
 ) -> Result<Compared, ExecError> {
     let spans = [seconds(a), seconds(b)];
+    // The groups of the first side are held while the second is read.
+    let limits = Limits { bytes: limits.bytes / 2, ..limits };
     let (a, b) = (Side::of(parts, a, by, limits, control)?, Side::of(parts, b, by, limits, control)?);
     let seconds = [spans[0].or(a.seconds), spans[1].or(b.seconds)];
-    let (none, keys) =
-        (Tally::default(), a.groups.keys().chain(b.groups.keys().filter(|key| !a.groups.contains_key(*key))));
-    let statements = STATEMENTS * (1 + keys.clone().count());
+    let none = Tally::default();
+    let keys = a.groups.keys().chain(b.groups.keys().filter(|key| !a.groups.contains_key(*key)));
+    let known = keys.filter_map(|key| Some((key, a.of_value(key, &none)?, b.of_value(key, &none)?)));
+    let known: Vec<(&(usize, Key), &Tally, &Tally)> = known.collect();
+    let statements = STATEMENTS * (1 + known.len());
     let alpha = ALPHA / statements as f64;
     let overall = Pair::of(String::new(), Vec::new(), (&a.whole, &b.whole), None, alpha);
-    let of = |key: &(usize, Key)| {
-        let (one, other) = (a.groups.get(key).unwrap_or(&none), b.groups.get(key).unwrap_or(&none));
-        let field = by.get(key.0).map(|field| field.name().to_owned()).unwrap_or_default();
-        Pair::of(field, key.1.to_vec(), (one, other), Some((&a.whole, &b.whole)), alpha)
-    };
-    let mut rows: Vec<Pair> = keys.map(of).collect();
+    let name = |field: usize| by.get(field).map(|field| field.name().to_owned()).unwrap_or_default();
+    let rows = known.into_iter().map(|(key, one, other)| {
+        Pair::of(name(key.0), key.1.to_vec(), (one, other), Some((&a.whole, &b.whole)), alpha)
+    });
+    let mut rows: Vec<Pair> = rows.collect();
     rows.sort_by_key(|pair| std::cmp::Reverse((pair.differences.len(), pair.a.count + pair.b.count)));
     let differences = rows.iter().chain([&overall]).map(|pair| pair.differences.len()).sum();
-    Ok(Compared { overall, rows, differences, seconds, reports: (a.report, b.report) })
+    let others = a.others.iter().zip(&b.others).enumerate().filter(|(_, (a, b))| a.rows + b.rows > 0);
+    let others = others.map(|(field, (a, b))| Pair {
+        field: name(field),
+        a: a.figures(),
+        b: b.figures(),
+        ..Pair::default()
+    });
+    let others = others.collect();
+    Ok(Compared { overall, rows, differences, others, seconds, reports: (a.report, b.report) })
 }
 
 fn seconds(asked: &Asked) -> Option<f64> {
@@ -137,14 +155,22 @@ impl Side {
             }
             groups.iter_mut().for_each(|groups| groups.add(batch, rows, &facts));
         })?;
-        let groups = groups.into_iter().enumerate().flat_map(|(field, groups)| {
-            groups.finish().0.into_iter().map(move |(key, tally)| ((field, key), tally))
-        });
-        let groups = groups.collect();
+        let (mut told, mut others) = (BTreeMap::new(), Vec::new());
+        for (field, groups) in groups.into_iter().enumerate() {
+            let (groups, rest) = groups.finish();
+            told.extend(groups.into_iter().map(|(key, tally)| ((field, key), tally)));
+            others.push(rest);
+        }
         let mut report = complete::report(parts, filter.window());
         (report.rows, report.lines) = (whole.rows, control.progress().0 - before);
         let seconds = span.map(|(first, last)| (last - first) as f64 / 1e6).filter(|seconds| *seconds > 0.0);
-        Ok(Self { whole, seconds, groups, report })
+        Ok(Self { whole, seconds, groups: told, others, report })
+    }
+
+    /// Nothing of a value that may be among those that were not told apart; no row of one that is not there.
+    fn of_value<'t>(&'t self, key: &(usize, Key), none: &'t Tally) -> Option<&'t Tally> {
+        let is_complete = self.others.get(key.0).is_none_or(|others| others.rows == 0);
+        self.groups.get(key).or_else(|| is_complete.then_some(none))
     }
 }
 

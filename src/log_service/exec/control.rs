@@ -40,7 +40,8 @@ impl Control {
         self.looked.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn check(&self) -> Result<(), ExecError> {
+    /// An error once it was stopped.
+    pub(crate) fn check(&self) -> Result<(), ExecError> {
         if self.is_stopped.load(Ordering::Relaxed) { Err(ExecError::Stopped) } else { Ok(()) }
     }
 }

@@ -1,7 +1,8 @@
 //! [`Groups`]: a tally per value of some fields, or per span of time.
 //!
 //! Rows are grouped by the numbers of their values within a batch; only a value that is new in the batch is looked up
-//! among the groups. Memory is bounded: beyond the limit rows of new values are counted together.
+//! among the groups. Memory is bounded: beyond the limit rows of new values are counted together, and of values the smaller
+//! half; of spans of time only new ones, so the percentiles of those that there are may go beyond the limit.
 
 use std::collections::HashMap;
 
@@ -178,6 +179,10 @@ impl Groups {
         }
         self.measure();
         self.is_full |= self.bytes() > self.limits.bytes;
+        // Spans of time stay as they are: a curve with holes would be read as if nothing had happened there.
+        if matches!(self.split, Split::Every(_)) {
+            return;
+        }
         // The percentiles of groups that were told apart when they were small go on growing.
         while self.bytes() > self.limits.bytes / 4 * 5 && self.places.len() > 1 {
             self.shed();
@@ -323,5 +328,25 @@ mod tests {
             assert_eq!(tally.count, if path < 10 { 400 } else { 200 }, "{path}");
         }
         assert_eq!(told.iter().map(|(_, tally)| tally.count).sum::<u64>() + others.count, 200 * 510);
+    }
+
+    #[test]
+    fn spans_of_time_that_were_begun_keep_all_their_rows() {
+        let limits = Limits { groups: 1_000, bytes: 8 << 10 };
+        let mut groups = Groups::new(Split::Every(1_000_000), limits);
+        let mut builder = Builder::new(1 << 20);
+        for number in 0..100u64 {
+            // Until every span has more durations than a short list holds.
+            let ts = jiff::Timestamp::from_second((number % 2) as i64).unwrap();
+            let row = json!({"kind": "request", "status": 200, "ts": format!("{ts:.6}"), "dur_us": 1u64 << (number % 40)});
+            builder.push_object(row.to_string().as_bytes(), 5, "a").unwrap();
+        }
+        let batch = builder.finish().unwrap();
+        for _ in 0..2 * LOOK_EVERY {
+            groups.add(&batch, &Mask::all(batch.num_rows()), &Facts::of(&batch));
+        }
+        assert!(groups.bytes() > limits.bytes / 4 * 5, "{}", groups.bytes());
+        let (told, others) = groups.finish();
+        assert_eq!((told.len(), others.count), (2, 0));
     }
 }

@@ -403,6 +403,22 @@ fn compare_tells_only_what_the_data_supports() {
 }
 
 #[test]
+fn compare_says_nothing_of_a_value_that_a_side_may_have_among_the_others() {
+    let (all, carts) = (asked("kind:request"), asked("kind:request route:cart"));
+    let control = Control::default();
+    let limits = Limits { groups: 1, ..Limits::default() };
+    let found = compare(&parts(), (&all, &carts), &[Field::named("route")], limits, &control).unwrap();
+    // The first side tells `static` apart, and counts `cart` with what else there is.
+    let [only] = found.rows.as_slice() else { panic!("{:?}", found.rows) };
+    assert_eq!((only.values[0].as_deref(), only.a.count, only.b.count), (Some("static"), 120, 0));
+    let [others] = found.others.as_slice() else { panic!("{:?}", found.others) };
+    assert_eq!((&*others.field, others.a.count, others.b.count), ("route", 480, 0));
+    let whole =
+        compare(&parts(), (&all, &carts), &[Field::named("route")], Limits::default(), &control).unwrap();
+    assert_eq!((whole.rows.len(), whole.others.len()), (2, 0));
+}
+
+#[test]
 fn a_stopped_query_ends_without_an_answer() {
     let control = Control::default();
     control.stop();

@@ -1,11 +1,11 @@
 //! `GET /rollups?since=…&until=…&by=route,class&step=1m`: rollups as JSON.
 //!
-//! `{"step_s":60,"rows":[{"time":"2026-11-21T09:14:00Z","route":"/a","count":17,"rx_b":…,"tx_b":…,"p50_us":…,"p90_us":…,
+//! `{"step_s":60,"complete":true,"rows":[{"time":"2026-11-21T09:14:00Z","route":"/a","count":17,"rx_b":…,"tx_b":…,"p50_us":…,"p90_us":…,
 //! "p99_us":…,"wait_p50_us":…,"wait_p99_us":…,"clients":3}]}`; by `host`, `route`, `upstream`, `class`, `reason`. Percentiles are
 //! within 1 % of a value that occurred, `clients` within about 2 %.
 //!
-//! Steps of whole hours go back as far as rollups are kept, others as far as minutes are: then `since` says from when on
-//! there are any.
+//! Steps of whole hours go back as far as rollups are kept, others as far as minutes are: where more is asked for, `since` says
+//! from when on there are any. When files could not be read, `complete` is false and `unread` says how many.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -92,10 +92,25 @@ pub(crate) enum RollupError {
 
 type Groups = BTreeMap<(i64, Key), Cell>;
 
-/// Merges what is asked for, into at most so many rows; `now` is microseconds since the Unix epoch.
-pub(crate) fn answer(counted: &Counted, asked: &Asked, now: i64, most: usize) -> Result<Value, RollupError> {
+/// How far an answer goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Most rows.
+    pub(crate) rows: usize,
+    /// Hours that are kept.
+    pub(crate) hours: u32,
+}
+
+/// Merges what is asked for; `now` is microseconds since the Unix epoch.
+pub(crate) fn answer(
+    counted: &Counted,
+    asked: &Asked,
+    now: i64,
+    bounds: Bounds,
+) -> Result<Value, RollupError> {
+    let most = bounds.rows;
     let wanted = asked.wanted(now);
-    let groups = counted.each(wanted, &Groups::new, &mut |groups, packed| {
+    let (groups, unread) = counted.each(wanted, &Groups::new, &mut |groups, packed| {
         let time = packed.minute.div_euclid(asked.step) * asked.step;
         groups.entry((time, asked.reduce(&packed.key))).or_insert_with(Cell::new).merge(&packed.open());
         if groups.len() <= most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -105,9 +120,14 @@ pub(crate) fn answer(counted: &Counted, asked: &Asked, now: i64, most: usize) ->
     }
     let rows: Vec<Value> =
         groups.iter().map(|((time, key), cell)| row(*time, key, cell, &asked.by)).collect();
-    let mut told = json!({ "step_s": asked.step * 60, "rows": rows });
-    let first = wanted.first_hour.saturating_mul(60);
-    if !wanted.with_hours && wanted.since < first {
+    let mut told = json!({ "step_s": asked.step * 60, "complete": unread == 0, "rows": rows });
+    if unread > 0 {
+        told["unread"] = unread.into();
+    }
+    let first_kept = now.div_euclid(3_600_000_000).saturating_sub(bounds.hours.into());
+    let first = if wanted.with_hours { first_kept.min(wanted.first_hour) } else { wanted.first_hour };
+    let first = first.saturating_mul(60);
+    if wanted.since < first {
         told["since"] = time_text(first).into();
     }
     Ok(told)

@@ -72,18 +72,27 @@ pub(super) struct Wanted {
     pub(super) with_hours: bool,
 }
 
+impl Wanted {
+    /// Whether a file may have something of it. Of its hours any minute may be asked for, of which the whole hour counts.
+    fn reaches(&self, file: &MinuteFile) -> bool {
+        file.minutes.is_none_or(|(first, last)| {
+            last.saturating_add(60) > self.since && first.saturating_sub(60) < self.until
+        })
+    }
+}
+
 /// Takes one cell; breaks when it is too much.
 type Each<'e> = dyn FnMut(&Packed) -> ControlFlow<()> + 'e;
 
 impl Counted {
     /// Gives every cell of the time that is wanted, each row counted in exactly one. Starts from nothing again with what
-    /// `begin` gives when a file has gone meanwhile.
+    /// `begin` gives when a file has gone meanwhile. Returns with it how many files could not be read.
     pub(super) fn each<T>(
         &self,
         wanted: Wanted,
         begin: &dyn Fn() -> T,
         each: &mut dyn FnMut(&mut T, &Packed) -> ControlFlow<()>,
-    ) -> io::Result<T> {
+    ) -> io::Result<(T, usize)> {
         let mut tries = 0;
         loop {
             let mut sums = begin();
@@ -91,21 +100,25 @@ impl Counted {
             match self.try_each(wanted, &mut |cell| each(&mut sums, cell)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
                 Err(error) => return Err(error),
-                Ok(()) => return Ok(sums),
+                Ok(unread) => return Ok((sums, unread)),
             }
         }
     }
 
-    fn try_each(&self, wanted: Wanted, each: &mut Each<'_>) -> io::Result<()> {
+    fn try_each(&self, wanted: Wanted, each: &mut Each<'_>) -> io::Result<usize> {
+        let mut unread = 0;
         // Hours first: what is merged meanwhile stays a file of minutes for a day.
         let mut hours = files::hours(&self.data);
         hours.retain(|file| file.numbers.1 <= self.last);
         let merged = last_merged(&hours);
         for file in hours.iter().filter(|file| wanted.with_hours && reaches(file, wanted)) {
-            let cells = cells_of(&file.path)?;
+            let Some(cells) = cells_of(&file.path)? else {
+                unread += 1;
+                continue;
+            };
             let is_hour = |cell: &&Packed| hour_of(cell) < wanted.first_hour && in_hours(cell, wanted);
             if cells.iter().filter(is_hour).try_for_each(&mut *each).is_break() {
-                return Ok(());
+                return Ok(unread);
             }
         }
         // In hours already: only what is asked by the minute counts of it.
@@ -119,17 +132,20 @@ impl Counted {
         let in_memory: HashSet<u64> = self.generations.iter().map(|kept| kept.number).collect();
         let in_files = files::minutes(&self.data).into_iter();
         let is_wanted = |file: &MinuteFile| file.number <= self.last && !in_memory.contains(&file.number);
-        for file in in_files.filter(is_wanted) {
-            let cells = cells_of(&file.path)?;
+        for file in in_files.filter(is_wanted).filter(|file| wanted.reaches(file)) {
+            let Some(cells) = cells_of(&file.path)? else {
+                unread += 1;
+                continue;
+            };
             if cells.iter().filter(|cell| counts(file.number, cell)).try_for_each(&mut *each).is_break() {
-                return Ok(());
+                return Ok(unread);
             }
         }
         let kept = self.generations.iter().flat_map(|kept| kept.cells.iter().map(|cell| (kept.number, cell)));
         let newest = self.newest.iter().map(|cell| (u64::MAX, cell));
         let mut cells = kept.chain(newest).filter(|(number, cell)| counts(*number, cell));
         let _ = cells.try_for_each(|(_, cell)| each(cell));
-        Ok(())
+        Ok(unread)
     }
 }
 
@@ -150,13 +166,13 @@ fn reaches(file: &HourFile, wanted: Wanted) -> bool {
         && first.saturating_mul(60) < wanted.until
 }
 
-/// What cannot be read is told and left out; what is gone is an error.
-fn cells_of(path: &Path) -> io::Result<Vec<Packed>> {
+/// Nothing of what cannot be read, which is told; what is gone is an error.
+fn cells_of(path: &Path) -> io::Result<Option<Vec<Packed>>> {
     match files::read(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(file = %path.display(), %error, "rollups cannot be read");
-            Ok(Vec::new())
+            Ok(None)
         }
-        read => read,
+        read => read.map(Some),
     }
 }

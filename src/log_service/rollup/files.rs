@@ -1,7 +1,8 @@
 //! Files of rollups: `"TGR1" │ CRC-32C of the rest u32 │ length before compression u32 │ LZ4 block of a JSON array`.
 //!
 //! ```text
-//! roll/000017.tgr                                  minutes of the rows that the log held up to file 17
+//! roll/000017_29640014-29640018.tgr                minutes 29640014 to 29640018 of the rows of the log up to file 17
+//! roll/000017.tgr                                  the same, of an earlier version
 //! roll/hours/000001-000012_494000-494001.tgr       hours 494000 to 494001 of the rows of log files 1 to 12
 //! roll/hours/000001-000288_494000-494023.merged.tgr    of log files 1 to 288, made of 24 such files
 //! ```
@@ -37,7 +38,27 @@ fn hours_directory(data: &Path) -> PathBuf {
 #[derive(Clone, Debug)]
 pub(super) struct MinuteFile {
     pub(super) number: u64,
+    /// First and last minute since the Unix epoch; older files and those of no minute do not say.
+    pub(super) minutes: Option<(i64, i64)>,
     pub(super) path: PathBuf,
+}
+
+impl MinuteFile {
+    fn named(path: PathBuf) -> Option<Self> {
+        let name = path.file_name()?.to_str()?.strip_suffix(END)?;
+        let (number, minutes) = match name.split_once('_') {
+            Some((number, minutes)) => (number, Some(span_of(minutes)?)),
+            None => (name, None),
+        };
+        Some(Self { number: number.parse().ok()?, minutes, path })
+    }
+}
+
+/// Two numbers with a hyphen in between.
+fn span_of(text: &str) -> Option<(i64, i64)> {
+    // A clock before 1970 gives numbers below zero, of which the first sign is none that divides.
+    let at = text.get(1..)?.find('-')? + 1;
+    Some((text.get(..at)?.parse().ok()?, text.get(at + 1..)?.parse().ok()?))
 }
 
 /// Hours of the rows of several parts of the log.
@@ -64,11 +85,8 @@ impl HourFile {
         let (name, is_merged) = name.strip_suffix(MERGED).map_or((name, false), |name| (name, true));
         let (numbers, hours) = name.split_once('_')?;
         let (first, last) = numbers.split_once('-')?;
-        // A clock before 1970 has hours below zero, of which the first sign is none that divides.
-        let at = hours.get(1..)?.find('-')? + 1;
-        let (from, to) = (hours.get(..at)?, hours.get(at + 1..)?);
         let numbers = (first.parse().ok()?, last.parse().ok()?);
-        Some(Self { numbers, hours: (from.parse().ok()?, to.parse().ok()?), is_merged, path })
+        Some(Self { numbers, hours: span_of(hours)?, is_merged, path })
     }
 
     fn is_within(&self, other: &Self) -> bool {
@@ -77,16 +95,42 @@ impl HourFile {
     }
 }
 
-/// Writes what was counted of the rows that the log holds up to file `covered`; durable when this returns.
+/// Writes what was counted of the rows that the log holds up to file `covered`; durable when this returns. Counts that no
+/// file can hold are lost, and told: the rows must not wait for them.
 pub(crate) fn write(data: &Path, covered: u64, cells: &[Packed]) -> io::Result<()> {
-    put(&directory(data).join(format!("{covered:06}{END}")), cells)
+    let minutes = cells.iter().map(|cell| cell.minute);
+    let span = minutes.clone().min().zip(minutes.max());
+    let span = span.map(|(first, last)| format!("_{first}-{last}")).unwrap_or_default();
+    let path = directory(data).join(format!("{covered:06}{span}{END}"));
+    match put(&path, cells) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            tracing::error!(%error, cells = cells.len(), "counts of a part of the log are lost");
+            put(&path, &[])?;
+        }
+        written => written?,
+    }
+    // Of a try that failed later, with other rows.
+    let others = minutes_of(data, covered).into_iter().filter(|other| *other != path);
+    others.into_iter().try_for_each(fs::remove_file)
 }
 
-/// Writes a file that is there as a whole or not at all; durable when this returns.
+fn minutes_of(data: &Path, number: u64) -> Vec<PathBuf> {
+    minutes(data).into_iter().filter(|file| file.number == number).map(|file| file.path).collect()
+}
+
+/// Writes a file that is there as a whole or not at all; durable when this returns. [`io::ErrorKind::FileTooLarge`]: [`read`]
+/// would refuse it, and nothing was written.
 pub(super) fn put(path: &Path, cells: &[Packed]) -> io::Result<()> {
+    put_within(path, cells, MAX_LEN)
+}
+
+pub(super) fn put_within(path: &Path, cells: &[Packed], most: usize) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(directory)?;
     let raw = serde_json::to_vec(cells)?;
+    if raw.len() > most {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
     let mut rest = u32::try_from(raw.len()).map_err(io::Error::other)?.to_le_bytes().to_vec();
     rest.extend_from_slice(&lz4_flex::block::compress(&raw));
     let crc = checksum(CrcAlgorithm::Crc32Iscsi, &rest) as u32;
@@ -115,12 +159,7 @@ pub(crate) fn remove_unless_covered(data: &Path, covered: u64) -> io::Result<()>
 
 /// The files of minutes, oldest first.
 pub(super) fn minutes(data: &Path) -> Vec<MinuteFile> {
-    let mut files: Vec<MinuteFile> = paths(&directory(data))
-        .filter_map(|path| {
-            let number = path.file_name()?.to_str()?.strip_suffix(END)?.parse().ok()?;
-            Some(MinuteFile { number, path })
-        })
-        .collect();
+    let mut files: Vec<MinuteFile> = paths(&directory(data)).filter_map(MinuteFile::named).collect();
     files.sort_unstable_by_key(|file| file.number);
     files
 }

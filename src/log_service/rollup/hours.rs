@@ -23,19 +23,37 @@ const MAX_CELLS: usize = 1 << 15;
 /// Files of minutes are deleted when they are so old: all their minutes are older than what is asked of minutes.
 const MINUTES_KEPT: Duration = Duration::from_secs((super::KEPT_MINUTES as u64 + 60) * 60);
 
-/// Adds minutes of the log up to file `covered` up to hours, when there are enough; drops minutes and hours (before hour
-/// `oldest`, counted from the Unix epoch) that need not be kept.
-pub(crate) fn keep_house(data: &Path, covered: u64, oldest: i64) -> io::Result<()> {
-    merge_minutes(data, covered, MINUTE_FILES)?;
-    merge_hours(data)?;
+/// Drops minutes and hours that need not be kept (hours are for `kept` after they were written, whatever time their rows
+/// say), then adds minutes of the log up to file `covered` up to hours, when there are enough. What fails is told, and ends
+/// nothing else: what is not added up counts all the same, and the next call tries again.
+pub(crate) fn keep_house(data: &Path, covered: u64, kept: Duration) {
+    drop_old(data, kept);
+    for merged in [merge_minutes(data, covered, MINUTE_FILES), merge_hours(data)] {
+        if let Err(error) = merged {
+            tracing::warn!(%error, "counts of the log cannot be added up to hours");
+        }
+    }
+}
+
+/// Room is made first: on a full disk nothing else would go on.
+fn drop_old(data: &Path, kept: Duration) {
     let (counted, left) = files::split_hours(data);
     let merged = last_merged(&counted);
-    let old = counted.into_iter().filter(|file| file.hours.1 < oldest).map(|file| file.path);
-    let minutes = files::minutes(data).into_iter().filter(|file| file.number <= merged && is_old(&file.path));
-    for path in left.into_iter().map(|file| file.path).chain(old).chain(minutes.map(|file| file.path)) {
-        fs::remove_file(path)?;
+    let minutes = files::minutes(data).into_iter();
+    let minutes = minutes.filter(|file| file.number <= merged && is_older(&file.path, MINUTES_KEPT));
+    let old = counted.into_iter().filter(|file| is_older(&file.path, kept)).map(|file| file.path);
+    // Minutes before their hours: without these they would count as not added up.
+    left.into_iter()
+        .map(|file| file.path)
+        .chain(minutes.map(|file| file.path))
+        .chain(old)
+        .for_each(|path| remove(&path));
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::warn!(file = %path.display(), %error, "a file of counts cannot be deleted");
     }
-    Ok(())
 }
 
 /// The last file of the log whose rows are in hours.
@@ -50,11 +68,21 @@ pub(super) fn merge_minutes(data: &Path, covered: u64, least: usize) -> io::Resu
         .into_iter()
         .filter(|file| (merged + 1..=covered).contains(&file.number))
         .collect();
+    if new.len() < least { Ok(()) } else { merge_span(data, &new) }
+}
+
+/// One file of hours of all of them; of what one file cannot hold, several.
+fn merge_span(data: &Path, new: &[MinuteFile]) -> io::Result<()> {
     let (Some(first), Some(last)) = (new.first(), new.last()) else { return Ok(()) };
-    if new.len() < least {
-        return Ok(());
+    let merged = merge(data, (first.number, last.number), false, new.iter().map(|file| &*file.path));
+    match merged {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge && new.len() > 1 => {
+            let (older, newer) = new.split_at(new.len() / 2);
+            merge_span(data, older)?;
+            merge_span(data, newer)
+        }
+        merged => merged,
     }
-    merge(data, (first.number, last.number), false, new.iter().map(|file| &*file.path))
 }
 
 /// Makes one file of the oldest of many small ones.
@@ -72,7 +100,8 @@ fn merge_hours(data: &Path) -> io::Result<()> {
         .filter(|file| numbers.0 <= file.numbers.0 && file.numbers.1 <= numbers.1);
     let within: Vec<HourFile> = within.collect();
     merge(data, numbers, true, within.iter().map(|file| &*file.path))?;
-    within.into_iter().try_for_each(|file| fs::remove_file(file.path))
+    within.iter().for_each(|file| remove(&file.path));
+    Ok(())
 }
 
 fn merge<'p>(
@@ -85,8 +114,8 @@ fn merge<'p>(
     for path in paths {
         match files::read(path) {
             Ok(cells) => cells.iter().for_each(|cell| hours.add(cell)),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                tracing::warn!(file = %path.display(), %error, "rollups cannot be read");
+            Err(error) if is_lost(&error) => {
+                tracing::error!(file = %path.display(), %error, "counts of the log are lost: the file cannot be read");
             }
             Err(error) => return Err(error),
         }
@@ -97,9 +126,15 @@ fn merge<'p>(
     files::put(&HourFile::new(data, numbers, span, is_merged).path, &cells)
 }
 
-fn is_old(path: &Path) -> bool {
+/// Whether trying again will not help: the content is damaged, or the disk is.
+fn is_lost(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+fn is_older(path: &Path, than: Duration) -> bool {
     let written = fs::metadata(path).and_then(|metadata| metadata.modified());
-    written.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > MINUTES_KEPT))
+    written.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > than))
 }
 
 /// Cells by hour.
@@ -112,6 +147,10 @@ impl Hours {
         let place = (hour, packed.key.clone());
         let is_full = self.0.len() >= MAX_CELLS && !self.0.contains_key(&place);
         let place = if is_full { (hour, rest()) } else { place };
+        // The rest of an hour that was never seen goes with what is there: absurd clocks must not take memory.
+        let is_full = self.0.len() >= 2 * MAX_CELLS && !self.0.contains_key(&place);
+        let first = self.0.first_key_value().filter(|_| is_full).map(|((hour, _), _)| *hour);
+        let place = first.map_or(place, |hour| (hour, rest()));
         self.0.entry(place).or_insert_with(Cell::new).merge(&packed.open());
     }
 
@@ -136,5 +175,26 @@ impl Hours {
             all.extend(cells.into_iter().map(|(key, cell)| Packed::new(hour * HOUR, key, &cell)));
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absurd_clocks_do_not_take_memory() {
+        let mut hours = Hours::default();
+        let cell = Cell::new();
+        for hour in 0..2 * MAX_CELLS as i64 + 1_000 {
+            hours.0.entry((hour, rest())).or_insert_with(Cell::new);
+            if hours.0.len() >= 2 * MAX_CELLS {
+                break;
+            }
+        }
+        for minute in [i64::MIN, -7_000_000, 900_000_000_000] {
+            hours.add(&Packed::new(minute, Key::default(), &cell));
+        }
+        assert_eq!(hours.0.len(), 2 * MAX_CELLS);
     }
 }

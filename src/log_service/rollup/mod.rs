@@ -1,7 +1,7 @@
 //! Rollups: what happened per minute, host, route, upstream, class of status and reason, without looking at a row again.
 //!
 //! Rows are counted when they become a batch, each with its weight `sw`, so sampling loses nothing here. What was counted of
-//! the rows in memory becomes a file together with them (`roll/NNNNNN.tgr`, numbered like the part of the log that it
+//! the rows in memory becomes a file together with them (`roll/NNNNNN_FIRST-LAST.tgr`, numbered like the part of the log that it
 //! covers), written before the manifest says so: a start keeps those that the manifest covers and takes the others away, as
 //! their rows are read from the log again. So each row is counted once whatever happens.
 //!
@@ -20,7 +20,7 @@ mod note;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answer::{Asked, RollupError, answer};
+pub(crate) use answer::{Asked, Bounds, RollupError, answer};
 pub(crate) use cell::Packed;
 pub(crate) use counted::{Counted, Kept};
 pub(crate) use files::{remove_unless_covered, write};

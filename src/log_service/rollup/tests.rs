@@ -1,6 +1,8 @@
+use std::time::{Duration, SystemTime};
+
 use serde_json::{Value, json};
 
-use super::files::{hours, minutes, read};
+use super::files::{hours, minutes, put_within, read};
 use super::hours::merge_minutes;
 use super::*;
 use crate::log_service::columns::Builder;
@@ -22,9 +24,13 @@ fn request(second: u32, route: &str, dur: u64) -> Value {
 const NOW: i64 = 1_795_255_200_000_000;
 const DAY_US: i64 = 86_400_000_000;
 
+fn bounds(rows: usize) -> Bounds {
+    Bounds { rows, hours: 400 * 24 }
+}
+
 /// What is told of these cells and of what a directory has of a log up to file `covered`.
 fn told_at(now: i64, data: &std::path::Path, covered: u64, cells: Vec<Packed>, asked: &Asked) -> Value {
-    answer(&Kept::new(covered, 0).counted(data, cells), asked, now, 1000).unwrap()
+    answer(&Kept::new(covered, 0).counted(data, cells), asked, now, bounds(1000)).unwrap()
 }
 
 fn told(cells: Vec<Packed>, asked: &Asked) -> Value {
@@ -70,7 +76,7 @@ fn files_and_memory_merge_to_the_same_percentiles() {
     assert!(one["rows"][0]["p99_us"].as_u64().unwrap().abs_diff(990) <= 20);
     let mut kept = Kept::new(3, usize::MAX);
     kept.add(4, counted(&rows[500..]).into());
-    assert_eq!(one, answer(&kept.counted(data.path(), Vec::new()), &asked, NOW, 1000).unwrap());
+    assert_eq!(one, answer(&kept.counted(data.path(), Vec::new()), &asked, NOW, bounds(1000)).unwrap());
     remove_unless_covered(data.path(), 2).unwrap();
     assert!(minutes(data.path()).is_empty());
 }
@@ -105,7 +111,8 @@ fn hours_are_the_sum_of_their_minutes_however_the_log_was_cut() {
         let rows = &all[..part.len() * number as usize];
         for now in [NOW, NOW + 2 * DAY_US] {
             let stored = told_at(now, data.path(), number, Vec::new(), &by);
-            assert_eq!(stored, told(counted(rows), &by), "part {number}, {now}");
+            let memory = told_at(now, std::path::Path::new("none"), 0, counted(rows), &by);
+            assert_eq!(stored, memory, "part {number}, {now}");
         }
     }
     assert_eq!((hours(data.path()).len(), minutes(data.path()).len()), (4, 30));
@@ -128,17 +135,22 @@ fn a_merge_that_dies_counts_nothing_twice() {
         .into_iter()
         .map(|file| (file.path.clone(), std::fs::read(file.path).unwrap()))
         .collect();
-    keep_house(data.path(), 60, 0).unwrap();
+    keep_house(data.path(), 60, Duration::MAX);
     assert_eq!((hours(data.path()).len(), count()), (37, before.clone()));
     // As if it had died before the old files were gone.
     for (path, bytes) in small {
         std::fs::write(path, bytes).unwrap();
     }
     assert_eq!((hours(data.path()).len(), count()), (37, before.clone()));
-    keep_house(data.path(), 60, 0).unwrap();
+    keep_house(data.path(), 60, Duration::MAX);
     assert_eq!((std::fs::read_dir(data.path().join("roll/hours")).unwrap().count(), count()), (37, before));
-    keep_house(data.path(), 60, NOW / 3_600_000_000).unwrap();
-    assert!(hours(data.path()).is_empty());
+    // By when they were written, whatever time their rows say.
+    let (first, last) = (hours(data.path()).remove(0), hours(data.path()).pop().unwrap());
+    let file = std::fs::File::options().write(true).open(&first.path).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(7_200)).unwrap();
+    keep_house(data.path(), 60, Duration::from_secs(3_600));
+    let left = hours(data.path());
+    assert!(!left.contains(&first) && left.contains(&last) && left.len() == 36);
 }
 
 #[test]
@@ -155,8 +167,8 @@ fn hours_of_a_log_that_is_not_known_are_put_aside() {
 fn an_answer_that_would_be_too_large_is_refused() {
     let cells = counted(&(0..20).map(|n| request(5, &format!("/{n}"), 1)).collect::<Vec<_>>());
     let counted = Kept::new(0, 0).counted(std::path::Path::new("none"), cells);
-    assert!(answer(&counted, &asked("route", "1m"), NOW, 20).is_ok());
-    let refused = answer(&counted, &asked("route", "1m"), NOW, 19);
+    assert!(answer(&counted, &asked("route", "1m"), NOW, bounds(20)).is_ok());
+    let refused = answer(&counted, &asked("route", "1m"), NOW, bounds(19));
     assert!(matches!(refused, Err(RollupError::TooMany(19))));
 }
 
@@ -176,7 +188,7 @@ fn a_changed_file_is_not_believed() {
     let mut counting = Counting::default();
     counting.note(&batch(&[request(1, "/a", 1)]));
     write(data.path(), 1, &counting.packed()).unwrap();
-    let path = data.path().join("roll/000001.tgr");
+    let path = minutes(data.path()).remove(0).path;
     let mut bytes = std::fs::read(&path).unwrap();
     for at in 0..bytes.len() {
         bytes[at] ^= 4;
@@ -184,6 +196,69 @@ fn a_changed_file_is_not_believed() {
         assert!(read(&path).is_err(), "{at}");
         bytes[at] ^= 4;
     }
+}
+
+#[test]
+fn what_could_not_be_read_again_is_not_written() {
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().join("roll/1.tgr");
+    let cells = counted(&[request(1, "/a", 1)]);
+    let refused = put_within(&path, &cells, 100).unwrap_err();
+    assert_eq!((refused.kind(), path.exists()), (std::io::ErrorKind::FileTooLarge, false));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_counted_and_ends_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    for number in 1..=13 {
+        write(data.path(), number, &counted(&[request(1, "/a", 1)])).unwrap();
+    }
+    let path = minutes(data.path()).remove(3).path;
+    std::fs::write(&path, "no rollups").unwrap();
+    let told = told_at(NOW, data.path(), 13, Vec::new(), &asked("", "1m"));
+    assert_eq!(
+        (&told["complete"], &told["unread"], &told["rows"][0]["count"]),
+        (&false.into(), &1.into(), &12.into())
+    );
+    // A directory in the place of an old file cannot be deleted as one.
+    let left = data.path().join("roll/hours/000001-000001_1-1.tgr");
+    std::fs::create_dir_all(&left).unwrap();
+    keep_house(data.path(), 13, Duration::ZERO);
+    assert!(hours(data.path()).iter().any(|file| file.numbers == (2, 13)), "{:?}", hours(data.path()));
+    assert!(left.exists());
+}
+
+#[test]
+fn files_of_other_minutes_are_not_read_and_names_of_earlier_versions_are() {
+    let data = tempfile::tempdir().unwrap();
+    write(data.path(), 1, &counted(&[request(1, "/a", 1)])).unwrap();
+    let path = minutes(data.path()).remove(0).path;
+    let minute: i64 = NOW / 60_000_000 - 46;
+    assert_eq!(path.file_name().unwrap().to_str(), Some(&*format!("000001_{minute}-{minute}.tgr")));
+    let by = |from: &str| Asked::new((Some(from.parse().unwrap()), None), "", "1m").unwrap();
+    let count = |from: &str| told_at(NOW, data.path(), 1, Vec::new(), &by(from));
+    assert_eq!(count("2026-11-21T09:14:00Z")["rows"][0]["count"], 1);
+    std::fs::write(&path, "no rollups").unwrap();
+    assert_eq!(count("2026-11-21T11:14:00Z")["complete"], true);
+    assert_eq!(count("2026-11-21T09:14:00Z")["complete"], false);
+    // With other rows, and under a name without minutes.
+    write(data.path(), 1, &counted(&[request(1, "/a", 1), request(2, "/a", 1)])).unwrap();
+    std::fs::rename(&minutes(data.path()).remove(0).path, data.path().join("roll/000001.tgr")).unwrap();
+    assert_eq!(minutes(data.path())[0].minutes, None);
+    assert_eq!(count("2026-11-21T09:14:00Z")["rows"][0]["count"], 2);
+    write(data.path(), 1, &counted(&[request(1, "/a", 1)])).unwrap();
+    assert_eq!(
+        (minutes(data.path()).len(), count("2026-11-21T09:14:00Z")["rows"][0]["count"].clone()),
+        (1, 1.into())
+    );
+}
+
+#[test]
+fn an_answer_by_the_hour_says_from_when_on_there_are_any() {
+    let asked = Asked::new((Some("2024-01-01T00:00:00Z".parse().unwrap()), None), "", "1h").unwrap();
+    assert_eq!(told(Vec::new(), &asked)["since"], "2025-10-17T10:00:00Z");
+    let asked = Asked::new((Some("2026-11-01T00:00:00Z".parse().unwrap()), None), "", "1h").unwrap();
+    assert!(told(Vec::new(), &asked).get("since").is_none());
 }
 
 #[test]

@@ -8,12 +8,15 @@
 //! A hash is SHA-256 in hexadecimal digits; that of a line is of its bytes without the line end, and the first line has
 //! zeros in `prev`. `op`: `flush` rows became a file · `merge` files became others · `drop` too old, or no room · `found`, at
 //! a start: what the manifest says and the chain does not yet, as after a crash between the two · `gone`, at a start: files
-//! that the manifest lists were not there.
+//! that the manifest lists were not there · `late`: several changes in one, as the disk did not take them before.
+//!
+//! A file that a start finds without a link is hashed only then, beyond 256 MiB of them not at all: what happened to it before
+//! is not known. The chain is never cut.
 //!
 //! There is no secret in it. It proves that nothing was changed behind a hash that somebody wrote down elsewhere; without
 //! one, only that nobody changed files without making the chain anew. It says nothing of rows that no file has yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -24,6 +27,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{self, State};
+use crate::log_service::exec::{Control, ExecError};
 
 const NAME: &str = "CHAIN";
 /// Of files that are found without a hash, so much is read at a start; the rest stays without.
@@ -74,6 +78,9 @@ pub(crate) struct Chained {
     /// Files that are as they were written, and their bytes.
     pub(crate) files: u64,
     pub(crate) bytes: u64,
+    /// Links of a start that found files which the chain did not have: what these hold was hashed only then. The first link
+    /// is none of them.
+    pub(crate) found: u64,
     /// Files from before the chain, whose content cannot be compared.
     pub(crate) unsealed: u64,
     /// What is wrong, in words; at most [`TOLD`] of them.
@@ -90,13 +97,23 @@ impl Chained {
     }
 }
 
+/// A change of the files that the chain does not say yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Change {
+    op: String,
+    add: Vec<Sealed>,
+    remove: Vec<u64>,
+}
+
 /// The chain of a directory, as its only writer has it.
 pub(crate) struct Chain {
     path: PathBuf,
     n: u64,
     head: Hash,
-    /// The last line could not be written whole: what follows would be one with it.
+    /// What the end of the file is must be read again: a line could not be written, or not be made durable.
     is_torn: bool,
+    /// What the disk did not take yet; at most three, as changes of a run are put together.
+    pending: Vec<Change>,
 }
 
 impl Chain {
@@ -104,7 +121,7 @@ impl Chain {
     pub(crate) fn open(data: &Path, state: &State) -> io::Result<Self> {
         let path = data.join(NAME);
         let walk = Walk::of(&read(&path)?, None);
-        let mut chain = Self { path, n: walk.n, head: walk.head, is_torn: walk.is_torn };
+        let mut chain = Self { path, n: walk.n, head: walk.head, is_torn: walk.is_torn, pending: Vec::new() };
         let mut left = READ_AT_START;
         let found = state.files.values().filter(|entry| !walk.live.contains_key(&entry.number));
         let found = found.map(|entry| {
@@ -119,30 +136,65 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Adds a link, durably, if there is anything to tell. What cannot be written is made good at the next start.
+    /// Adds a link, durably, if there is anything to tell. What cannot be written is in the next link; what never can, in
+    /// that of the next start.
     pub(crate) fn note(&mut self, op: &str, add: Vec<Sealed>, remove: Vec<u64>) {
         if add.is_empty() && remove.is_empty() {
             return;
         }
-        let link = Link { n: self.n + 1, prev: self.head.clone(), ts: now(), op: op.to_owned(), add, remove };
-        if let Err(error) = self.append(&link) {
+        self.keep(Change { op: op.to_owned(), add, remove });
+        if let Err(error) = self.write() {
             self.is_torn = true;
-            tracing::error!(%error, "the chain of the log store's files cannot be written");
+            tracing::error!(%error, "the chain of the log store's files cannot be written yet");
         }
     }
 
-    fn append(&mut self, link: &Link) -> io::Result<()> {
-        let line = serde_json::to_vec(link)?;
+    /// What the disk did not take yet.
+    pub(crate) fn pending(&self) -> Vec<Change> {
+        self.pending.clone()
+    }
+
+    fn keep(&mut self, change: Change) {
+        // What a start has found, and what was gone then, is told as that.
+        let last = self.pending.last_mut().filter(|last| !matches!(&*last.op, "found" | "gone"));
+        let Some(last) = last.filter(|_| change.op != "gone") else { return self.pending.push(change) };
+        last.add.retain(|sealed| !change.remove.contains(&sealed.file));
+        last.add.extend(change.add);
+        last.remove.extend(change.remove);
+        if last.op != change.op {
+            last.op = "late".to_owned();
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
         let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
         if self.is_torn {
-            let whole = Walk::of(&fs::read(&self.path)?, None).whole;
-            file.set_len(whole)?;
-            self.is_torn = false;
+            let walk = Walk::of(&read(&self.path)?, None);
+            file.set_len(walk.whole)?;
+            self.leave_out_known(walk.live.into_keys().collect());
+            // A line that was written but not synced is there all the same.
+            file.sync_data()?;
+            (self.n, self.head, self.is_torn) = (walk.n, walk.head, false);
         }
-        file.write_all(&[&line[..], b"\n"].concat())?;
-        file.sync_data()?;
-        (self.n, self.head) = (link.n, hex(digest(&SHA256, &line).as_ref()));
+        while let Some(change) = self.pending.first().cloned() {
+            let Change { op, add, remove } = change;
+            let link = Link { n: self.n + 1, prev: self.head.clone(), ts: now(), op, add, remove };
+            let line = serde_json::to_vec(&link)?;
+            file.write_all(&[&line[..], b"\n"].concat())?;
+            file.sync_data()?;
+            (self.n, self.head) = (link.n, hex(digest(&SHA256, &line).as_ref()));
+            self.pending.remove(0);
+        }
         Ok(())
+    }
+
+    /// Takes out of what is pending what the chain says already; `known` are the files that count by it.
+    fn leave_out_known(&mut self, mut known: BTreeSet<u64>) {
+        for change in &mut self.pending {
+            change.remove.retain(|number| known.remove(number));
+            change.add.retain(|sealed| known.insert(sealed.file));
+        }
+        self.pending.retain(|change| !change.add.is_empty() || !change.remove.is_empty());
     }
 }
 
@@ -151,6 +203,7 @@ struct Walk {
     n: u64,
     head: Hash,
     since: Option<String>,
+    found: u64,
     live: BTreeMap<u64, Sealed>,
     /// Bytes of whole lines.
     whole: u64,
@@ -169,6 +222,7 @@ impl Walk {
             n: 0,
             head: zeros,
             since: None,
+            found: 0,
             live: BTreeMap::new(),
             whole: 0,
             is_torn: false,
@@ -201,6 +255,7 @@ impl Walk {
         }
         self.n = link.n;
         self.since.get_or_insert(link.ts);
+        self.found += u64::from(number > 1 && link.op == "found" && !link.add.is_empty());
         link.remove.iter().for_each(|number| drop(self.live.remove(number)));
         if link.op == "gone" {
             let files = link.remove.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
@@ -208,15 +263,28 @@ impl Walk {
         }
         self.live.extend(link.add.into_iter().map(|sealed| (sealed.file, sealed)));
     }
+
+    /// What the service that writes the chain would have written.
+    fn change(&mut self, change: Change) {
+        change.remove.iter().for_each(|number| drop(self.live.remove(number)));
+        self.live.extend(change.add.into_iter().map(|sealed| (sealed.file, sealed)));
+    }
 }
 
-/// Walks over the chain of a directory and compares every file with it; `wanted` is a hash that somebody wrote down.
-pub(crate) fn verify(data: &Path, wanted: Option<&str>) -> io::Result<Chained> {
-    let (mut walk, state) = agreed(data, &data.join(NAME), wanted)?;
+/// Walks over the chain of a directory and compares every file with it; `wanted` is a hash that somebody wrote down,
+/// `pending` gives what the service in this process, if there is one, could not write yet.
+pub(crate) fn verify(
+    data: &Path,
+    wanted: Option<&str>,
+    pending: &dyn Fn() -> Vec<Change>,
+    control: &Control,
+) -> Result<Chained, ExecError> {
+    let (mut walk, state) = agreed(data, wanted, pending)?;
     let mut chained = Chained {
         links: walk.n,
         listed: walk.live.len() as u64,
         since: walk.since.take(),
+        found: walk.found,
         head: walk.head.clone(),
         has_head: wanted.map(|_| walk.has_head),
         ..Chained::default()
@@ -227,7 +295,11 @@ pub(crate) fn verify(data: &Path, wanted: Option<&str>) -> io::Result<Chained> {
             problems.push(format!("the manifest does not have file {number}"));
             continue;
         };
-        match (hash_of(&entry.path(data)), &sealed.sha256) {
+        let hash = match hashed(&entry.path(data), || control.check()) {
+            Err(ExecError::Read(error)) => Err(error),
+            hash => Ok(hash?),
+        };
+        match (hash, &sealed.sha256) {
             // A service has taken it away meanwhile, and says so in the chain.
             (Err(error), _) if error.kind() == io::ErrorKind::NotFound && !is_live(data, *number)? => {}
             (Err(error), _) => problems.push(format!("file {number} cannot be read: {error}")),
@@ -249,11 +321,15 @@ pub(crate) fn verify(data: &Path, wanted: Option<&str>) -> io::Result<Chained> {
 }
 
 /// Chain and manifest of the same moment, if they come to agree at all.
-fn agreed(data: &Path, path: &Path, wanted: Option<&str>) -> io::Result<(Walk, State)> {
+fn agreed(data: &Path, wanted: Option<&str>, pending: &dyn Fn() -> Vec<Change>) -> io::Result<(Walk, State)> {
     let mut tries = 0;
     loop {
         let state = manifest::read_state(data)?;
-        let walk = Walk::of(&read(path)?, wanted);
+        // Before the chain: what is written meanwhile is then in both, and not in none.
+        let pending = pending();
+        let mut walk = Walk::of(&read(&data.join(NAME))?, wanted);
+        walk.is_torn &= pending.is_empty();
+        pending.into_iter().for_each(|change| walk.change(change));
         tries += 1;
         if tries >= TRIES || !walk.is_torn && walk.live.keys().eq(state.files.keys()) {
             return Ok((walk, state));
@@ -275,9 +351,15 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// The hash of a file's content.
 pub(crate) fn hash_of(path: &Path) -> io::Result<Hash> {
+    hashed(path, || Ok::<(), io::Error>(()))
+}
+
+/// The same, as long as `check` lets it go on.
+fn hashed<E: From<io::Error>>(path: &Path, check: impl Fn() -> Result<(), E>) -> Result<Hash, E> {
     let (mut file, mut context) = (File::open(path)?, Context::new(&SHA256));
     let mut buffer = vec![0; BUFFER];
     loop {
+        check()?;
         match file.read(&mut buffer)? {
             0 => return Ok(hex(context.finish().as_ref())),
             read => context.update(&buffer[..read]),
@@ -307,8 +389,70 @@ mod tests {
         verify(data, None).unwrap()
     }
 
+    fn verify(data: &Path, wanted: Option<&str>) -> Result<Chained, ExecError> {
+        super::verify(data, wanted, &Vec::new, &Control::default())
+    }
+
     fn problems(data: &Path) -> Vec<String> {
         verify(data, None).unwrap().problems
+    }
+
+    #[test]
+    fn what_the_disk_refused_is_in_the_next_link() {
+        let data = tempfile::tempdir().unwrap();
+        store(data.path());
+        let path = data.path().join(NAME);
+        let state = manifest::read_state(data.path()).unwrap();
+        let mut chain = Chain::open(data.path(), &state).unwrap();
+        let first = *state.files.keys().next().unwrap();
+        // No file can be opened where a directory is.
+        let text = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let sealed = |file| Sealed { file, sha256: None, bytes: 1 };
+        chain.note("flush", vec![sealed(90), sealed(91)], Vec::new());
+        chain.note("drop", Vec::new(), vec![91, first]);
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, [&text[..], b"{\"n\":5,\"pr"].concat()).unwrap();
+        let (told, pending) = (manifest::read_state(data.path()).unwrap(), chain.pending());
+        let walk = agreed(data.path(), None, &|| pending.clone()).unwrap().0;
+        assert_eq!(walk.live.len(), told.files.len(), "one more and one less");
+        assert!(walk.live.contains_key(&90) && !walk.live.contains_key(&first) && !walk.is_torn);
+        chain.note("flush", vec![sealed(92)], Vec::new());
+        assert!(chain.pending().is_empty());
+        let walk = Walk::of(&fs::read(&path).unwrap(), None);
+        let last = walk.live.keys().rev().take(2).copied().collect::<Vec<_>>();
+        assert_eq!((walk.n, last, walk.problems.len(), walk.is_torn), (5, vec![92, 90], 0, false));
+        assert!(!walk.live.contains_key(&first) && !walk.live.contains_key(&91));
+    }
+
+    #[test]
+    fn a_link_that_was_written_but_not_synced_is_followed_and_not_told_twice() {
+        let data = tempfile::tempdir().unwrap();
+        store(data.path());
+        let path = data.path().join(NAME);
+        let state = manifest::read_state(data.path()).unwrap();
+        let mut chain = Chain::open(data.path(), &state).unwrap();
+        let (n, head) = (chain.n, chain.head.clone());
+        let sealed = |file| Sealed { file, sha256: None, bytes: 1 };
+        chain.note("flush", vec![sealed(90)], Vec::new());
+        // As if the sync had failed: the line is there, and the writer does not know.
+        (chain.n, chain.head, chain.is_torn) = (n, head, true);
+        chain.keep(Change { op: "flush".to_owned(), add: vec![sealed(90)], remove: Vec::new() });
+        chain.note("flush", vec![sealed(91)], Vec::new());
+        let walk = Walk::of(&fs::read(&path).unwrap(), None);
+        assert_eq!((walk.n, walk.problems.len()), (n + 2, 0), "{:?}", walk.problems);
+        assert!(walk.live.contains_key(&90) && walk.live.contains_key(&91));
+    }
+
+    #[test]
+    fn a_client_that_has_gone_ends_the_walk() {
+        let data = tempfile::tempdir().unwrap();
+        store(data.path());
+        let control = Control::default();
+        control.stop();
+        let told = super::verify(data.path(), None, &Vec::new, &control);
+        assert!(matches!(told, Err(ExecError::Stopped)));
     }
 
     #[test]
@@ -358,6 +502,11 @@ mod tests {
         let state = manifest::read_state(data.path()).unwrap();
         Chain::open(data.path(), &state).unwrap();
         let told = verify(data.path(), None).unwrap();
-        assert_eq!((told.files, told.links, told.problem_count), (2, 4, 0), "{told:?}");
+        assert_eq!((told.files, told.links, told.found, told.problem_count), (2, 4, 0, 0), "{told:?}");
+        // One that adds files is counted: what they hold was hashed only now.
+        fs::write(&path, &text[..memchr::memchr_iter(b'\n', &text).nth(1).unwrap() + 1]).unwrap();
+        Chain::open(data.path(), &state).unwrap();
+        let told = verify(data.path(), None).unwrap();
+        assert_eq!((told.files, told.found, told.problem_count), (2, 1, 0), "{told:?}");
     }
 }

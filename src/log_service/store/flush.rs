@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::files::{Files, hour_of};
+use super::files::Files;
 use super::hot::Hot;
 use super::manifest::{KnownStream, WalPosition};
 use super::rows::{Rows, RowsPart};
@@ -104,12 +104,8 @@ impl Worker {
                 }
             }
             *self.state.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            let hour = hour_of((self.settings.clock)().as_microsecond());
-            let oldest = hour.saturating_sub(self.settings.keep_rollup_hours.into());
-            if let Err(error) = rollup::keep_house(self.files.data(), job.covered, oldest) {
-                // What is not added up yet counts all the same, and the next file tries again.
-                tracing::warn!(%error, "minutes of the log cannot be added up to hours");
-            }
+            let kept = Duration::from_secs(u64::from(self.settings.keep_rollup_hours) * 3600);
+            rollup::keep_house(self.files.data(), job.covered, kept);
             self.state.is_busy.store(false, Ordering::Release);
         }
     }

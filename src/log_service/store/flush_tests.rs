@@ -63,7 +63,8 @@ async fn rows_become_files_while_more_come_and_the_log_goes() {
 fn counted(running: &Running) -> u64 {
     let asked = rollup::Asked::new((None, None), "", "24h").unwrap();
     let now = Timestamp::now().as_microsecond();
-    let told = rollup::answer(&running.store().rollups(), &asked, now, 1000).unwrap();
+    let bounds = rollup::Bounds { rows: 1000, hours: 24 };
+    let told = rollup::answer(&running.store().rollups(), &asked, now, bounds).unwrap();
     told["rows"].as_array().unwrap().iter().map(|row| row["count"].as_u64().unwrap()).sum()
 }
 

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::chain::Change;
 use super::files::Files;
 use super::rows::{Rows, RowsPart};
 use crate::log_service::part::Part;
@@ -35,6 +36,11 @@ impl Hot {
         let mut state = self.lock();
         let newest = state.rows.counted();
         state.counted.counted(self.files.data(), newest)
+    }
+
+    /// Changes of files that the chain does not say yet.
+    pub(crate) fn unchained(&self) -> Vec<Change> {
+        self.files.unchained()
     }
 
     /// Everything, oldest first, as it is now.

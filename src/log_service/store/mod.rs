@@ -63,7 +63,7 @@ use super::frames::Checked;
 use super::part::Part;
 use super::rollup::{Counted, Kept};
 use super::{ServiceError, SyncWhen};
-pub(crate) use chain::{Chained, verify as verify_chain};
+pub(crate) use chain::{Chained, Change, verify as verify_chain};
 pub(crate) use commit::Group;
 pub(crate) use counts::Counts;
 pub(crate) use laid::Laid;
@@ -237,6 +237,11 @@ impl Store {
     /// What is counted, up to now.
     pub(crate) fn rollups(&self) -> Counted {
         self.hot.rollups()
+    }
+
+    /// Changes of files that the chain does not say yet.
+    pub(crate) fn unchained(&self) -> Vec<Change> {
+        self.hot.unchained()
     }
 
     /// What is stored from now on, in order.

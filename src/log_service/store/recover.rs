@@ -25,7 +25,8 @@ pub(super) struct Recovered {
 }
 
 /// Reads the log again, one of its files after the other. Rows become files of the store as soon as there are many, so that
-/// a start takes no more memory than the work before.
+/// a start takes no more memory than the work before; not of a log that is damaged, as the file of the store would take the
+/// place of what shows the damage, and a start that dies then would forget to declare it.
 pub(super) fn recover(
     settings: &Settings,
     files: &Files,
@@ -47,10 +48,16 @@ pub(super) fn recover(
         // What only the page cache holds would be called stored when its sender repeats it.
         File::open(&file.path)?.sync_all()?;
     }
+    let mark = Mark::open(data);
+    // How far each file can be read; before it is read, how long it is.
+    let mut places: Vec<(u64, u64)> = log.iter().map(|file| (file.number, file.size)).collect();
     let (mut rows, mut replayed) = (Rows::new(), Replayed::default());
     for file in &log {
-        replayed.add(replay::replay(std::slice::from_ref(file), &mut rows, known)?);
-        if rows.bytes() >= settings.hot_bytes {
+        let read = replay::replay(std::slice::from_ref(file), &mut rows, known)?;
+        places.retain(|(number, _)| *number != file.number);
+        places.extend(&read.places);
+        replayed.add(read);
+        if rows.bytes() >= settings.hot_bytes && !mark.told().misses(before, &places) {
             let full = std::mem::replace(&mut rows, Rows::new());
             match flush::at_once(files, full, file.number, known.changed()) {
                 Ok(()) => {
@@ -75,8 +82,10 @@ pub(super) fn recover(
             "read the log of an earlier run: passed over bytes that are no whole block"
         );
     }
-    let mark = Mark::open(data);
-    let is_short = mark.told().misses(before, &replayed.places);
-    let lost = if is_short { mark.told().lost(known, (settings.clock)()) } else { Vec::new() };
+    let lost = if mark.told().misses(before, &places) {
+        mark.told().lost(known, (settings.clock)())
+    } else {
+        Vec::new()
+    };
     Ok(Recovered { rows, covered, last, lost })
 }

@@ -131,6 +131,47 @@ async fn what_is_gone_from_the_log_is_declared_at_the_next_start() {
     }
 }
 
+#[tokio::test]
+async fn a_start_that_dies_does_not_forget_what_a_damaged_log_has_lost() {
+    let flip = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    /// What it does to the files, and what is gone then.
+    type Harm<'h> = (&'h dyn Fn(&[PathBuf]), &'h [(u64, u64)]);
+    let harms: [Harm<'_>; 3] = [
+        (&|files| fs::remove_file(&files[0]).unwrap(), &[(1, 5)]),
+        (&|files| fs::remove_file(&files[1]).unwrap(), &[(6, 10)]),
+        (&|files| flip(&files[1]), &[(6, 10)]),
+    ];
+    for (harm, expected) in harms {
+        let data = tempfile::tempdir().unwrap();
+        for range in [1..=5, 6..=10, 11..=15] {
+            let running = open(&settings(data.path())).unwrap();
+            append(&running, records(range)).await.unwrap();
+            running.close().await.unwrap();
+        }
+        let files: Vec<PathBuf> =
+            wal_files::list(data.path()).unwrap().into_iter().map(|file| file.path).collect();
+        harm(&files);
+        // Each file of the log would become one of the store. It dies before anything is declared.
+        let settings = Settings { hot_bytes: 1, ..settings(data.path()) };
+        {
+            let files = Files::open(data.path(), Disk::default()).unwrap();
+            let mut known = Streams::of(files.streams());
+            let recovered = recover(&settings, &files, &mut known, &Counts::default()).unwrap();
+            assert!(!recovered.lost.is_empty());
+        }
+        let running = open(&settings).unwrap();
+        running.close().await.unwrap();
+        let missing: Vec<(u64, u64)> =
+            read(data.path()).1.missing.iter().map(|missing| (missing.from, missing.to)).collect();
+        assert_eq!(missing, expected);
+    }
+}
+
 /// A frame with records of these numbers of stream (edge-1, 7, 0), and in front a gap, if one is given.
 fn frame_of(range: std::ops::RangeInclusive<u64>, gap: Option<&str>) -> Vec<u8> {
     let (mut builder, mut out) = (frame::Builder::default(), Vec::new());

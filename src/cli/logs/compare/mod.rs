@@ -60,6 +60,8 @@ struct Answer {
     /// Standard deviations of the differences that are sure, by the row of the table.
     sure: Vec<(&'static str, f64)>,
     changes: Vec<Change>,
+    /// Field by field: requests of both sides whose values were not told apart.
+    others: Vec<(String, [u64; 2])>,
     told: Told,
 }
 
@@ -112,6 +114,7 @@ fn stored(
         Some((name, side::deviations(difference.chance)))
     });
     let mut sure: Vec<(&'static str, f64)> = sure.collect();
+    let others = told.others.into_iter().map(|pair| (pair.field, [pair.a.count, pair.b.count])).collect();
     let figures = [told.overall.a, told.overall.b];
     let spans = [0, 1].map(|at| told.seconds[at].filter(|seconds| *seconds > 0.0));
     let rates = [0, 1].map(|at| spans[at].map_or(0.0, |seconds| figures[at].count as f64 / seconds));
@@ -129,7 +132,7 @@ fn stored(
     let told = Told::counted(report, a.rows + b.rows, a.count + b.count);
     let whole =
         |at: usize, figures: Figures| Whole { name: sides[at].name.clone(), figures, rate: rates[at] };
-    Ok(Some(Answer { sides: [whole(0, a), whole(1, b)], sure, changes: found, told }))
+    Ok(Some(Answer { sides: [whole(0, a), whole(1, b)], sure, changes: found, others, told }))
 }
 
 /// Values that are asked for, those that differ first.
@@ -159,7 +162,7 @@ fn walked(source: &Source, asked: &Asked, mut sides: [Side; 2], most: usize) -> 
     let found = changes.found(&sides, most);
     let whole =
         |side: &Side| Whole { name: side.name.clone(), figures: side.group.figures(), rate: side.rate() };
-    Ok(Answer { sides: [whole(a), whole(b)], sure, changes: found, told })
+    Ok(Answer { sides: [whole(a), whole(b)], sure, changes: found, others: Vec::new(), told })
 }
 
 fn finish(output: &mut Output, answer: &Answer, json: bool, started: Instant) -> Result<(), CommandError> {
@@ -167,8 +170,21 @@ fn finish(output: &mut Output, answer: &Answer, json: bool, started: Instant) ->
     for side in answer.sides.iter().filter(|side| side.figures.count == 0) {
         note(&format!("note: no request is in {}", Safe(&side.name)));
     }
+    others_told(&answer.others).iter().for_each(|text| note(text));
     summary::end(output, json, &answer.told, started)?;
     Ok(())
+}
+
+/// What is not known of values for want of memory.
+fn others_told(others: &[(String, [u64; 2])]) -> Vec<String> {
+    let told = others.iter().map(|(field, counts)| {
+        let [a, b] = counts.map(count);
+        format!(
+            "note: {}: {a} requests of A and {b} of B have values that were not told apart; nothing is said of these",
+            Safe(field)
+        )
+    });
+    told.collect()
 }
 
 fn tell(output: &mut Output, answer: &Answer, json: bool) -> Result<(), CommandError> {

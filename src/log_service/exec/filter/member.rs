@@ -91,7 +91,11 @@ impl Test {
 
     fn in_column(&mut self, column: Column<'_>, among: &Mask) -> Mask {
         if matches!(self.check, Check::Present) {
-            return among.filtered(|row| column.is_valid(row));
+            return among.filtered(|row| match column {
+                // Kept as it was written, and a null is no value.
+                Column::Json(texts) => texts.is_valid(row) && texts.value(row) != "null",
+                _ => column.is_valid(row),
+            });
         }
         let check = &self.check;
         match column {

@@ -226,6 +226,18 @@ fn what_is_not_shown_of_a_row_is_not_found_either() {
 }
 
 #[test]
+fn a_null_is_no_value_in_whatever_column_it_would_stand() {
+    let nulls =
+        json!({"try_log": null, "cut": null, "last_seqs": null, "status": null, "path": null, "ts": null});
+    let batch = batch(&[nulls, json!({"try_log": [1], "cut": {"n": null}, "status": 200, "path": ""})]);
+    for name in ["try_log", "cut", "last_seqs", "status", "path", "ts", "cut.n"] {
+        check(&batch, &format!("{name}:*")).unwrap();
+        check(&batch, &format!("-{name}:*")).unwrap();
+        check(&batch, &format!("{name}!=x")).unwrap();
+    }
+}
+
+#[test]
 fn a_window_is_by_the_time_of_the_row() {
     let time = |micros: i64| Timestamp::from_microsecond(micros).unwrap();
     let rows: Vec<Value> = (0..5).map(|at| json!({"ts": format!("{:.6}", time(RECV + at))})).collect();

@@ -30,7 +30,7 @@ use arrow_select::filter::filter_record_batch;
 
 pub(crate) use disk::Disk;
 
-use super::chain::{Chain, Sealed, hash_of};
+use super::chain::{Chain, Change, Sealed, hash_of};
 use super::manifest::{
     Edit, FileEntry, FileKind, KnownStream, Manifest, State, WalPosition, is_uncertain, path_of,
 };
@@ -111,6 +111,11 @@ impl Files {
     /// Up to where the write-ahead log is in the files.
     pub(crate) fn wal(&self) -> WalPosition {
         self.manifest().state().wal
+    }
+
+    /// Changes that the chain does not say yet.
+    pub(crate) fn unchained(&self) -> Vec<Change> {
+        self.chain.lock().unwrap_or_else(PoisonError::into_inner).pending()
     }
 
     /// The records that are known.

@@ -138,6 +138,17 @@ fn streams_are_bounded() {
     assert!(manifest.state().streams().all(|stream| stream.boot != 0));
 }
 
+#[test]
+fn a_checksum_counts_only_as_it_was_written() {
+    let lines = (0..50).map(|number| add(number).line().unwrap());
+    let mut line =
+        lines.into_iter().find(|line: &Vec<u8>| line[..8].iter().any(u8::is_ascii_lowercase)).unwrap();
+    line.pop();
+    assert!(Edit::parse(&line).is_some());
+    line[..8].make_ascii_uppercase();
+    assert!(Edit::parse(&line).is_none());
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(64))]
     #[test]

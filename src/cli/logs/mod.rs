@@ -20,6 +20,7 @@ mod import;
 mod line;
 mod open;
 mod output;
+mod paging;
 mod paths;
 mod progress;
 mod recover;

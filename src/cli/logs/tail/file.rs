@@ -14,7 +14,7 @@ use crate::log_service::read::{Flow, Row};
 /// Read at a time.
 const STEP: usize = 256 << 10;
 /// Read of one file before the others have their turn.
-const TURN: usize = 16 * STEP;
+const TURN: usize = STEP;
 /// Longest line that is waited for.
 const MAX_LINE: usize = 1 << 20;
 

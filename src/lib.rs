@@ -61,6 +61,7 @@
 //! * An exchange drives its upstream connection itself ([`upstream::connection`]), without a task in between, and its own
 //!   steps do not wake it ([`process::bell`]), nor is a socket asked that has nothing: a plain request takes two turns of
 //!   its task and four system calls.
+//! * What the log does for a request after its record (sinks, the embedded service) runs at a lower priority, in small portions.
 //! * The walk waits for nothing, so a request's future ([`proxy::way`]) is small and holds only what waits.
 //! * An idle HTTP/1 connection is parked ([`downstream::parked`]): it keeps its socket and its facts, under 700 bytes with
 //!   its task, and gives back the rest.

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::words::{count, duration, size};
@@ -58,17 +59,23 @@ impl Progress {
 /// Runs a scan over a store and shows how far it is, in rows. It runs on a thread of its own.
 pub(super) fn of_scan<T: Send>(control: &Control, scan: impl FnOnce() -> T + Send) -> T {
     let (started, own) = (Instant::now(), std::thread::current());
+    let is_over = AtomicBool::new(false);
     let told = std::thread::scope(|threads| {
-        let running = threads.spawn(move || {
+        let running = threads.spawn(|| {
             let told = scan();
+            // Not `is_finished`, which is true only some time after the call.
+            is_over.store(true, Ordering::Release);
             own.unpark();
             told
         });
         let mut is_shown = false;
-        while !running.is_finished() {
-            // Woken as soon as the scan has ended.
+        // A scan that panics is finished without being over.
+        while !is_over.load(Ordering::Acquire) && !running.is_finished() {
             std::thread::park_timeout(STEP);
-            if started.elapsed() > PATIENCE && std::io::stderr().is_terminal() && !running.is_finished() {
+            if started.elapsed() > PATIENCE
+                && std::io::stderr().is_terminal()
+                && !is_over.load(Ordering::Acquire)
+            {
                 let (done, whole) = control.progress();
                 is_shown = true;
                 let _ = write!(std::io::stderr(), "\r\x1b[K{}", rows(done, whole, started.elapsed()));

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ring::{Directory, DirectoryError, Harm, Item, Recovered, recover};
 use super::spool::End;
 use super::{Error, OpenExchange};
+use crate::process::replace::replace;
 use crate::record::binary::{self, Decoded, Tries};
 use crate::record::id::{self, IdSource};
 use crate::record::json::{self, Gap, Renderer, Stamp};
@@ -131,10 +132,7 @@ impl Crash {
     }
 
     fn write(&self, dir: &Path) -> io::Result<()> {
-        let path = dir.join(CRASH_FILE);
-        let unready = path.with_extension("new");
-        fs::write(&unready, serde_json::to_vec(self)?)?;
-        fs::rename(unready, path)
+        replace(&dir.join(CRASH_FILE), serde_json::to_vec(self)?)
     }
 }
 

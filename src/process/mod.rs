@@ -1,4 +1,4 @@
-//! Clock, coarse deadlines, signals, the limit of open files, and the executor of one core.
+//! Clock, coarse deadlines, signals, the limit of open files, files that are replaced, and the executor of one core.
 //!
 //! Nothing here knows HTTP. Invariant: a deadline never fires early, and fires at most two ticks late.
 
@@ -8,5 +8,6 @@ pub mod deadline;
 pub mod executor;
 pub mod memory;
 pub mod open_files;
+pub mod replace;
 pub mod signals;
 pub mod small;

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::harm::{self, Harm};
 use super::layout::{self, Identity, Layout};
 use super::mapped::Mapped;
+use crate::process::replace::replace;
 
 /// Held by the living process.
 const LOCK: &str = "ring.lock";
@@ -64,9 +65,7 @@ impl Directory {
         // A damaged file must not use up the numbers that there are.
         let known = known.filter(|known| *known < u64::MAX / 2);
         let boot = known.map_or(now_ms, |known| now_ms.max(known + 1));
-        let unready = path.with_extension("new");
-        let written = fs::write(&unready, format!("{boot}\n")).and_then(|()| fs::rename(&unready, &path));
-        if let Err(error) = written {
+        if let Err(error) = replace(&path, format!("{boot}\n")) {
             tracing::warn!(path = %path.display(), %error, "cannot write down the number of this start");
         }
         boot

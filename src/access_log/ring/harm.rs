@@ -10,6 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use super::layout;
+use crate::process::replace::replace;
 
 /// The file that tells which rings there should be.
 const LIVING: &str = "living";
@@ -161,7 +162,5 @@ fn write(path: &Path, starts: &Starts) -> std::io::Result<()> {
         cores.iter().for_each(|core| text.push_str(&format!(" {core}")));
         text.push('\n');
     }
-    let unready = path.with_extension("new");
-    fs::write(&unready, text)?;
-    fs::rename(unready, path)
+    replace(path, text)
 }

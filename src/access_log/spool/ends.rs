@@ -13,6 +13,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::segment::{Place, Segment};
+use crate::process::replace::replace;
 use crate::record::frame::{Frame, Stream};
 
 const NAME: &str = "ends";
@@ -51,9 +52,7 @@ impl Ends {
     pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
         let json = serde_json::to_vec(self)?;
         let line = [format!("{:08x}", crc_fast::crc32_iscsi(&json)).into_bytes(), json].concat();
-        let unready = dir.join("ends.new");
-        fs::write(&unready, line)?;
-        fs::rename(unready, dir.join(NAME))
+        replace(&dir.join(NAME), line)
     }
 
     pub(super) fn set_segments<'s>(&mut self, segments: impl Iterator<Item = &'s Segment>) {

@@ -6,6 +6,7 @@ extern crate self as tollgate;
 
 pub mod access_log;
 pub mod count;
+pub mod process;
 #[path = "../../../src/record/mod.rs"]
 pub mod record;
 #[path = "../../bench/samples.rs"]

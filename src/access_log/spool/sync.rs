@@ -91,11 +91,11 @@ impl Spool {
     /// Something was written.
     pub(super) fn soil(&self) {
         if !self.is_dirty.swap(true, Ordering::AcqRel) {
-            self.syncer.get().into_iter().for_each(thread::Thread::unpark);
+            self.hurry();
         }
     }
 
-    /// What was left is not to wait for the interval.
+    /// Wakes the thread; a second call ends its wait for the interval.
     pub(super) fn hurry(&self) {
         self.syncer.get().into_iter().for_each(thread::Thread::unpark);
     }

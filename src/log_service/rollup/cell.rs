@@ -1,8 +1,12 @@
 //! What is counted of one key in one minute, live and packed.
 
+use std::collections::BTreeMap;
+
 use cardinality_estimator::CardinalityEstimator;
 use serde::{Deserialize, Serialize};
 use sketches_ddsketch::{Config, DDSketch};
+
+use super::{MAX_KEYS, rest};
 
 /// What rows have in common. A member is empty where the row has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,6 +46,28 @@ impl Cell {
         let _ = self.wait_us.merge(&other.wait_us);
         self.clients.merge(&other.clients);
     }
+}
+
+/// Packs cells, each with its minute: of each minute the largest, and the others as one with those that were not told
+/// apart before.
+pub(super) fn pack<'c>(cells: impl Iterator<Item = (i64, &'c Key, &'c Cell)>) -> Vec<Packed> {
+    let mut minutes: BTreeMap<i64, Vec<(&Key, &Cell)>> = BTreeMap::new();
+    for (minute, key, cell) in cells {
+        minutes.entry(minute).or_default().push((key, cell));
+    }
+    let (mut all, untold) = (Vec::new(), rest());
+    for (minute, mut cells) in minutes {
+        cells.sort_unstable_by(|(a_key, a), (b_key, b)| b.count.cmp(&a.count).then_with(|| a_key.cmp(b_key)));
+        let mut small = cells.split_off(cells.len().min(MAX_KEYS));
+        if !small.is_empty() {
+            small.extend(cells.extract_if(.., |(key, _)| **key == untold));
+            let mut others = Cell::new();
+            small.iter().for_each(|(_, cell)| others.merge(cell));
+            all.push(Packed::new(minute, untold.clone(), &others));
+        }
+        all.extend(cells.into_iter().map(|(key, cell)| Packed::new(minute, key.clone(), cell)));
+    }
+    all
 }
 
 /// A cell that takes little room: the sketches as bytes.

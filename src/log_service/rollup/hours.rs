@@ -9,9 +9,9 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::cell::{Cell, Key, Packed};
+use super::cell::{Cell, Key, Packed, pack};
 use super::files::{self, HourFile, MinuteFile};
-use super::{MAX_KEYS, rest};
+use super::rest;
 
 const HOUR: i64 = 60;
 /// Files of minutes that are added up at a time at least; a service makes one every five minutes.
@@ -154,27 +154,8 @@ impl Hours {
         self.0.entry(place).or_insert_with(Cell::new).merge(&packed.open());
     }
 
-    /// By hour the largest, and the others as one.
-    fn packed(self) -> Vec<Packed> {
-        let mut hours: BTreeMap<i64, Vec<(Key, Cell)>> = BTreeMap::new();
-        for ((hour, key), cell) in self.0 {
-            hours.entry(hour).or_default().push((key, cell));
-        }
-        let mut all = Vec::new();
-        for (hour, mut cells) in hours {
-            cells.sort_by_key(|(_, cell)| std::cmp::Reverse(cell.count));
-            let mut others = Cell::new();
-            let small = cells.split_off(cells.len().min(MAX_KEYS));
-            small.iter().for_each(|(_, cell)| others.merge(cell));
-            if !small.is_empty() {
-                match cells.iter_mut().find(|(key, _)| *key == rest()) {
-                    Some((_, known)) => known.merge(&others),
-                    None => cells.push((rest(), others)),
-                }
-            }
-            all.extend(cells.into_iter().map(|(key, cell)| Packed::new(hour * HOUR, key, &cell)));
-        }
-        all
+    fn packed(&self) -> Vec<Packed> {
+        pack(self.0.iter().map(|((hour, key), cell)| (hour * HOUR, key, cell)))
     }
 }
 

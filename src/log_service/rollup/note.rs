@@ -1,11 +1,11 @@
 //! [`Counting`]: batches are counted as they are finished.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use arrow_array::{Array as _, RecordBatch, StringArray};
 
-use super::cell::{Cell, Key, Packed};
-use super::{MAX_KEYS, rest};
+use super::cell::{Cell, Key, Packed, pack};
+use super::rest;
 use crate::log_service::exec::{Column, Keys, Times, word};
 
 const MINUTE_US: i64 = 60_000_000;
@@ -55,24 +55,7 @@ impl Counting {
 
     /// All cells, the smallest of each minute as one.
     pub(crate) fn packed(&self) -> Vec<Packed> {
-        let mut minutes: BTreeMap<i64, Vec<(&Key, &Cell)>> = BTreeMap::new();
-        for (minute, key, cell) in &self.cells {
-            minutes.entry(*minute).or_default().push((key, cell));
-        }
-        let mut all = Vec::with_capacity(self.cells.len());
-        for (minute, mut cells) in minutes {
-            cells.sort_unstable_by(|(a_key, a), (b_key, b)| {
-                b.count.cmp(&a.count).then_with(|| a_key.cmp(b_key))
-            });
-            let small = cells.split_off(cells.len().min(MAX_KEYS));
-            all.extend(cells.into_iter().map(|(key, cell)| Packed::new(minute, key.clone(), cell)));
-            if !small.is_empty() {
-                let mut others = Cell::new();
-                small.iter().for_each(|(_, cell)| others.merge(cell));
-                all.push(Packed::new(minute, rest(), &others));
-            }
-        }
-        all
+        pack(self.cells.iter().map(|(minute, key, cell)| (*minute, key, cell)))
     }
 }
 

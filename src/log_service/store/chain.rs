@@ -256,18 +256,16 @@ impl Walk {
         self.n = link.n;
         self.since.get_or_insert(link.ts);
         self.found += u64::from(number > 1 && link.op == "found" && !link.add.is_empty());
-        link.remove.iter().for_each(|number| drop(self.live.remove(number)));
         if link.op == "gone" {
             let files = link.remove.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
             self.problems.push(format!("link {}: files {files} had disappeared", link.n));
         }
-        self.live.extend(link.add.into_iter().map(|sealed| (sealed.file, sealed)));
+        self.change(link.add, &link.remove);
     }
 
-    /// What the service that writes the chain would have written.
-    fn change(&mut self, change: Change) {
-        change.remove.iter().for_each(|number| drop(self.live.remove(number)));
-        self.live.extend(change.add.into_iter().map(|sealed| (sealed.file, sealed)));
+    fn change(&mut self, add: Vec<Sealed>, remove: &[u64]) {
+        remove.iter().for_each(|number| drop(self.live.remove(number)));
+        self.live.extend(add.into_iter().map(|sealed| (sealed.file, sealed)));
     }
 }
 
@@ -329,7 +327,8 @@ fn agreed(data: &Path, wanted: Option<&str>, pending: &dyn Fn() -> Vec<Change>) 
         let pending = pending();
         let mut walk = Walk::of(&read(&data.join(NAME))?, wanted);
         walk.is_torn &= pending.is_empty();
-        pending.into_iter().for_each(|change| walk.change(change));
+        // What the service that writes the chain would have written.
+        pending.into_iter().for_each(|Change { add, remove, .. }| walk.change(add, &remove));
         tries += 1;
         if tries >= TRIES || !walk.is_torn && walk.live.keys().eq(state.files.keys()) {
             return Ok((walk, state));

@@ -91,16 +91,23 @@ fn files_answer() {
 fn a_service_and_its_directory_answer_alike() {
     let directory = tempfile::tempdir().unwrap();
     let file = log_file(directory.path());
-    let mut settings = Settings::new(directory.path().join("data"));
-    let socket = directory.path().join("logs.sock");
+    while_served(directory.path(), |socket| {
+        post(socket, &std::fs::read_to_string(file).unwrap());
+        all_commands(["--service", &format!("unix:{}", socket.display())]);
+        all_commands(["--data", directory.path().join("data").to_str().unwrap()]);
+    });
+}
+
+/// Runs `work` beside a service that keeps its data in `data` of the directory, and ends the service in order.
+fn while_served(directory: &Path, work: impl FnOnce(&Path)) {
+    let mut settings = Settings::new(directory.join("data"));
+    let socket = directory.join("logs.sock");
     settings.http = vec![Listen::Unix(socket.clone())];
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let service = runtime.block_on(LogService::start(settings)).unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let ended = runtime.spawn(service.run(async { drop(stopped.await) }));
-    post(&socket, &std::fs::read_to_string(file).unwrap());
-    all_commands(["--service", &format!("unix:{}", socket.display())]);
-    all_commands(["--data", directory.path().join("data").to_str().unwrap()]);
+    work(&socket);
     stop.send(()).unwrap();
     runtime.block_on(ended).unwrap().unwrap();
 }
@@ -127,13 +134,6 @@ fn the_slowest_beyond_a_page_end_with_those_that_have_no_duration() {
     use crate::log_service::read::Window;
 
     let directory = tempfile::tempdir().unwrap();
-    let mut settings = Settings::new(directory.path().join("data"));
-    let socket = directory.path().join("logs.sock");
-    settings.http = vec![Listen::Unix(socket.clone())];
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let service = runtime.block_on(LogService::start(settings)).unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let ended = runtime.spawn(service.run(async { drop(stopped.await) }));
     let each = MAX_PAGE + 300;
     let now = jiff::Timestamp::now().as_microsecond();
     let row = |at: usize| {
@@ -141,9 +141,7 @@ fn the_slowest_beyond_a_page_end_with_those_that_have_no_duration() {
         let dur = if at.is_multiple_of(2) { format!(r#","dur_us":{at}"#) } else { String::new() };
         format!("{{\"kind\":\"request\",\"ts\":\"{ts}\",\"path\":\"/{at}\"{dur}}}\n")
     };
-    post(&socket, &(0..2 * each).map(row).collect::<String>());
-    stop.send(()).unwrap();
-    runtime.block_on(ended).unwrap().unwrap();
+    while_served(directory.path(), |socket| post(socket, &(0..2 * each).map(row).collect::<String>()));
 
     let source = Source::Directory(directory.path().join("data"));
     let asked = Asked::new(String::new(), Window::default()).unwrap();

@@ -96,6 +96,11 @@ pub(super) fn later(code: &str, reason: &str, seconds: u16) -> Answer {
     answer
 }
 
+/// So many look through the store already.
+pub(super) fn no_search_place() -> Answer {
+    later("slow_down", "too many searches are running", 2)
+}
+
 /// Nothing of what was sent is stored; all of it may be sent again.
 pub(super) fn not_stored(error: AppendError) -> Answer {
     let (code, seconds) = match error {

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::sockets::{Socket, Stream};
@@ -178,6 +178,11 @@ impl Desk {
 
     fn counts(&self) -> &Counts {
         self.store.counts()
+    }
+
+    /// A place among those that look through the store, held until the thread that does has ended.
+    fn search_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.searches).try_acquire_owned().ok()
     }
 
     fn bounds(&self) -> Bounds {

@@ -45,9 +45,7 @@ pub(super) async fn ask(
         Ok(values) => values,
         Err(reason) => return answer::refusal(StatusCode::BAD_REQUEST, &reason),
     };
-    let Ok(place) = Arc::clone(&desk.searches).try_acquire_owned() else {
-        return answer::later("slow_down", "too many searches are running", 2);
-    };
+    let Some(place) = desk.search_place() else { return answer::no_search_place() };
     let waiting = Waiting::default();
     let told = begin(question, values, desk, waiting.control(), place);
     let pace = if wants_progress { Pace::TELLING } else { Pace::ALIVE };

@@ -18,9 +18,7 @@ pub(super) async fn rollups(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
         Ok(asked) => asked,
         Err(reason) => return answer::refusal(StatusCode::BAD_REQUEST, &reason),
     };
-    let Ok(place) = Arc::clone(&desk.searches).try_acquire_owned() else {
-        return answer::later("slow_down", "too many searches are running", 2);
-    };
+    let Some(place) = desk.search_place() else { return answer::no_search_place() };
     let bounds = Bounds { rows: desk.limits.rollup_rows(), hours: desk.limits.keep_rollup_hours };
     let store = desk.store.clone();
     let told = tokio::task::spawn_blocking(move || {

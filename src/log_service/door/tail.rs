@@ -91,9 +91,7 @@ pub(super) async fn search(query: Option<&str>, wants_progress: bool, desk: &Arc
         Ok(asked) => asked,
         Err(reason) => return answer::refusal(StatusCode::BAD_REQUEST, &reason),
     };
-    let Ok(place) = Arc::clone(&desk.searches).try_acquire_owned() else {
-        return answer::later("slow_down", "too many searches are running", 2);
-    };
+    let Some(place) = desk.search_place() else { return answer::no_search_place() };
     let (sender, receiver) = mpsc::channel(CHUNKS);
     let (waiting, store) = (Waiting::default(), desk.store.clone());
     let control = waiting.control();

@@ -93,7 +93,7 @@ impl Collector {
                 reader,
                 metrics: Arc::clone(metrics),
                 lines: Lines::new(form, IdSource::new(u16::MAX)?),
-                usual: 0,
+                room: Vec::new(),
                 random: Random::from_os(0)?,
                 origin: origin.clone(),
                 control,

@@ -33,7 +33,7 @@ fn free() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-fn nginx(dir: &Path) -> Server {
+fn nginx(program: &Path, dir: &Path) -> Server {
     let address = free();
     std::fs::create_dir_all(dir.join("www")).unwrap();
     std::fs::write(dir.join("www/page.txt"), "from nginx").unwrap();
@@ -45,18 +45,16 @@ fn nginx(dir: &Path) -> Server {
         dir = dir.display()
     );
     std::fs::write(dir.join("nginx.conf"), config).unwrap();
-    let mut command = Command::new("nginx");
+    let mut command = Command::new(program);
     command.arg("-c").arg(dir.join("nginx.conf")).arg("-p").arg(dir);
     Server::start(command, address)
 }
 
 #[test]
 fn stands_in_front_of_nginx() {
-    if !present("nginx") {
-        return;
-    }
+    let Some(program) = present("nginx") else { return };
     let dir = tempfile::tempdir().unwrap();
-    let server = nginx(dir.path());
+    let server = nginx(&program, dir.path());
     let tollgate = Setup::proxy(server.address).start();
     let mut connection = tollgate.plain();
     assert_eq!(connection.ask(get("/page.txt")).text(), "from nginx");
@@ -69,13 +67,11 @@ fn stands_in_front_of_nginx() {
 
 #[test]
 fn stands_in_front_of_pythons_server() {
-    if !present("python3") {
-        return;
-    }
+    let Some(program) = present("python3") else { return };
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("page.txt"), "from python").unwrap();
     let address = free();
-    let mut command = Command::new("python3");
+    let mut command = Command::new(program);
     command
         .args(["-m", "http.server", "--bind", "127.0.0.1"])
         .arg(address.port().to_string())
@@ -94,11 +90,9 @@ const NODE: &str = "require('http').createServer((q, s) => { let n = 0; q.on('da
 
 #[test]
 fn stands_in_front_of_node() {
-    if !present("node") {
-        return;
-    }
+    let Some(program) = present("node") else { return };
     let address = free();
-    let mut command = Command::new("node");
+    let mut command = Command::new(program);
     command.args(["-e", NODE]).arg(address.port().to_string());
     let server = Server::start(command, address);
     let tollgate = Setup::proxy(server.address).start();
@@ -110,9 +104,7 @@ fn stands_in_front_of_node() {
 
 #[test]
 fn curl_speaks_to_it_in_every_way() {
-    if !present("curl") {
-        return;
-    }
+    let Some(program) = present("curl") else { return };
     let setup = Setup::new("");
     let tls = setup.certificate("site", &["localhost"]);
     let site = format!(
@@ -120,7 +112,7 @@ fn curl_speaks_to_it_in_every_way() {
     );
     let tollgate = setup.https().and(site).start();
     let curl = |arguments: &[&str]| {
-        let output = Command::new("curl").args(["-sk", "--max-time", "10"]).args(arguments).output().unwrap();
+        let output = Command::new(&program).args(["-sk", "--max-time", "10"]).args(arguments).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let https = format!("https://localhost:{}/", tollgate.https().port());

@@ -34,6 +34,9 @@ use super::spool::{Chunk, Reader};
 use crate::record::frame::{self, Builder, Codec, Frame};
 use crate::record::id::Random;
 
+/// The most room that is kept from one parcel to the next; those of a backlog are larger.
+const KEPT_ROOM: usize = 1 << 20;
+
 /// A sink with its end of the spool and its counters.
 #[derive(Debug)]
 pub(super) struct Delivery {
@@ -41,8 +44,8 @@ pub(super) struct Delivery {
     pub(super) reader: Reader,
     pub(super) metrics: Arc<SinkMetrics>,
     pub(super) lines: Lines,
-    /// Bytes of the last lines: room for the next ones, which else would be copied again and again while they grow.
-    pub(super) usual: usize,
+    /// Where the next lines are written: fresh memory would be given back and faulted in again with each parcel.
+    pub(super) room: Vec<u8>,
     pub(super) random: Random,
     /// For the frames of what this sink has lost: this process and its control stream.
     pub(super) origin: Origin,
@@ -122,7 +125,20 @@ impl Delivery {
             }
         }
         self.reader.settle(&parcel.chunk);
+        self.take_room(parcel);
         true
+    }
+
+    /// The memory of lines that are delivered.
+    fn take_room(&mut self, mut parcel: Parcel) {
+        let lines = parcel.chunks.pop().filter(|_| parcel.has_lines);
+        let Some(mut lines) = lines.filter(|lines| self.room.capacity() < lines.len()) else { return };
+        // Without its content it becomes a vector again without a copy, if nobody else holds it.
+        lines.clear();
+        self.room = lines.into();
+        if self.room.capacity() > KEPT_ROOM {
+            self.room = Vec::new();
+        }
     }
 
     /// Tries until it succeeds, will never succeed, or there is no time left.
@@ -170,8 +186,7 @@ impl Delivery {
     /// Reads what comes next, as lines for a sink that wants them.
     fn parcel(&mut self, most: usize) -> Parcel {
         let has_lines = self.sink.wants_lines();
-        // The next parcel will be of about the same size: growing step by step would copy all of it twice.
-        let (mut rendered, mut unread) = (Vec::with_capacity(self.usual + self.usual / 4), Vec::new());
+        let (mut rendered, mut unread) = (std::mem::take(&mut self.room), Vec::new());
         let lines = &mut self.lines;
         let chunk = self.reader.read(most, |frame| {
             if has_lines {
@@ -184,7 +199,6 @@ impl Delivery {
         self.metrics.dropped.add(Reason::BadFrame, unread.iter().sum());
         let mut parcel = Parcel { chunks: Vec::with_capacity(2), has_lines, chunk };
         if has_lines {
-            self.usual = rendered.len();
             parcel.chunks.extend(self.gap_lines(&parcel.chunk.gaps));
             parcel.chunks.push(rendered.into());
         } else {

@@ -10,6 +10,7 @@ pub(crate) mod records;
 pub(crate) mod tollgate;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -107,11 +108,13 @@ impl Findings {
     }
 }
 
-/// Whether a foreign program can be used; says so when it cannot, and fails where CI promises that it is there.
-pub(crate) fn present(program: &str) -> bool {
-    let found = std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()));
-    if !found {
+/// Where a foreign program is, if it can be used; says so when it cannot, and fails where CI promises that it is there.
+/// Debian keeps servers in `/usr/sbin`, where the shells of most users do not look.
+pub(crate) fn present(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let found = folders.map(|folder| folder.join(program)).find(|file| file.is_file());
+    if found.is_none() {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{program} is absent, and CI=true promises it");
         eprintln!("skipped: {program} is absent");
     }

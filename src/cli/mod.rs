@@ -55,7 +55,7 @@ fn dispatch(arguments: Arguments) -> Exit {
         Command::Stop => control::stop(&socket()),
         Command::Status => control::status(&socket(), json),
         Command::ReopenLogs => control::reopen_logs(&socket(), json),
-        Command::Logs(arguments) => logs::run(arguments.with_json(json), quiet, socket),
+        Command::Logs(arguments) => logs::run(arguments.with_json(json).with_config(&config), quiet, socket),
         Command::Whoami(arguments) => whoami::run(&arguments),
         Command::Completions { shell } => completions(shell),
         Command::Version => version(json),

@@ -7,14 +7,14 @@ use toml::de::DeTable;
 
 use super::env::Variables;
 use super::files::{self, LoadedFile, LoadedFiles};
-use super::log::Log;
+use super::log::{Log, LogService};
 use super::node::{Entry, Node, Reader};
 use super::place::At;
 use super::read::{Read, Sink, Word, read_at, read_key, unknown_key};
 use super::reference;
 use super::server::Server;
 use super::shape::{Kind, Literal};
-use super::words::Listen;
+use super::words::{Listen, Text};
 use super::{Config, Diagnostic, Diagnostics, Named, Severity, Sources, check, codes, syntax};
 
 /// No configuration is that large; a mistaken name of a file may be.
@@ -55,14 +55,18 @@ pub fn from_text(name: &str, text: &str, variables: Variables<'_>) -> Result<Con
 /// The control socket that a configuration names, as far as it can be read: whatever else is wrong with it must keep
 /// nobody from talking to the running instance. `None` where it names none.
 pub fn admin(path: &Path, variables: Variables<'_>) -> Option<Listen> {
-    let mut loader = Loader::new(variables);
-    let name: Arc<str> = path.to_string_lossy().into();
-    let text = read_text(path, &name).ok()?;
-    let root = loader.parse(name, &text);
-    loader.include(path, &root);
-    let server = loader.whole.server?;
-    let written = server.node.entries()?.iter().find(|entry| *entry.key == *"admin")?;
-    Listen::read(&written.node, &mut loader.sink)
+    let mut loader = Loader::glance(path, variables)?;
+    let server = loader.whole.server.take();
+    loader.value(server.as_ref(), "admin")
+}
+
+/// Which log service takes the records of a configuration, and where the embedded one keeps them; again as far as it can
+/// be read. `None` without a file.
+pub fn records(path: &Path, variables: Variables<'_>) -> Option<(LogService, Option<Text>)> {
+    let mut loader = Loader::glance(path, variables)?;
+    let log = loader.whole.log.take();
+    let service = loader.value(log.as_ref(), "service").unwrap_or(LogService::Embedded);
+    Some((service, loader.value(log.as_ref(), "data")))
 }
 
 /// All files while they are put together.
@@ -87,6 +91,23 @@ struct Whole {
 }
 
 impl<'a> Loader<'a> {
+    /// All files, however much is wrong with them.
+    fn glance(path: &Path, variables: Variables<'a>) -> Option<Self> {
+        let mut loader = Self::new(variables);
+        let name: Arc<str> = path.to_string_lossy().into();
+        let text = read_text(path, &name).ok()?;
+        let root = loader.parse(name, &text);
+        loader.include(path, &root);
+        Some(loader)
+    }
+
+    /// A value of a table, if it is written and can be read.
+    fn value<T: Read>(&mut self, table: Option<&Entry>, key: &str) -> Option<T> {
+        let entries = table?.node.entries()?;
+        let written = entries.iter().find(|entry| *entry.key == *key)?;
+        T::read(&written.node, &mut self.sink)
+    }
+
     fn new(variables: Variables<'a>) -> Self {
         let (sources, sink, whole) = (Sources::default(), Sink::default(), Whole::default());
         Self { variables, sources, sink, whole, syntax_errors: Vec::new(), wrong_lines: Vec::new() }

@@ -38,7 +38,7 @@ use std::path::Path;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Sources};
 pub use env::{Variables, process_env};
 pub use files::{LoadedFile, LoadedFiles};
-pub use load::{admin, from_text, load};
+pub use load::{admin, from_text, load, records};
 pub use place::{At, Place};
 pub use reference::{KeyDoc, reference};
 pub use schema::schema;

@@ -220,3 +220,23 @@ fn an_audit_proves_the_files_against_a_head_that_was_written_down() {
         assert!(!stdout(&logs(&["audit"], &source)).contains("files"), "only where it was asked for");
     }
 }
+
+#[test]
+fn the_configuration_says_where_the_log_is() {
+    let service = Service::start(&[]);
+    service.post(&request(1, ID, 10, ""));
+    let file = service.directory.path().join("my.toml");
+    let config = ["-c".to_owned(), file.display().to_string()];
+    let [[_, socket], [_, data]] = service.sources();
+    let broken = "[site.nowhere]\nroutes = 7\n";
+    for log in [format!("data = {data:?}"), format!("service = {socket:?}")] {
+        // Whatever else is wrong with it must keep nobody from reading the log.
+        std::fs::write(&file, format!("[log]\n{log}\n{broken}")).unwrap();
+        let told = logs(&["show", ID], &config);
+        assert!(told.status.success() && stdout(&told).contains(ID), "{log}: {}", stderr(&told));
+    }
+    std::fs::write(&file, "[log]\nservice = \"none\"\nfile = \"access.log\"\n").unwrap();
+    let told = logs(&["show", ID], &config);
+    assert_eq!(told.status.code(), Some(2));
+    assert!(stderr(&told).contains("is `none`: read its files with --from"), "{}", stderr(&told));
+}

@@ -1,10 +1,11 @@
 //! Arguments of the `logs` commands.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::source;
 use crate::log_service::client::Address;
 use crate::log_service::foreign::Format;
 use crate::log_service::{Listen, SyncWhen};
@@ -67,6 +68,32 @@ impl LogsArgs {
         }
         self
     }
+
+    /// The configuration says where entries are, if no argument does.
+    pub(crate) fn with_config(mut self, file: &Path) -> Self {
+        let source = match &mut self.command {
+            Command::Tail(args) => &mut args.source,
+            Command::Search(args) => &mut args.source,
+            Command::Show(args) => &mut args.source,
+            Command::Top(args) => &mut args.source,
+            Command::Stats(args) => &mut args.source,
+            Command::Compare(args) => &mut args.source,
+            Command::Explain(args) => &mut args.source,
+            Command::Audit(args) => &mut args.source,
+            Command::Export(args) => &mut args.source,
+            Command::Replay(args) => &mut args.source,
+            Command::Sql(args) => &mut args.source,
+            Command::Open(args) => {
+                args.data.get_or_insert_with(|| source::data(file));
+                return self;
+            }
+            Command::Serve(_) | Command::Recover(_) | Command::Import(_) | Command::Template(_) => {
+                return self;
+            }
+        };
+        file.clone_into(&mut source.config);
+        self
+    }
 }
 
 const FILTER_HELP: &str = "\
@@ -83,9 +110,12 @@ Examples:
   tollgate logs search 'dur>1s host:shop.example' --sort dur -n 20
   tollgate logs search 'reason:* -method:GET' -o json | jq .cause";
 
-/// Where entries are read from; without any of these: the shipped config's data directory, run/logs.
+/// Where entries are read from; without any of these: where the configuration has them kept.
 #[derive(Debug, Default, Args)]
 pub(super) struct SourceArgs {
+    /// Which configuration that is.
+    #[arg(skip)]
+    pub(super) config: PathBuf,
     /// Read this data directory; no service needs to run.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["service", "from"])]
     pub(super) data: Option<PathBuf>,

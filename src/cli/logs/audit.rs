@@ -37,7 +37,7 @@ pub(super) struct AuditArgs {
     #[command(flatten)]
     window: WindowArgs,
     #[command(flatten)]
-    source: SourceArgs,
+    pub(super) source: SourceArgs,
 }
 
 /// One core of one run of a proxy.

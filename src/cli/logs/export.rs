@@ -53,7 +53,7 @@ pub(super) struct ExportArgs {
     #[command(flatten)]
     window: WindowArgs,
     #[command(flatten)]
-    source: SourceArgs,
+    pub(super) source: SourceArgs,
 }
 
 pub(super) fn run(args: &ExportArgs) -> Result<bool, CommandError> {

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::args::OpenArgs;
 use super::output::Output;
-use super::{CommandError, source};
+use super::CommandError;
+use super::source::DEFAULT_DATA;
 use crate::access_log::recovery::{Crash, OpenEntry, directory};
 use crate::app::admin::Open;
 use crate::cli::Exit;
@@ -21,7 +22,7 @@ pub(super) fn now(args: &OpenArgs, socket: &Path) -> Exit {
 
 /// Reads what the start after the last death has written down.
 pub(super) fn at_the_last_death(args: &OpenArgs) -> Result<bool, CommandError> {
-    let data = args.data.clone().unwrap_or_else(|| source::DEFAULT_DATA.into());
+    let data = args.data.clone().unwrap_or_else(|| DEFAULT_DATA.into());
     let dir = directory(&data);
     let failed =
         |error| CommandError::Read(format!("cannot read the last crash in {}", dir.display()), error);

@@ -17,7 +17,7 @@ pub(super) struct ReplayArgs {
     #[arg(long, value_name = "URL")]
     to: Option<String>,
     #[command(flatten)]
-    source: SourceArgs,
+    pub(super) source: SourceArgs,
 }
 
 pub(super) fn run(args: &ReplayArgs) -> Result<bool, CommandError> {

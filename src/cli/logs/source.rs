@@ -16,7 +16,9 @@ use super::escape::Safe;
 use super::paging::behind;
 use super::paths::split;
 use super::progress::{self, Progress};
-use crate::log_service::client::{self, ClientError, Service};
+use crate::config;
+use crate::config::log::LogService;
+use crate::log_service::client::{self, Address, ClientError, Service};
 use crate::log_service::directory;
 use crate::log_service::exec::{AnswerError, Control, ExecError, Question, Sort};
 use crate::log_service::foreign::{self, Format, Walk};
@@ -25,6 +27,12 @@ use crate::log_service::read::{Flow, Newest, Report, Row, Scan, Window};
 
 /// The data directory of the shipped config.
 pub(super) const DEFAULT_DATA: &str = "run/logs";
+
+/// The data directory that a configuration names.
+pub(super) fn data(config: &Path) -> PathBuf {
+    let named = config::records(config, &config::process_env).and_then(|(_, data)| data);
+    named.map_or_else(|| DEFAULT_DATA.into(), |data| PathBuf::from(&*data))
+}
 
 /// Most rows that the executor holds at once.
 pub(super) const MAX_PAGE: usize = 10_000;
@@ -128,7 +136,13 @@ impl Source {
                 "--format says what the files of --from are: name one".to_owned(),
             ));
         }
-        let data = args.data.clone().unwrap_or_else(|| DEFAULT_DATA.into());
+        match &args.data {
+            Some(data) => Self::directory(data.clone()),
+            None => Self::configured(args),
+        }
+    }
+
+    fn directory(data: PathBuf) -> Result<Self, CommandError> {
         if data.is_dir() {
             return Ok(Self::Directory(data));
         }
@@ -137,6 +151,25 @@ impl Source {
             data.display()
         );
         Err(CommandError::Usage(what))
+    }
+
+    /// Where the configuration has the records kept.
+    fn configured(args: &SourceArgs) -> Result<Self, CommandError> {
+        let address = match config::records(&args.config, &config::process_env) {
+            Some((LogService::Unix(path), _)) => Address::Unix(path),
+            Some((LogService::Url(url), _)) => {
+                url.to_string().parse().map_err(|error| CommandError::Usage(format!("{url}: {error}")))?
+            }
+            Some((LogService::None, None)) if !Path::new(DEFAULT_DATA).is_dir() => {
+                let what = format!(
+                    "the log service of {} is `none`: read its files with --from",
+                    args.config.display()
+                );
+                return Err(CommandError::Usage(what));
+            }
+            _ => return Self::directory(data(&args.config)),
+        };
+        Ok(Self::Service(args.access.service(&address)?))
     }
 
     /// What the executor answers, of a service or in this process; nothing of files, whose rows are looked at one by one.

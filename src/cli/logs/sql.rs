@@ -48,7 +48,7 @@ pub(super) struct SqlArgs {
     #[arg(short, long, value_enum, default_value_t)]
     output: Form,
     #[command(flatten)]
-    source: SourceArgs,
+    pub(super) source: SourceArgs,
 }
 
 pub(super) fn run(args: &SqlArgs) -> Result<bool, CommandError> {

@@ -43,7 +43,7 @@ pub(super) struct CompareArgs {
     #[command(flatten)]
     window: WindowArgs,
     #[command(flatten)]
-    source: SourceArgs,
+    pub(super) source: SourceArgs,
 }
 
 /// One of both sets, as it is printed.

@@ -36,7 +36,7 @@ pub(super) struct ExplainArgs {
     #[command(flatten)]
     window: WindowArgs,
     #[command(flatten)]
-    source: SourceArgs,
+    pub(super) source: SourceArgs,
 }
 
 pub(super) fn run(args: &ExplainArgs) -> Result<bool, CommandError> {

@@ -96,8 +96,12 @@ def address(stage):
 
 def read(stage, over_service=False, seconds=300):
     """The whole store, from its directory or by asking the running service."""
+    return read_into(Stored(), stage, over_service, seconds)
+
+
+def read_into(stored, stage, over_service=False, seconds=300):
+    """The same, each line handed to `take` of the object that is given."""
     source = ["--service", address(stage)] if over_service else ["--data", stage.data]
-    stored = Stored()
     words = [stage.program, "logs", "search", "-o", "json", "--since", "all", "-n", ALL, *source]
     with open(f"{stage.folder}/search-errors.txt", "w+", encoding="utf-8") as errors:
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, cwd=stage.folder) as search:

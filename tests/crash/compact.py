@@ -34,9 +34,9 @@ HOURS_PER_KILL = 1.2
 PARTS, ROWS = 3, 600
 # Files appear while the service looks for work all the time.
 WORDS = ["--flush-secs", "0", "--compact-secs", "0"]
-# When to strike: what is seen in the making, and how much later at most. Most of the time goes by while a file is written;
-# the steps after that are few and short.
-MOMENTS = (re.compile(r"\.(l1|err)\.parquet\.tmp$"), 0.06), (re.compile(r"\.(l1|err)\.parquet$"), 0.012)
+# It strikes at most so much later than a merged file is begun, or than the last one has its name. Most of the time goes by
+# while a file is written; the steps after that are few and short.
+WHILE_WRITTEN, WHEN_NAMED = 0.06, 0.005
 PATIENCE = 30
 POSTED = 20
 # Behind the ten minutes in which an hour that has ended is still open.
@@ -151,9 +151,7 @@ class Run:
         # With nothing to send between starts there would be nothing in the hour that closes.
         if not stages.until(lambda before=self.sender.acknowledged: self.sender.acknowledged >= before + 3 * POSTED, PATIENCE):
             self.verdict.promise(False, f"kill {turn}: the service takes rows")
-        known, (sign, longest) = self._listed(), self.chance.choice(MOMENTS)
-        self.found["while merging" if stages.until(lambda: self._makes(sign, known), 2, 0.001) else "while not merging"] += 1
-        time.sleep(self.chance.uniform(0, longest))
+        self.found["while merging" if self._wait_for_merge() else "while not merging"] += 1
         self.stage.kill("service")
         left = self._left_over()
         self._start(turn)
@@ -161,9 +159,20 @@ class Run:
         if still:
             self.verdict.promise(False, f"kill {turn}: the next start leaves {still[:3]}")
 
-    def _makes(self, sign, known):
-        """Whether there is a file of such a name that the manifest has not listed before."""
-        return any(sign.search(name) and name not in known for name in names_under(self.stage.data))
+    def _wait_for_merge(self):
+        """Until a random moment of a merge; whether there was one."""
+        if not stages.until(self._draft, 2, 0.001):
+            return False
+        longest = self.chance.choice((WHILE_WRITTEN, WHEN_NAMED))
+        folder = os.path.dirname(self._draft() or "")
+        if longest == WHEN_NAMED and folder:
+            stages.until(lambda: any(name.endswith(".err.parquet") for name in os.listdir(folder)), 0.5, 0)
+        time.sleep(self.chance.uniform(0, longest))
+        return True
+
+    def _draft(self):
+        """A merged file that is being written."""
+        return next((path for path in store_files(self.stage.data) if MERGED.search(path) and path.endswith(".tmp")), None)
 
     def _left_over(self):
         """Files of the store that do not count, as a death has left them, each with its mark."""

@@ -254,6 +254,7 @@ impl Collector {
         let last_seqs: Vec<u64> = self.sources.iter().map(|source| source.expected - 1).collect();
         self.intake.framer.stop(&last_seqs);
         self.store();
+        self.sources.iter().for_each(|source| source.reader.close());
         // What the last turn has brought counts as waiting, also for a sink that does not end in time.
         self.spool.publish(&self.handle.metrics);
         self.spool.close();

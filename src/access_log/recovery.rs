@@ -95,10 +95,14 @@ pub struct Crash {
 }
 
 impl Crash {
-    /// Of the last of the dead processes; `None` if there is none.
+    /// Of the last of the dead processes; `None` if there is none, or if it ended in order: then the start before this one
+    /// has told of those before it.
     pub fn of(recovered: &[Recovered]) -> Option<Self> {
         let boot = recovered.iter().map(|one| one.boot).max()?;
         let cores = || recovered.iter().filter(|one| one.boot == boot);
+        if cores().all(Recovered::is_orderly) {
+            return None;
+        }
         let died_us = cores().map(|one| one.died_us).max()?;
         let entry = |core| move |open: &OpenExchange| OpenEntry::new(core, open, died_us);
         let mut in_flight: Vec<OpenEntry> =
@@ -200,8 +204,12 @@ pub(super) fn recover_all(directory: &Directory) -> Past {
     if past.is_too_much() {
         tracing::warn!("many starts have left their log here; this one waits until the disk has it");
     }
-    if let Some(crash) = Crash::of(&past.rings) {
-        tell(&crash);
+    match Crash::of(&past.rings) {
+        Some(crash) => tell(&crash),
+        None if past.rings.is_empty() => {}
+        None => tracing::info!(
+            "the last tollgate here ended in order, but did not wait until the disk had the last of its log, which goes on"
+        ),
     }
     past
 }

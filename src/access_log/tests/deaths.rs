@@ -51,3 +51,34 @@ fn behind_a_disk_that_does_not_take_what_was_left_there_is_no_place_for_new_ring
         assert_eq!((place.is_none(), rings_in(&spool)), (fails, rings));
     }
 }
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "the disk hangs until the test ends")]
+async fn who_ended_in_order_is_no_crash_though_its_disk_was_slow() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, spool) = (dir.path().join("access.log"), dir.path().join("spool"));
+    let settings = |spool: &Path| on_disk(vec![SinkSettings::File(FileSettings::new(&file))], spool);
+    let (logs, collector) = open(settings(&spool), 2).unwrap();
+    let shared = collector.spool();
+    let syncs = shared.hold_syncs();
+    let running = collector.spawn().unwrap();
+    write(&logs[0], 7);
+    let metrics = running.metrics();
+    drained(&metrics, 7).await;
+    let (killed, ended) = (dir.path().join("killed"), dir.path().join("ended"));
+    harm::killed(&spool, &killed);
+    running.stop(Duration::from_millis(50)).await;
+    harm::killed(&spool, &ended);
+    drop(syncs);
+    for (image, is_crash) in [(&killed, true), (&ended, false)] {
+        assert_eq!(rings_in(image), 2);
+        drop(open(settings(image), 2).unwrap());
+        assert_eq!(recovery::Crash::read(image).unwrap().is_some(), is_crash);
+    }
+    let (_logs, collector) = open(settings(&ended), 2).unwrap();
+    collector.spawn().unwrap().stop(GRACE).await;
+    let lines = lines_of(&file);
+    let first = lines.iter().filter_map(|line| line["boot"].as_u64()).min();
+    let requests = of_kind(&lines, "request").into_iter().filter(|line| line["boot"].as_u64() == first);
+    assert_eq!((requests.count(), of_kind(&lines, "gap").len()), (7, 0));
+}

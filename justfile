@@ -47,6 +47,7 @@ soak *arguments:
 crash *arguments:
     cargo build --release
     tests/crash/kill9.py {{arguments}}
+    tests/crash/compact.py
     tests/crash/away.py
     tests/crash/torn.py
     tests/crash/faults.py

@@ -67,7 +67,7 @@ pub struct Collector {
     handle: Handle,
     /// What dead processes have left, and the lock on the place of the rings.
     past: Past,
-    directory: Option<Directory>,
+    pub(super) directory: Option<Directory>,
 }
 
 impl Collector {
@@ -132,10 +132,16 @@ impl Collector {
         self
     }
 
-    /// What goes through the sinks before anything else, and the directory that stays locked.
+    /// What goes through the sinks before anything else, and the directory that stays locked. Call it before there are new
+    /// rings in it: if there is too much it waits until the disk has it.
     pub(super) fn with_past(mut self, directory: Option<Directory>, past: Past) -> Self {
         self.spool.expect(&past.ends);
+        let is_too_much = past.is_too_much();
         (self.directory, self.past) = (directory, past);
+        if is_too_much {
+            self.deliver_past();
+            self.spool.wait_until_safe();
+        }
         self
     }
 
@@ -248,6 +254,7 @@ impl Collector {
         let last_seqs: Vec<u64> = self.sources.iter().map(|source| source.expected - 1).collect();
         self.intake.framer.stop(&last_seqs);
         self.store();
+        self.sources.iter().for_each(|source| source.reader.close());
         // What the last turn has brought counts as waiting, also for a sink that does not end in time.
         self.spool.publish(&self.handle.metrics);
         self.spool.close();
@@ -256,10 +263,10 @@ impl Collector {
     /// Sends on what dead processes have left.
     fn deliver_past(&mut self) {
         let Past { rings, harms, .. } = std::mem::take(&mut self.past);
-        self.handle.metrics.rings_lost.store(harms.len() as u64, Ordering::Relaxed);
         if rings.is_empty() && harms.is_empty() {
             return;
         }
+        self.handle.metrics.rings_lost.store(harms.len() as u64, Ordering::Relaxed);
         self.spool.begin_careful();
         harms.iter().for_each(|harm| self.intake.framer.notice("warn", harm.reason, &harm.text));
         self.store();

@@ -112,6 +112,9 @@ pub fn open(mut settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Colle
     let metrics = collector.metrics();
     let past = directory.as_ref().map(recovery::recover_all).unwrap_or_default();
     let origin = collector.origin();
+    let has_waited = past.is_too_much();
+    let collector = collector.with_past(directory, past);
+    let place = collector.directory.as_ref().and_then(|one| recovery::place_for_rings(one, has_waited));
     let pair = |core| {
         let identity = ring::Identity {
             proxy: origin.proxy.to_string(),
@@ -119,16 +122,16 @@ pub fn open(mut settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Colle
             core,
             pid: std::process::id(),
         };
-        let ends = ring::ring(directory.as_ref(), &identity, ring_bytes);
+        let ends = ring::ring(place, &identity, ring_bytes);
         let ends = ends.map_err(|source| Error::Memory { source })?;
         Ok(core_log::pair(ends, (is_on, fails_closed), &metrics, &wake))
     };
     let cores = 0..u16::try_from(cores).unwrap_or(u16::MAX);
     let pairs = cores.map(pair).collect::<Result<Vec<_>, Error>>()?;
     let (logs, sources): (Vec<CoreLog>, Vec<core_log::Source>) = pairs.into_iter().unzip();
-    if let Some(directory) = &directory {
+    if let Some(directory) = place {
         let kept = (0..).zip(&sources).filter(|(_, source)| source.reader.is_kept()).map(|(core, _)| core);
         directory.announce(boot, kept);
     }
-    Ok((logs, collector.with_sources(sources).with_past(directory, past)))
+    Ok((logs, collector.with_sources(sources)))
 }

@@ -1,6 +1,7 @@
 //! What a start does with the log of a process that died: its records go on under their own numbers, and what was under
 //! way is kept readable beside them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ use crate::record::json::{self, Gap, Renderer, Stamp};
 const CRASH_FILE: &str = "crash.json";
 /// Most exchanges that it lists; the rest is counted.
 pub const MOST_LISTED: usize = 2048;
+/// A start behind more dead processes than this waits until the disk has what they have left.
+const MOST_DEAD: usize = 4;
 /// Longest of these files that is read.
 const LONGEST_FILE: u64 = 16 << 20;
 /// Version of the shape of [`Crash`]: fields are only ever added within one.
@@ -92,10 +95,14 @@ pub struct Crash {
 }
 
 impl Crash {
-    /// Of the last of the dead processes; `None` if there is none.
+    /// Of the last of the dead processes; `None` if there is none, or if it ended in order: then the start before this one
+    /// has told of those before it.
     pub fn of(recovered: &[Recovered]) -> Option<Self> {
         let boot = recovered.iter().map(|one| one.boot).max()?;
         let cores = || recovered.iter().filter(|one| one.boot == boot);
+        if cores().all(Recovered::is_orderly) {
+            return None;
+        }
         let died_us = cores().map(|one| one.died_us).max()?;
         let entry = |core| move |open: &OpenExchange| OpenEntry::new(core, open, died_us);
         let mut in_flight: Vec<OpenEntry> =
@@ -166,6 +173,24 @@ pub(super) struct Past {
     pub(super) harms: Vec<Harm>,
 }
 
+impl Past {
+    /// Whether processes die faster than the disk takes what they leave: their rings would fill it.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.rings.iter().map(|one| one.boot).collect::<BTreeSet<_>>().len() > MOST_DEAD
+    }
+}
+
+/// Where new rings may be made; nowhere when a start had to wait for the disk, and it did not take what was there.
+pub(super) fn place_for_rings(directory: &Directory, has_waited: bool) -> Option<&Directory> {
+    let is_full = has_waited && directory.has_rings();
+    if is_full {
+        tracing::error!(
+            "the disk does not take what dead processes have left: what the log holds now dies with the process"
+        );
+    }
+    Some(directory).filter(|_| !is_full)
+}
+
 /// Reads what dead processes have left, and says so.
 pub(super) fn recover_all(directory: &Directory) -> Past {
     let (recovered, harms) = examine(directory);
@@ -175,11 +200,18 @@ pub(super) fn recover_all(directory: &Directory) -> Past {
             End { proxy, boot, core, last }
         })
     };
-    let ends = recovered.iter().flat_map(ends).collect();
-    if let Some(crash) = Crash::of(&recovered) {
-        tell(&crash);
+    let past = Past { ends: recovered.iter().flat_map(ends).collect(), rings: recovered, harms };
+    if past.is_too_much() {
+        tracing::warn!("many starts have left their log here; this one waits until the disk has it");
     }
-    Past { rings: recovered, ends, harms }
+    match Crash::of(&past.rings) {
+        Some(crash) => tell(&crash),
+        None if past.rings.is_empty() => {}
+        None => tracing::info!(
+            "the last tollgate here ended in order, but did not wait until the disk had the last of its log, which goes on"
+        ),
+    }
+    past
 }
 
 /// Reads what dead processes have left, and writes down the last death. Each stays until [`Recovered::remove`]. Also tells

@@ -24,6 +24,8 @@ DRAIN_SECONDS = 120
 QUIET_LOOKS = 4
 # A service bounds its answers; the directory is read whole at the end.
 NEWEST = 2000
+# Every so many kills the files and their chain are compared.
+LOOK_EVERY = 5
 
 
 def main():
@@ -63,10 +65,11 @@ async def run(stage, wanted, rounds, verdict):
     ledger = load.Ledger()
     clients = load.Load(stage.http, ledger, wanted.rate, seed=wanted.seed)
     began = time.monotonic()
-    done = await kill_again_and_again(stage, ledger, wanted.who, rounds, chance)
+    done, soiled = await kill_again_and_again(stage, ledger, wanted.who, rounds, chance)
     verdict.promise(await clients.stop(), "every client ended")
     seconds = time.monotonic() - began
     verdict.note(f"{dict(done)} in {seconds:.0f} s; {len(ledger.finished)} answers {dict(ledger.statuses)}")
+    verdict.promise(not soiled, f"the running service was asked {done['looks']} times whether its files are whole {soiled[:3] or ''}")
     verdict.promise(ledger.failed() == 0, f"{ledger.failed()} answers of 5xx")
     # Without a good number of answers between the deaths nothing would be proven.
     verdict.promise(len(ledger.finished) >= rounds * 5, f"{len(ledger.finished) / max(1, rounds):.0f} answers per round")
@@ -75,9 +78,13 @@ async def run(stage, wanted, rounds, verdict):
 
 
 async def kill_again_and_again(stage, ledger, who, rounds, chance):
-    done = collections.Counter()
+    done, soiled = collections.Counter(), []
     for turn in range(rounds):
         await rest(stage, ledger, chance)
+        if turn % LOOK_EVERY == LOOK_EVERY - 1:
+            found = await asyncio.to_thread(stored.soiled, stage)
+            done["looks"] += found is not None
+            soiled += found or []
         whom = chance.choice(("proxy", "service", "both")) if who == "mixed" else who
         killed = stage.kill(whom)
         done[f"kills of {whom}" if killed else "nobody there"] += 1
@@ -87,7 +94,7 @@ async def kill_again_and_again(stage, ledger, who, rounds, chance):
             stage.start_proxy()
         if turn % 100 == 99:
             print(f"     {turn + 1} kills, {len(ledger.finished)} answers", flush=True)
-    return done
+    return done, soiled
 
 
 async def rest(stage, ledger, chance):
@@ -115,6 +122,7 @@ def settle_and_judge(stage, ledger, verdict):
     result = stored.read(stage)
     stored.judge(verdict, stage, ledger, result, where="the data directory")
     stored.audit(verdict, stage)
+    stored.verify(verdict, stage)
     verdict.note(f"files at the end: {files}")
     countable = sum(result.kinds[kind] for kind in stored.FINAL)
     verdict.promise(counted == countable, f"rollups count {counted} of {countable} records")

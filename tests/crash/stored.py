@@ -5,6 +5,8 @@ import json
 import re
 import subprocess
 
+import stage as stages
+
 ALL = "999999999"
 # One of these ends an exchange; `open` and `progress` rows, and lines of applications, carry the same id on purpose.
 FINAL = ("request", "close", "conn")
@@ -87,11 +89,19 @@ class Stored:
         return dict(told)
 
 
+def address(stage):
+    """Where the running service is asked."""
+    return f"http://127.0.0.1:{stage.service_port}" if stage.layout == "separate" else f"unix:{stage.data}/ingest.sock"
+
+
 def read(stage, over_service=False, seconds=300):
     """The whole store, from its directory or by asking the running service."""
-    address = f"http://127.0.0.1:{stage.service_port}" if stage.layout == "separate" else f"unix:{stage.data}/ingest.sock"
-    source = ["--service", address] if over_service else ["--data", stage.data]
-    stored = Stored()
+    return read_into(Stored(), stage, over_service, seconds)
+
+
+def read_into(stored, stage, over_service=False, seconds=300):
+    """The same, each line handed to `take` of the object that is given."""
+    source = ["--service", address(stage)] if over_service else ["--data", stage.data]
     words = [stage.program, "logs", "search", "-o", "json", "--since", "all", "-n", ALL, *source]
     with open(f"{stage.folder}/search-errors.txt", "w+", encoding="utf-8") as errors:
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, cwd=stage.folder) as search:
@@ -199,3 +209,22 @@ def audit(verdict, stage):
     lost = re.findall(r"([\d  ]+)\s+unexplained", out + errors)
     unexplained = sum(int(re.sub(r"\D", "", number) or 0) for number in lost)
     return verdict.promise(code in (0, 1) and not unexplained, f"logs audit: exit {code}, {unexplained} unexplained: {(out + errors).strip()[-300:]!r}")
+
+
+def verify(verdict, stage):
+    """`tollgate logs audit --verify` of the data directory: files, chain, numbers. It fails on anything that is not as it was."""
+    code, out, errors = stage.command("logs", "audit", "--verify", "--data", stage.data, seconds=300)
+    told = [line for line in (out + errors).splitlines() if re.match(r"files |head |note|verified|\s{10}", stages.plain(line))]
+    return verdict.promise(code == 0, f"logs audit --verify: exit {code}: {' '.join(' '.join(told).split())[-400:]!r}")
+
+
+def soiled(stage):
+    """What `audit --verify` of the running service finds wrong with its files; None when the service does not answer."""
+    code, out, errors = stage.command("logs", "audit", "--verify", "--json", "--service", address(stage))
+    rows = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    chain = next((row for row in rows if row.get("kind") == "chain"), None)
+    if chain is None:
+        return None
+    problems = chain["chain"]["problems"] + ([] if chain["whole"] else ["the chain is not whole"])
+    damaged = [row["damaged"] for row in rows if row.get("damaged")]
+    return problems + [f"{count} damaged" for count in damaged]

@@ -111,6 +111,11 @@ impl Directory {
         }
     }
 
+    /// Whether there are rings in it, living or dead.
+    pub(in crate::access_log) fn has_rings(&self) -> bool {
+        !self.rings().is_empty()
+    }
+
     /// All ring files in it, in the order of their names.
     pub(super) fn rings(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.path).into_iter().flatten().flatten().map(|entry| entry.path());

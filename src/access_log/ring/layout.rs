@@ -40,6 +40,8 @@ pub(in crate::access_log) enum Word {
     /// The stream that no core writes, and its last number in the spool: written by the reader.
     ControlCore = 1184,
     ControlLast = 1192,
+    /// 1 when the log was closed in order: written by the reader.
+    Closed = 1200,
 }
 
 /// One lane of bytes.

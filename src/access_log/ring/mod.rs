@@ -24,6 +24,7 @@
 //! 1152  of the reader:  read position of the small lane u64 │ of the large lane u64
 //! 1168                  numbers up to this one are accounted for u64 │ when it was last here i64 (Unix µs)
 //! 1184                  the core of the control stream u64 │ its last number in the spool u64, 0 when there is none
+//! 1200                  1 when the log was closed in order u64
 //! 4096  the in-flight table: see [`super::flight`]
 //!       the small lane, then the large lane, then the end of the file
 //! ```
@@ -220,6 +221,11 @@ impl Reader {
     pub(super) fn note_control(&self, core: u16, last: u64) {
         self.mapped.word(Word::ControlCore).store(core.into(), Ordering::Relaxed);
         self.mapped.word(Word::ControlLast).store(last, Ordering::Release);
+    }
+
+    /// The log ends in order: its last record is in the spool. The ring stays until the disk has that.
+    pub(super) fn close(&self) {
+        self.mapped.word(Word::Closed).store(1, Ordering::Release);
     }
 
     /// Whether nothing waits to be drained.

@@ -36,6 +36,8 @@ pub struct Recovered {
     pub in_flight: Vec<OpenExchange>,
     /// How many more there were than the table holds.
     pub beyond: u64,
+    /// Its log was closed before it ended.
+    is_closed: bool,
     path: PathBuf,
 }
 
@@ -102,6 +104,7 @@ impl Recovered {
             died_us,
             in_flight,
             beyond,
+            is_closed: word(Word::Closed) == 1,
             path,
         })
     }
@@ -124,6 +127,11 @@ impl Recovered {
             && self.in_flight.is_empty()
             && self.torn == 0
             && self.refused <= self.accounted
+    }
+
+    /// Whether the process ended in order, and only did not wait until the disk had the last of its log.
+    pub fn is_orderly(&self) -> bool {
+        self.is_closed && self.is_empty()
     }
 
     /// Its stream from where the dead process left it: the records, the numbers that are missing among them, and one

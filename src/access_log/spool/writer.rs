@@ -136,6 +136,11 @@ impl Writer {
         self.spool.hurry();
     }
 
+    /// Returns when what [`Self::once_safe`] was told is done, or cannot be.
+    pub(in crate::access_log) fn wait_until_safe(&self) {
+        self.spool.do_chores();
+    }
+
     /// What the sinks share with it.
     pub(in crate::access_log) fn shared(&self) -> Arc<Spool> {
         Arc::clone(&self.spool)

@@ -33,7 +33,7 @@ async fn a_ring_that_is_damaged_or_gone_is_a_record_and_counted() {
 }
 
 /// What a kill leaves behind at this moment.
-fn killed(from: &Path, to: &Path) {
+pub(super) fn killed(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();

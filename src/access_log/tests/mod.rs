@@ -1,6 +1,7 @@
 //! The whole room: from records on cores to a scripted log service and to files.
 
 mod block;
+mod deaths;
 mod fake_service;
 mod harm;
 

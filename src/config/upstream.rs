@@ -27,7 +27,7 @@ table! {
         retry: default Retry = ();
         /// Kept connections.
         pool: default Pool = ();
-        /// Requests in flight at one endpoint; more wait. No bound when left out.
+        /// Requests in flight at all its endpoints together; more wait. No bound when left out.
         max_in_flight: optional Count;
         /// Requests that may wait for a slot; more are answered 503.
         queue: default Count = 1_000;

@@ -41,7 +41,7 @@ pub struct Settings {
     pub retry: Retry,
     pub eject: Option<eject::Settings>,
     pub health: Option<health::Settings>,
-    /// Requests in flight over all cores; more wait.
+    /// Requests in flight, over all endpoints and cores; more wait.
     pub max_in_flight: Option<u32>,
     /// Requests that may wait for an endpoint or a slot.
     pub queue: u32,

@@ -1,15 +1,12 @@
 //! HTTP/2 floods end their connection within a bounded dose, and nobody else notices.
 
-use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
-
-use socket2::{Domain, Socket, Type};
 
 use crate::support::h2raw::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, H2, HEADERS, PADDED, PING, PRIORITY, RST_STREAM, SETTINGS,
     WINDOW_UPDATE, block, put_frame, put_integer, simple,
 };
-use crate::support::{Origin, Setup, Tollgate, eventually, get};
+use crate::support::{Origin, Setup, Tollgate};
 
 /// Frames after which a flooding connection must be over.
 const DOSE: usize = 1_200;
@@ -75,76 +72,6 @@ fn cuts_rapid_reset() {
             put_frame(bytes, RST_STREAM, 0, stream, &8u32.to_be_bytes());
         },
     );
-}
-
-/// Each request of the flood would begin a connection of its own, were there no bound.
-#[test]
-fn rapid_reset_begins_few_connections_at_once() {
-    const BOUND: usize = 8;
-    let (origin, full) = (Origin::start(), Full::new());
-    let setup = Setup::new(format!(
-        "[upstream.app]\nservers = [\"{}\"]\n[upstream.full]\nservers = [\"{}\"]\npool = {{ connecting = {BOUND} }}\n\
-         [site.\"*\"]\nroutes = [{{ path = \"/full\", proxy = \"full\" }}, {{ path = \"/*\", proxy = \"app\" }}]\n",
-        origin.address, full.address
-    ));
-    let tollgate = setup.server("h2 = { max_resets = 1_000 }").start();
-    let (mut other, mut h2) = (tollgate.plain(), tollgate.h2c());
-    for round in 0..20 {
-        let streams: Vec<u32> = (0..10).map(|_| h2.get("/full")).collect();
-        eventually("the requests wait", || (full.begun() >= BOUND).then_some(()));
-        assert_eq!(other.ask(get("/")).status, 200, "another client is no longer served");
-        for stream in streams {
-            h2.frame(RST_STREAM, 0, stream, &8u32.to_be_bytes());
-        }
-        eventually("they are given up", || (tollgate.status()["requests"]["open"] == 0).then_some(()));
-        assert_eq!(full.begun(), BOUND, "after round {round}");
-    }
-    // The next request gets one of those that were begun for the flood.
-    let mut after = tollgate.plain();
-    after.send(get("/full"));
-    let origin = full.accepts();
-    assert_eq!(after.answer().status, 200);
-    assert!(origin.connections() <= BOUND + Full::FILLERS, "{} were begun", origin.connections());
-}
-
-/// An origin whose queue of accepted connections is full: the system answers no further SYN (tcp(7), listen(2)), so
-/// connecting to it takes time.
-struct Full {
-    listener: Socket,
-    address: SocketAddr,
-    fillers: Vec<TcpStream>,
-}
-
-impl Full {
-    /// A queue of length 0 has room for one.
-    const FILLERS: usize = 1;
-
-    fn new() -> Self {
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        listener.listen(0).unwrap();
-        let address = listener.local_addr().unwrap().as_socket().unwrap();
-        let fillers = (0..Self::FILLERS).map(|_| TcpStream::connect(address).unwrap()).collect();
-        Self { listener, address, fillers }
-    }
-
-    /// Connections to it that have been begun and not made: those in the state SYN-SENT (proc(5), `net/tcp`).
-    fn begun(&self) -> usize {
-        let wanted = format!("0100007F:{:04X} 02", self.address.port());
-        std::fs::read_to_string("/proc/net/tcp")
-            .unwrap()
-            .lines()
-            .filter(|line| line.contains(&wanted))
-            .count()
-    }
-
-    /// From now on it accepts and answers.
-    fn accepts(self) -> Origin {
-        let Self { listener, fillers, .. } = self;
-        listener.listen(1024).unwrap();
-        drop(fillers);
-        Origin::at(listener.into(), |talk| talk.ok("ok"))
-    }
 }
 
 #[test]

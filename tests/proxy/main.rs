@@ -10,6 +10,7 @@ mod support;
 mod balance;
 mod bodies;
 mod compression;
+mod connecting;
 mod connection_header;
 mod cores;
 mod crash;

@@ -160,7 +160,7 @@ impl Source {
             Some((LogService::Url(url), _)) => {
                 url.to_string().parse().map_err(|error| CommandError::Usage(format!("{url}: {error}")))?
             }
-            Some((LogService::None, None)) if !Path::new(DEFAULT_DATA).is_dir() => {
+            Some((LogService::None, None)) => {
                 let what = format!(
                     "the log service of {} is `none`: read its files with --from",
                     args.config.display()

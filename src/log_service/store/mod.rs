@@ -67,7 +67,7 @@ pub(crate) use chain::{Chained, Change, verify as verify_chain};
 pub(crate) use commit::Group;
 pub(crate) use counts::Counts;
 pub(crate) use laid::Laid;
-pub(crate) use view::{Growing, View, files_of};
+pub(crate) use view::{Growing, View};
 
 /// Batches that may wait for the writing thread; senders beyond it wait in line, each within its own timeout.
 const QUEUE: usize = 64;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
@@ -30,9 +31,13 @@ pub(crate) struct Prune {
     /// `ts` in microseconds, first and last moment that can match, both included.
     pub(crate) ts: Option<(i64, i64)>,
     pub(crate) id: Option<[u8; 16]>,
+    /// One of these ids, which are sorted: for rows that were found before and are fetched now.
+    pub(crate) among: Option<Arc<[[u8; 16]]>>,
     /// Column (`rid`, `trace_id`, `client_ip`) and the bytes that the value must be: the text, or the 16 bytes of
     /// `trace_id`.
     pub(crate) keys: Vec<(&'static str, Vec<u8>)>,
+    /// A row has a value in one of these columns; none are named: it need not.
+    pub(crate) any_of: &'static [&'static str],
     /// The newest row groups are wanted first. A hint: the order is never relied upon.
     pub(crate) newest_first: bool,
 }
@@ -86,6 +91,11 @@ impl Default for Extent {
 }
 
 impl Prune {
+    /// The ids that a row may have, sorted; `None`: any.
+    pub(crate) fn ids(&self) -> Option<&[[u8; 16]]> {
+        self.id.as_ref().map(std::slice::from_ref).or(self.among.as_deref())
+    }
+
     /// Whether a part of this extent can hold a row that is looked for.
     pub(crate) fn admits(&self, extent: &Extent) -> bool {
         let in_window = self.ts.is_none_or(|(first, last)| extent.min_ts <= last && extent.max_ts >= first);

@@ -288,3 +288,27 @@ async fn bad_packets_are_counted_and_the_connection_goes_on_until_the_frame_is_l
     assert_eq!((&status["bad_packets"], &status["accepted"]), (&4.into(), &1.into()));
     service.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_questions_of_one_command_read_the_log_of_a_directory_once() {
+    use super::directory::Directory;
+    use super::exec::{Control, Question, Sort};
+
+    let service = start().await;
+    let data = service.logs();
+    service.post("application/x-ndjson", "{\"a\":1}\n{\"a\":2}\n").await;
+    let seen = Directory::new(data.clone());
+    let rows = |seen: &Directory| {
+        let all = (&query::Query::all(), read::Window::default());
+        seen.search(all, (Sort::Newest, 10), &Control::default()).unwrap().rows.len()
+    };
+    assert_eq!(rows(&seen), 2);
+    service.post("application/x-ndjson", "{\"a\":3}\n").await;
+    // Both are about the moment of the first one, as are those that hand out rows and name files.
+    let told =
+        seen.answer(Question::Stats, &std::collections::HashMap::default(), &Control::default()).unwrap();
+    assert_eq!((told["report"]["lines"].as_u64(), rows(&seen)), (Some(2), 2), "{told}");
+    assert_eq!(seen.files(None).unwrap(), (Vec::new(), 2));
+    assert_eq!(rows(&Directory::new(data)), 3);
+    service.stop().await;
+}

@@ -19,7 +19,7 @@ use super::progress::{self, Progress};
 use crate::config;
 use crate::config::log::LogService;
 use crate::log_service::client::{self, Address, ClientError, Service};
-use crate::log_service::directory;
+use crate::log_service::directory::Directory;
 use crate::log_service::exec::{AnswerError, Control, ExecError, Question, Sort};
 use crate::log_service::foreign::{self, Format, Walk};
 use crate::log_service::query::{Query, moment};
@@ -109,7 +109,7 @@ impl Told {
 }
 
 pub(super) enum Source {
-    Directory(PathBuf),
+    Directory(Directory),
     Service(Service),
     Files(Files),
 }
@@ -144,7 +144,7 @@ impl Source {
 
     fn directory(data: PathBuf) -> Result<Self, CommandError> {
         if data.is_dir() {
-            return Ok(Self::Directory(data));
+            return Ok(Self::Directory(Directory::new(data)));
         }
         let what = format!(
             "no log directory {}: name it with --data, ask a service with --service, or read files with --from",
@@ -192,9 +192,8 @@ impl Source {
             Self::Directory(data) if has_hours(data)? => return Ok(None),
             Self::Directory(data) => {
                 let control = Control::default();
-                let told =
-                    progress::of_scan(&control, || directory::answer(data, question, &values, &control));
-                told.map_err(|error| not_answered(data, error))?
+                let told = progress::of_scan(&control, || data.answer(question, &values, &control));
+                told.map_err(|error| not_answered(data.path(), error))?
             }
         };
         let told = serde_json::from_value(told);
@@ -217,7 +216,7 @@ impl Source {
             Self::Directory(data) if asked.needle.is_none() && !has_hours(data)? => {
                 Told::of(stored(data, asked, &mut on_row)?)
             }
-            Self::Directory(data) => Told::of(scan(data, asked, &mut on_row)?),
+            Self::Directory(data) => Told::of(scan(data.path(), asked, &mut on_row)?),
             Self::Files(files) => files.each(asked, &mut on_row)?,
         };
         Ok(Told { sampled, ..told })
@@ -230,8 +229,8 @@ impl Source {
             return Ok((rows, told));
         }
         if let Self::Directory(data) = self {
-            let newest = Newest::of(data, &asked.query, asked.window, count);
-            let newest = newest.map_err(|error| cannot_read(data, error))?;
+            let newest = Newest::of(data.path(), &asked.query, asked.window, count);
+            let newest = newest.map_err(|error| cannot_read(data.path(), error))?;
             return Ok((newest.rows, Told::of(newest.report)));
         }
         let mut rows = VecDeque::new();
@@ -291,9 +290,9 @@ impl Source {
             Self::Directory(data) => {
                 let control = Control::default();
                 let found = progress::of_scan(&control, || {
-                    directory::search(data, (&asked.query, asked.window), (sort, count), &control)
+                    data.search((&asked.query, asked.window), (sort, count), &control)
                 });
-                let found = found.map_err(|error| not_answered(data, error))?;
+                let found = found.map_err(|error| not_answered(data.path(), error))?;
                 Ok(Some((found.rows, found.report)))
             }
             Self::Service(address) => {
@@ -333,7 +332,7 @@ impl Files {
 
 /// All matching rows of a directory, by the executor.
 fn stored(
-    data: &Path,
+    data: &Directory,
     asked: &Asked,
     on_row: &mut dyn FnMut(&Row<'_>) -> Flow,
 ) -> Result<Report, CommandError> {
@@ -341,12 +340,12 @@ fn stored(
         Ok(value) => on_row(&Row { json, value: &value }),
         Err(_) => Flow::Continue(()),
     };
-    let report = directory::rows(data, (&asked.query, asked.window), &Control::default(), &mut each);
-    report.map_err(|error| not_answered(data, error.into()))
+    let report = data.rows((&asked.query, asked.window), &Control::default(), &mut each);
+    report.map_err(|error| not_answered(data.path(), error.into()))
 }
 
-fn has_hours(data: &Path) -> Result<bool, CommandError> {
-    directory::has_hours(data).map_err(|error| cannot_read(data, error))
+fn has_hours(data: &Directory) -> Result<bool, CommandError> {
+    data.has_hours().map_err(|error| cannot_read(data.path(), error))
 }
 
 fn not_answered(data: &Path, error: AnswerError) -> CommandError {

@@ -18,7 +18,7 @@ use super::output::{Output, note};
 use super::source::{self, Source, Told, cannot_read};
 use super::words::count;
 use super::{CommandError, summary};
-use crate::log_service::directory;
+use crate::log_service::directory::Directory;
 use crate::log_service::exec::{Audited, Question};
 use crate::log_service::read::Flow;
 
@@ -186,11 +186,11 @@ impl Stop {
 }
 
 /// The view over the files that the manifest lists, with ids as people write them.
-fn view(data: &Path, newest: Option<&Newest>) -> Result<String, CommandError> {
-    let failed = |error| cannot_read(data, error);
-    let (parquet, waiting) = directory::files(data, newest.map(Newest::path).as_deref()).map_err(failed)?;
+fn view(data: &Directory, newest: Option<&Newest>) -> Result<String, CommandError> {
+    let failed = |error| cannot_read(data.path(), error);
+    let (parquet, waiting) = data.files(newest.map(Newest::path).as_deref()).map_err(failed)?;
     let mut lines = Vec::new();
-    files(data, 0, &mut lines).map_err(failed)?;
+    files(data.path(), 0, &mut lines).map_err(failed)?;
     if waiting > 0 && newest.is_none() {
         note(&format!(
             "note: the newest {} rows are not asked: they are in no file yet (a service writes one every few minutes)",
@@ -220,7 +220,7 @@ fn view(data: &Path, newest: Option<&Newest>) -> Result<String, CommandError> {
         ));
     }
     if lines.is_empty() {
-        return Err(CommandError::Usage(format!("{} holds no records yet", data.display())));
+        return Err(CommandError::Usage(format!("{} holds no records yet", data.path().display())));
     }
     Ok(format!(
         "CREATE VIEW access AS SELECT * FROM read_json({}, format = 'newline_delimited', union_by_name = true, \

@@ -130,6 +130,7 @@ fn post(socket: &Path, body: &str) {
 #[test]
 fn the_slowest_beyond_a_page_end_with_those_that_have_no_duration() {
     use super::source::{Asked, MAX_PAGE, Source};
+    use crate::log_service::directory::Directory;
     use crate::log_service::exec::Sort;
     use crate::log_service::read::Window;
 
@@ -143,7 +144,7 @@ fn the_slowest_beyond_a_page_end_with_those_that_have_no_duration() {
     };
     while_served(directory.path(), |socket| post(socket, &(0..2 * each).map(row).collect::<String>()));
 
-    let source = Source::Directory(directory.path().join("data"));
+    let source = Source::Directory(Directory::new(directory.path().join("data")));
     let asked = Asked::new(String::new(), Window::default()).unwrap();
     let first = |count| source.first(&asked, Sort::Slowest, count).unwrap().unwrap();
     let (rows, told) = first(2 * each - 5);

@@ -21,11 +21,15 @@ use super::answer::{self, Answer, Waiting};
 use super::{Desk, tail};
 use crate::log_service::exec::{self, AnswerError, Control, Parts, Question};
 use crate::log_service::verify;
+use crate::process::memory;
 
 /// Answers within this time are told without progress.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How often it is told how far a scan is.
 pub(super) const STEP: Duration = Duration::from_millis(300);
+
+/// To give memory back costs less than a look at so many rows, by far.
+const MANY_ROWS: u64 = 1 << 18;
 
 type Told = Result<Value, AnswerError>;
 
@@ -89,11 +93,22 @@ fn begin(
     tokio::task::spawn_blocking(move || {
         let _place = place;
         let pending = || store.unchained();
-        verify::answer(question, &values, (&data, &pending), &control, |values| {
+        let told = verify::answer(question, &values, (&data, &pending), &control, |values| {
             let parts = Parts::new(store.parts());
             exec::answer(question, values, Timestamp::now(), &parts, limits, &control)
-        })
+        });
+        release_after(&control);
+        told
     })
+}
+
+/// After a walk over many rows: the allocator would keep for this thread what the walk has left, and the next question may be
+/// another thread's.
+pub(super) fn release_after(control: &Control) {
+    let (looked, _) = control.progress();
+    if looked >= MANY_ROWS {
+        memory::release();
+    }
 }
 
 /// Says something until it is done.

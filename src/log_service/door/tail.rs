@@ -102,6 +102,8 @@ pub(super) async fn search(query: Option<&str>, wants_progress: bool, desk: &Arc
             out.object(&json!({ "kind": "error", "error": error.to_string() }));
         }
         out.flush();
+        drop(out);
+        questions::release_after(&control);
         drop(place);
     });
     answer::lines(receiver, Some(waiting))

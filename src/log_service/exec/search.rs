@@ -4,7 +4,7 @@
 //! columns are read for these alone.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use arrow_array::{Array as _, RecordBatch};
@@ -23,8 +23,8 @@ use crate::record::Id;
 
 /// Most rows that are held.
 pub(crate) const MAX_ROWS: usize = 10_000;
-/// Rows of a part that lie closer together, in microseconds, are fetched at once.
-const NEAR: i64 = 2_000_000;
+/// Rows among which those next to a moment are looked for.
+const MAX_NEAR: usize = 1_000;
 
 /// Which rows come first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(crate) enum Sort {
     Newest,
     /// By `dur_us`; rows without one come last.
     Slowest,
+    /// By how far `ts` is from this moment, microseconds.
+    NextTo(i64),
 }
 
 #[derive(Clone, Debug)]
@@ -60,13 +62,42 @@ pub(crate) fn search(
     count: usize,
     control: &Control,
 ) -> Result<Found, ExecError> {
-    let mut filter = asked.filter();
-    let mut report = complete::report(parts, filter.window());
-    let prune = filter.prune().clone();
-    let best = Best::find(parts, &mut filter, &prune, (sort, count.min(MAX_ROWS)), control)?;
-    let rows = fetch(parts, &asked.filter(), &prune, best, sort, control)?;
+    let mut report = complete::report(parts, asked.filter().window());
+    let rows = first(parts, (asked, &[]), sort, count, control)?;
     (report.rows, report.lines) = (rows.len() as u64, control.progress().0);
     Ok(Found { rows, report })
+}
+
+/// [`search`] without its report. Each row that matches has a value in `any_of` these columns, if any are named.
+pub(super) fn first(
+    parts: &Parts,
+    (asked, any_of): (&Asked, &'static [&'static str]),
+    sort: Sort,
+    count: usize,
+    control: &Control,
+) -> Result<Vec<String>, ExecError> {
+    let mut filter = asked.filter();
+    let prune = Prune { any_of, ..filter.prune().clone() };
+    let best = Best::find(parts, &mut filter, &prune, (sort, count.min(MAX_ROWS)), control)?;
+    fetch(parts, &asked.filter(), &prune, best, sort, control)
+}
+
+/// The rows that match next to a moment: at most `count` that are not later, `count` that are, and those with `id`, which
+/// are not counted; the oldest first.
+pub(super) fn around(
+    parts: &Parts,
+    asked: &Asked,
+    (time, id): (i64, Id),
+    count: usize,
+    control: &Control,
+) -> Result<Vec<String>, ExecError> {
+    let (mut filter, sort) = (asked.filter(), Sort::NextTo(time));
+    let prune = filter.prune().clone();
+    let mut best = Best::find(parts, &mut filter, &prune, (sort, MAX_NEAR), control)?;
+    best.thin(time, id, count);
+    let mut rows = fetched(parts, &asked.filter(), &prune, best, sort, control)?;
+    rows.sort_by_key(|(place, _)| place.ts);
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
 /// All rows that match, part by part, the oldest first; rows of a part come as they lie. Ends early when `each` breaks.
@@ -153,6 +184,19 @@ impl Best {
         self.places.peek().map(|Reverse(place)| *place).filter(|_| self.places.len() >= self.count)
     }
 
+    /// Leaves the places next to a moment: see [`around`].
+    fn thin(&mut self, time: i64, id: Id, count: usize) {
+        let mut places: Vec<Place> = self.places.drain().map(|Reverse(place)| place).collect();
+        places.sort_unstable_by(|one, other| other.cmp(one));
+        let (mut before, mut after) = (0, 0);
+        places.retain(|place| {
+            let side = if place.ts <= time { &mut before } else { &mut after };
+            *side += usize::from(place.id != id);
+            place.id == id || *side <= count
+        });
+        self.places.extend(places.into_iter().map(Reverse));
+    }
+
     fn look_at(&mut self, batch: &RecordBatch, rows: &Mask, part: usize) {
         let (Some(Column::Times(times)), Some(Column::Id(ids))) =
             (Column::of(batch, "ts"), Column::of(batch, "id"))
@@ -175,11 +219,13 @@ impl Best {
 
 /// By what rows of a batch are sorted, the highest first.
 fn keys<'b>(batch: &'b RecordBatch, sort: Sort) -> impl Fn(usize) -> i64 + 'b {
-    let name = if sort == Sort::Newest { "ts" } else { "dur_us" };
-    let column = Column::of(batch, name);
-    move |row| match column {
-        Some(Column::Times(times)) => times.value(row),
-        Some(Column::U64(array)) if array.is_valid(row) => {
+    let column = Column::of(batch, if sort == Sort::Slowest { "dur_us" } else { "ts" });
+    move |row| match (column, sort) {
+        (Some(Column::Times(times)), Sort::NextTo(time)) => {
+            i64::try_from(times.value(row).abs_diff(time)).map_or(i64::MIN, |far| -far)
+        }
+        (Some(Column::Times(times)), _) => times.value(row),
+        (Some(Column::U64(array)), _) if array.is_valid(row) => {
             i64::try_from(array.value(row)).unwrap_or(i64::MAX)
         }
         _ => -1,
@@ -195,36 +241,50 @@ fn fetch(
     sort: Sort,
     control: &Control,
 ) -> Result<Vec<String>, ExecError> {
+    let count = best.count;
+    let mut rows = fetched(parts, filter, prune, best, sort, control)?;
+    rows.sort_by_key(|(place, _)| Reverse(*place));
+    // Rows of the same time and id have one place each, but all of them are found at it.
+    rows.truncate(count);
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+/// All rows at these places. To open the columns costs more than to read a few rows of them: a part is read once.
+fn fetched(
+    parts: &Parts,
+    filter: &Filter,
+    prune: &Prune,
+    best: Best,
+    sort: Sort,
+    control: &Control,
+) -> Result<Vec<(Place, String)>, ExecError> {
     let mut by_part: HashMap<usize, Vec<Place>> = HashMap::new();
     best.places.into_iter().for_each(|Reverse(place)| by_part.entry(place.part).or_default().push(place));
     let mut rows: Vec<(Place, String)> = Vec::new();
     for (at, part) in parts.admitted(prune).enumerate() {
-        let Some(mut places) = by_part.remove(&at) else { continue };
-        places.sort_by_key(|place| place.ts);
-        for near in places.chunk_by(|one, next| next.ts - one.ts <= NEAR) {
-            let (Some(first), Some(last)) = (near.first(), near.last()) else { continue };
-            let id = Some(first.id).filter(|id| near.iter().all(|place| place.id == *id));
-            let prune = Prune { ts: Some((first.ts, last.ts)), id: id.or(prune.id), ..prune.clone() };
-            let mut filter = filter.clone();
-            let _ = read(part, columns::NAMES, &prune, control, &mut |batch| {
-                take(batch, &mut filter, near, at, sort, &mut rows);
-                ControlFlow::Continue(())
-            })?;
-        }
+        let Some(places) = by_part.remove(&at) else { continue };
+        let times = || places.iter().map(|place| place.ts);
+        let (first, last) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
+        let mut ids: Vec<Id> = places.iter().map(|place| place.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let prune = Prune { ts: Some((first, last)), among: Some(ids.into()), ..prune.clone() };
+        let wanted = places.iter().map(|place| (place.ts, place.id)).collect();
+        let mut filter = filter.clone();
+        let _ = read(part, columns::NAMES, &prune, control, &mut |batch| {
+            take(batch, &mut filter, &wanted, (at, sort), &mut rows);
+            ControlFlow::Continue(())
+        })?;
     }
-    rows.sort_by_key(|(place, _)| Reverse(*place));
-    // Rows of the same time and id have one place each, but all of them are found at it.
-    rows.truncate(best.count);
-    Ok(rows.into_iter().map(|(_, row)| row).collect())
+    Ok(rows)
 }
 
-/// Takes the matching rows of a batch that are at one of these places, which are sorted by time.
+/// Takes the matching rows of a batch that are at one of these places.
 fn take(
     batch: &RecordBatch,
     filter: &mut Filter,
-    near: &[Place],
-    part: usize,
-    sort: Sort,
+    wanted: &HashSet<(i64, Id)>,
+    (part, sort): (usize, Sort),
     found: &mut Vec<(Place, String)>,
 ) {
     let (Some(Column::Times(times)), Some(Column::Id(ids))) =
@@ -232,8 +292,6 @@ fn take(
     else {
         return;
     };
-    let wanted: std::collections::HashSet<(i64, Id)> =
-        near.iter().map(|place| (place.ts, place.id)).collect();
     let at_place =
         Mask::all(batch.num_rows()).filtered(|row| wanted.contains(&(times.value(row), id_at(ids, row))));
     let key = keys(batch, sort);

@@ -12,7 +12,7 @@ use super::control::{Control, ExecError};
 use super::mask::Mask;
 use super::parts::Parts;
 use super::scan::{Asked, narrowed, read};
-use super::search::{Sort, search};
+use super::search::{Sort, around, first};
 use crate::log_service::columns::{self, RowWriter};
 use crate::log_service::part::Prune;
 use crate::log_service::query::Query;
@@ -85,6 +85,13 @@ impl WantedId {
 
 /// The rows with an id, wherever they lie: one page of one part when the id is a request's own.
 pub(crate) fn lookup(parts: &Parts, wanted: &WantedId, control: &Control) -> Result<Shown, ExecError> {
+    let mut shown = found(parts, wanted, control)?;
+    shown.report = complete::report(parts, None);
+    (shown.report.rows, shown.report.lines) = (shown.records.len() as u64, control.progress().0);
+    Ok(shown)
+}
+
+fn found(parts: &Parts, wanted: &WantedId, control: &Control) -> Result<Shown, ExecError> {
     let mut shown = Shown::default();
     // Lines alone are not what is looked for: the request that they name may have this id under another name.
     let mut try_with = |prune: &Prune, is_it: &dyn Fn(&RecordBatch, usize) -> bool| {
@@ -97,9 +104,8 @@ pub(crate) fn lookup(parts: &Parts, wanted: &WantedId, control: &Control) -> Res
     };
     let key = |name, bytes: &[u8]| Prune { keys: vec![(name, bytes.to_vec())], ..Prune::default() };
     if let Some(whole) = wanted.whole() {
-        let has_id = |batch: &RecordBatch, row: usize| matches!(Column::of(batch, "id"), Some(Column::Id(ids)) if id_at(ids, row) == whole);
         let has_trace = |batch: &RecordBatch, row: usize| matches!(Column::of(batch, "trace_id"), Some(Column::Hex(ids)) if ids.is_valid(row) && ids.value(row) == whole);
-        try_with(&Prune { id: Some(whole), ..Prune::default() }, &has_id)?;
+        try_with(&Prune { id: Some(whole), ..Prune::default() }, &has_id(whole))?;
         try_with(&key("trace_id", &whole), &has_trace)?;
     }
     if wanted.tail.is_empty() {
@@ -121,51 +127,138 @@ pub(crate) fn lookup(parts: &Parts, wanted: &WantedId, control: &Control) -> Res
         }
         try_with(&Prune::default(), &begins(&["id", "rid", "trace_id"]))?;
     }
-    shown.report = complete::report(parts, None);
-    (shown.report.rows, shown.report.lines) = (shown.records.len() as u64, control.progress().0);
     Ok(shown)
 }
 
 /// [`lookup`], and for a single request the lines that name it and its neighbours on the connection.
 pub(crate) fn show(parts: &Parts, wanted: &WantedId, control: &Control) -> Result<Shown, ExecError> {
-    let mut shown = lookup(parts, wanted, control)?;
-    let records = shown.records.iter().filter_map(|row| serde_json::from_str::<Value>(row).ok());
-    let Some(request) = records.into_iter().find(|record| record.get("conn").is_some()) else {
-        return Ok(shown);
+    let at_once = wanted.whole().map(|whole| at_once(parts, whole, control));
+    let (mut shown, request) = match at_once.transpose()?.flatten() {
+        Some((shown, request)) => (shown, Some(request)),
+        None => in_turn(parts, wanted, control)?,
     };
-    let (Some(time), Some(own_id)) = (time_of(&request), request["id"].as_str()) else { return Ok(shown) };
-    if let Some(whole) = id::parse(own_id.as_bytes()).filter(|whole| wanted.whole() != Some(*whole)) {
-        // Found by another name: lines that carry its id belong to it all the same.
-        let has_id = |batch: &RecordBatch, row: usize| matches!(Column::of(batch, "id"), Some(Column::Id(ids)) if id_at(ids, row) == whole);
-        let prune = Prune { id: Some(whole), ..Prune::default() };
-        add_new(&mut shown.records, rows_where(parts, &prune, &has_id, control)?);
+    if let Some(request) = request {
+        let asked = request.asked(&request.lines(), (1_000_000, request.dur_us.saturating_add(AROUND)));
+        shown.lines = first(parts, (&asked, &Request::LINE_COLUMNS), Sort::Newest, MAX_ROWS, control)?;
+        shown.lines.retain(|line| !shown.records.contains(line));
+        shown.lines.reverse();
     }
-    let end = time.saturating_add(request["dur_us"].as_i64().unwrap_or(0));
-    let ask = |text: &str, from: i64, to: i64, count: usize| {
-        // What we write ourselves is a filter.
-        let query = Query::parse(text).unwrap_or_else(|_| Query::all());
-        let moment = |micros: i64| Timestamp::from_microsecond(micros).ok();
-        let window = Window { since: moment(from), until: moment(to) };
-        Ok::<_, ExecError>(search(parts, &Asked::new(query, window), Sort::Newest, count, control)?.rows)
-    };
-    shown.lines = ask(&lines_of(&request, own_id), time - 1_000_000, end.saturating_add(AROUND), MAX_ROWS)?;
-    shown.lines.retain(|line| !shown.records.contains(line));
-    shown.lines.reverse();
-    if let Some(same) = same_connection(&request) {
-        let rows = ask(&same, time - AROUND, time + AROUND, MAX_ROWS)?;
-        shown.neighbours = nearest(rows, time, own_id);
-    }
+    shown.report = complete::report(parts, None);
+    (shown.report.rows, shown.report.lines) = (shown.records.len() as u64, control.progress().0);
     Ok(shown)
 }
 
-/// The filter for lines that name this request by any of its names.
-fn lines_of(request: &Value, own_id: &str) -> String {
-    let mut names =
-        vec![format!("line~\"{own_id}\""), format!("msg~\"{own_id}\""), format!("x-request-id=\"{own_id}\"")];
-    names.extend(request["rid"].as_str().map(|rid| format!("x-request-id={}", quoted(rid))));
-    names.extend(request["trace_id"].as_str().map(|trace| format!("trace_id={}", quoted(trace))));
-    let records = RECORDS.map(|kind| format!("-kind:{kind}")).join(" ");
-    format!("({}) {records}", names.join(" or "))
+/// What most ids name, a request that has one row: that is fetched together with its neighbours, among which it is, for to
+/// open all columns of a file costs more than to read a few rows of them. `None`: the id names something else.
+fn at_once(parts: &Parts, whole: Id, control: &Control) -> Result<Option<(Shown, Request)>, ExecError> {
+    let prune = Prune { id: Some(whole), ..Prune::default() };
+    let mut found = Vec::new();
+    for part in parts.admitted(&prune) {
+        let _ = read(part, &Request::COLUMNS, &prune, control, &mut |batch| {
+            found.extend(texts(batch, &rows_in(batch, &has_id(whole))));
+            if found.len() < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+    }
+    let request = match found.as_slice() {
+        [row] if is_record(row) => Request::of(row).filter(|request| request.id == Some(whole)),
+        _ => None,
+    };
+    let Some(request) = request else { return Ok(None) };
+    let near = request.neighbours(parts, control)?;
+    let (records, neighbours): (Vec<_>, Vec<_>) = near.into_iter().partition(|row| request.is(row));
+    let shown = Shown { records, neighbours, ..Shown::default() };
+    Ok((shown.records.len() == 1).then_some((shown, request)))
+}
+
+/// Any id: its rows, and then what they say about the request.
+fn in_turn(
+    parts: &Parts,
+    wanted: &WantedId,
+    control: &Control,
+) -> Result<(Shown, Option<Request>), ExecError> {
+    let mut shown = found(parts, wanted, control)?;
+    let Some(request) = shown.records.iter().find_map(|row| Request::of(row)) else {
+        return Ok((shown, None));
+    };
+    if let Some(own) = request.id.filter(|own| wanted.whole() != Some(*own)) {
+        // Found by another name: lines that carry its id belong to it all the same.
+        let prune = Prune { id: Some(own), ..Prune::default() };
+        add_new(&mut shown.records, rows_where(parts, &prune, &has_id(own), control)?);
+    }
+    shown.neighbours = request.neighbours(parts, control)?;
+    shown.neighbours.retain(|row| !request.is(row));
+    Ok((shown, Some(request)))
+}
+
+/// A request by what tells where its lines and neighbours are.
+struct Request {
+    /// Its id as it is shown; what others have written need not be one of ours.
+    name: String,
+    id: Option<Id>,
+    /// Microseconds.
+    ts: i64,
+    dur_us: i64,
+    rid: Option<String>,
+    trace_id: Option<String>,
+    /// The filter for requests on the same connection.
+    connection: Option<String>,
+}
+
+impl Request {
+    const COLUMNS: [&str; 11] =
+        ["kind", "ts", "id", "proxy", "boot", "core", "conn", "rid", "trace_id", "dur_us", "body"];
+
+    /// Where a line can name a request (`x-request-id` has no column of its own). Most files have none of them.
+    const LINE_COLUMNS: [&str; 4] = ["line", "msg", "trace_id", "body"];
+
+    /// Of a row that has at least those columns; `None` when it is of no connection.
+    fn of(row: &str) -> Option<Self> {
+        let row: Value = serde_json::from_str(row).ok()?;
+        row.get("conn")?;
+        let text = |name: &str| row[name].as_str().map(str::to_owned);
+        let name = text("id")?;
+        Some(Self {
+            id: id::parse(name.as_bytes()),
+            name,
+            ts: time_of(&row)?,
+            dur_us: row["dur_us"].as_i64().unwrap_or(0),
+            rid: text("rid"),
+            trace_id: text("trace_id"),
+            connection: same_connection(&row),
+        })
+    }
+
+    /// A filter that is written here, from so long before its time to so long after it, microseconds.
+    fn asked(&self, filter: &str, (before, after): (i64, i64)) -> Asked {
+        let query = Query::parse(filter).unwrap_or_else(|_| Query::all());
+        let moment = |micros: i64| Timestamp::from_microsecond(micros).ok();
+        let (since, until) = (self.ts.saturating_sub(before), self.ts.saturating_add(after));
+        Asked::new(query, Window { since: moment(since), until: moment(until) })
+    }
+
+    /// The filter for lines that name it by any of its names.
+    fn lines(&self) -> String {
+        let (own, part) = (quoted(&self.name), quoted(&regex::escape(&self.name)));
+        let mut names = vec![format!("line~{part}"), format!("msg~{part}"), format!("x-request-id={own}")];
+        names.extend(self.rid.as_ref().map(|rid| format!("x-request-id={}", quoted(rid))));
+        names.extend(self.trace_id.as_ref().map(|trace| format!("trace_id={}", quoted(trace))));
+        let records = RECORDS.map(|kind| format!("-kind:{kind}")).join(" ");
+        format!("({}) {records}", names.join(" or "))
+    }
+
+    /// Those next to it on the same connection, itself among them, oldest first.
+    fn neighbours(&self, parts: &Parts, control: &Control) -> Result<Vec<String>, ExecError> {
+        let Some(connection) = &self.connection else { return Ok(Vec::new()) };
+        let asked = self.asked(connection, (AROUND, AROUND));
+        // Without an id it counts as one of those before it.
+        let count = NEIGHBOURS + usize::from(self.id.is_none());
+        around(parts, &asked, (self.ts, self.id.unwrap_or_default()), count, control)
+    }
+
+    fn is(&self, row: &str) -> bool {
+        let row: Value = serde_json::from_str(row).unwrap_or_default();
+        row["id"].as_str() == Some(&self.name)
+    }
 }
 
 fn quoted(text: &str) -> String {
@@ -203,16 +296,26 @@ fn rows_where(
         let Some(narrowed) = narrowed else { continue };
         let _ = read(part, columns::NAMES, &narrowed, control, &mut |batch| {
             let rows = rows_in(batch, is_it);
-            let writer = RowWriter::new(batch);
-            for row in rows.rows().take(MAX_ROWS.saturating_sub(found.len())) {
-                let mut text = Vec::new();
-                writer.write(row, &mut text);
-                found.push(String::from_utf8(text).unwrap_or_default());
-            }
+            found.extend(texts(batch, &rows).take(MAX_ROWS.saturating_sub(found.len())));
             if found.len() < MAX_ROWS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
     }
     Ok(found)
+}
+
+/// Whether a row of a batch has this id.
+fn has_id(wanted: Id) -> impl Fn(&RecordBatch, usize) -> bool {
+    move |batch, row| matches!(Column::of(batch, "id"), Some(Column::Id(ids)) if id_at(ids, row) == wanted)
+}
+
+/// Rows of a batch as JSON objects.
+fn texts<'b>(batch: &'b RecordBatch, rows: &'b Mask) -> impl Iterator<Item = String> + 'b {
+    let writer = RowWriter::new(batch);
+    rows.rows().map(move |row| {
+        let mut text = Vec::new();
+        writer.write(row, &mut text);
+        String::from_utf8(text).unwrap_or_default()
+    })
 }
 
 fn rows_in(batch: &RecordBatch, is_it: &dyn Fn(&RecordBatch, usize) -> bool) -> Mask {
@@ -230,20 +333,4 @@ fn same_connection(request: &Value) -> Option<String> {
     let proxy = quoted(request["proxy"].as_str()?);
     let (boot, core, conn) = (number("boot")?, number("core")?, number("conn")?);
     Some(format!("conn={conn} core={core} boot={boot} proxy={proxy}"))
-}
-
-/// The rows next to a time, oldest first, without the request itself.
-fn nearest(mut rows: Vec<String>, time: i64, own_id: &str) -> Vec<String> {
-    rows.reverse();
-    let parsed = rows.iter().map(|row| serde_json::from_str::<Value>(row).unwrap_or_default());
-    let (mut before, mut after) = (Vec::new(), Vec::new());
-    for (row, value) in rows.iter().zip(parsed) {
-        if value["id"].as_str() != Some(own_id) {
-            let side =
-                if time_of(&value).is_some_and(|other| other <= time) { &mut before } else { &mut after };
-            side.push(row.clone());
-        }
-    }
-    after.truncate(NEIGHBOURS);
-    before.split_off(before.len().saturating_sub(NEIGHBOURS)).into_iter().chain(after).collect()
 }

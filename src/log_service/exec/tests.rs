@@ -233,6 +233,40 @@ fn an_id_finds_its_rows_and_what_is_around() {
 }
 
 #[test]
+fn neighbours_are_the_nearest_on_a_busy_connection() {
+    let row = |number: u64| {
+        let time = Timestamp::from_microsecond(START + number as i64 * 10_000).unwrap();
+        let mut row = request(number);
+        (row["ts"], row["conn"], row["core"]) = (format!("{time:.6}").into(), 1.into(), 1.into());
+        row
+    };
+    let rows: Vec<Value> = (0..3_000).map(row).collect();
+    let parts: Vec<_> = rows.chunks(1_000).map(|rows| Arc::new(Memory::new(rows)) as Arc<dyn Part>).collect();
+    for number in [5, 1_003, 2_990] {
+        let wanted = WantedId::new(&id_of(number)).unwrap();
+        let shown = show(&Parts::new(parts.clone()), &wanted, &Control::default()).unwrap();
+        assert_eq!(objects(&shown.records), [row(number)]);
+        let near = (number.saturating_sub(10)..(number + 11).min(3_000)).filter(|other| *other != number);
+        assert_eq!(objects(&shown.neighbours), near.map(row).collect::<Vec<_>>(), "{number}");
+    }
+}
+
+#[test]
+fn a_request_of_others_keeps_its_lines_and_neighbours_whatever_its_id_looks_like() {
+    let mut rows: Vec<Value> = (0..15).map(request).collect();
+    let name = r#"job(7) "a\b""#;
+    (rows[12]["id"], rows[12]["rid"]) = (name.into(), "cdn-twelve".into());
+    rows.push(json!({"ts": rows[12]["ts"], "msg": format!("done with {name}")}));
+    rows.push(json!({"ts": rows[12]["ts"], "msg": "done with another"}));
+    let parts = Parts::new(vec![Arc::new(Memory::new(&rows)) as Arc<dyn Part>]);
+    let shown = show(&parts, &WantedId::new("cdn-twelve").unwrap(), &Control::default()).unwrap();
+    assert_eq!(objects(&shown.records), rows[12..13]);
+    assert_eq!(objects(&shown.lines), rows[15..16]);
+    let near = [0, 2, 4, 6, 8, 10, 14].map(|number| rows[number].clone());
+    assert_eq!(objects(&shown.neighbours), near);
+}
+
+#[test]
 fn an_id_reads_only_the_batch_that_holds_it() {
     let control = Control::default();
     let rows: Vec<Value> = (0..600).map(request).collect();

@@ -91,7 +91,7 @@ impl StoredFile {
     ) -> io::Result<ParquetRecordBatchReader> {
         // Who wants the newest first stops early. All others count: a batch with several pages that have no dictionary
         // has one of its own, and the more rows share it the better.
-        let rows = if prune.newest_first || prune.id.is_some() { PAGE_ROWS } else { BATCH_ROWS };
+        let rows = if prune.newest_first || prune.ids().is_some() { PAGE_ROWS } else { BATCH_ROWS };
         let mut builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(file.try_clone()?, metadata.clone())
                 .with_batch_size(rows)
@@ -100,20 +100,26 @@ impl StoredFile {
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }
-        if let Some(id) = prune.id {
-            builder = builder.with_row_filter(only(id, metadata));
+        if let Some(ids) = prune.ids() {
+            builder = builder.with_row_filter(only(ids, metadata));
         }
         builder.build().map_err(io_error)
     }
 }
 
-/// Reads the ids first: the other columns only where the id is.
-fn only(id: [u8; 16], metadata: &ArrowReaderMetadata) -> RowFilter {
+/// `ids` are sorted.
+fn is_among(id: &[u8], ids: &[[u8; 16]]) -> bool {
+    ids.binary_search_by(|other| other.as_slice().cmp(id)).is_ok()
+}
+
+/// Reads the ids first: the other columns only where they are.
+fn only(ids: &[[u8; 16]], metadata: &ArrowReaderMetadata) -> RowFilter {
+    let wanted = ids.to_vec();
     let mask = ProjectionMask::leaves(metadata.parquet_schema(), prune::column_of(metadata, "id"));
     let predicate = ArrowPredicateFn::new(mask, move |batch: RecordBatch| {
         let ids = batch.column_by_name("id").and_then(|ids| ids.as_fixed_size_binary_opt());
         Ok(match ids {
-            Some(ids) => ids.iter().map(|other| Some(other == Some(id.as_slice()))).collect(),
+            Some(ids) => ids.iter().map(|id| Some(id.is_some_and(|id| is_among(id, &wanted)))).collect(),
             None => BooleanArray::from(vec![true; batch.num_rows()]),
         })
     });

@@ -21,7 +21,10 @@ pub(super) fn row_groups(
 ) -> Result<Vec<(usize, Option<RowSelection>)>, ParquetError> {
     let mut kept = Vec::new();
     for group in 0..metadata.metadata().num_row_groups() {
-        if is_ruled_out(metadata, group, prune)? || is_filtered_out(file, metadata, group, prune)? {
+        if is_empty_of(metadata, group, prune.any_of)
+            || is_ruled_out(metadata, group, prune)?
+            || is_filtered_out(file, metadata, group, prune)?
+        {
             continue;
         }
         match pages(metadata, group, prune)? {
@@ -42,6 +45,12 @@ fn converter<'a>(
     StatisticsConverter::try_new(name, metadata.schema(), metadata.parquet_schema())
 }
 
+/// Whether none of these columns has a value in a row group.
+fn is_empty_of(metadata: &ArrowReaderMetadata, group: usize, columns: &[&str]) -> bool {
+    let leaves: Vec<usize> = columns.iter().filter_map(|name| column_of(metadata, name)).collect();
+    !columns.is_empty() && filled(metadata, group, &leaves).next().is_none()
+}
+
 /// By the statistics of the whole row group.
 fn is_ruled_out(metadata: &ArrowReaderMetadata, group: usize, prune: &Prune) -> Result<bool, ParquetError> {
     let groups = [metadata.metadata().row_group(group)];
@@ -53,8 +62,8 @@ fn is_ruled_out(metadata: &ArrowReaderMetadata, group: usize, prune: &Prune) -> 
     Ok(match prune.ts {
         Some(window) => !can_hold("ts", &|mins, maxes| in_window(mins, maxes, window))?,
         None => false,
-    } || match prune.id {
-        Some(id) => !can_hold("id", &|mins, maxes| around_id(mins, maxes, &id))?,
+    } || match prune.ids() {
+        Some(ids) => !can_hold("id", &|mins, maxes| around_ids(mins, maxes, ids))?,
         None => false,
     })
 }
@@ -124,7 +133,7 @@ fn pages(
     let by_ts =
         prune.ts.map(|window| selection(metadata, group, "ts", |mins, maxes| in_window(mins, maxes, window)));
     let by_id =
-        prune.id.map(|id| selection(metadata, group, "id", |mins, maxes| around_id(mins, maxes, &id)));
+        prune.ids().map(|ids| selection(metadata, group, "id", |mins, maxes| around_ids(mins, maxes, ids)));
     Ok(match (by_ts.transpose()?.flatten(), by_id.transpose()?.flatten()) {
         (Some(a), Some(b)) => Some(a.intersection(&b)),
         (a, b) => a.or(b),
@@ -176,14 +185,15 @@ fn in_window(mins: &ArrayRef, maxes: &ArrayRef, (first, last): (i64, i64)) -> Ve
         .collect()
 }
 
-fn around_id(mins: &ArrayRef, maxes: &ArrayRef, id: &[u8; 16]) -> Vec<bool> {
+/// The same for ids, which are sorted.
+fn around_ids(mins: &ArrayRef, maxes: &ArrayRef, ids: &[[u8; 16]]) -> Vec<bool> {
     let (Some(mins), Some(maxes)) = (mins.as_fixed_size_binary_opt(), maxes.as_fixed_size_binary_opt())
     else {
         return vec![true; mins.len()];
     };
-    let id = id.as_slice();
-    mins.iter()
-        .zip(maxes.iter())
-        .map(|(min, max)| min.is_none_or(|min| min <= id) && max.is_none_or(|max| max >= id))
-        .collect()
+    let can_hold = |(min, max): (Option<&[u8]>, Option<&[u8]>)| {
+        let from = min.map_or(0, |min| ids.partition_point(|id| id.as_slice() < min));
+        ids.get(from).is_some_and(|id| max.is_none_or(|max| id.as_slice() <= max))
+    };
+    mins.iter().zip(maxes.iter()).map(can_hold).collect()
 }

@@ -133,6 +133,26 @@ fn an_id_costs_its_own_row_only() {
 }
 
 #[test]
+fn ids_that_were_found_before_cost_their_own_rows_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.parquet");
+    write(&path, Level::L1, &batches(150_000, plain));
+    let file = stored(&path);
+    let mut wanted: Vec<Id> =
+        [3, 4, 70_000, 131_071, 131_072].iter().map(|&at| id(at, samples::plain(at).ts_us)).collect();
+    wanted.sort_unstable();
+    let mut absent = wanted.clone();
+    absent.iter_mut().for_each(|id| id[15] ^= 1);
+    let among = |ids: &[Id]| Prune { among: Some(ids.into()), ..Prune::default() };
+    for columns in [NAMES, &["id", "path"]] {
+        let found = read(&file, columns, &among(&wanted));
+        assert_eq!(found.iter().flat_map(ids).collect::<Vec<_>>(), wanted);
+        assert_eq!(rows(&read(&file, columns, &among(&absent))), 0);
+        assert_eq!(rows(&read(&file, columns, &among(&[]))), 0);
+    }
+}
+
+#[test]
 fn a_window_reads_the_pages_that_it_touches() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.parquet");
@@ -165,6 +185,22 @@ fn a_key_that_no_row_has_reads_nothing() {
     assert_eq!((count("rid", b"caller-7"), count("rid", b"caller-8")), (9_000, 0));
     assert_eq!((count("client_ip", b"127.0.0.1"), count("client_ip", b"10.1.2.3")), (9_000, 0));
     assert_eq!((count("trace_id", &[9; 16]), count("trace_id", b"0123456789abcdef")), (9_000, 0));
+}
+
+#[test]
+fn row_groups_without_any_of_the_columns_are_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.parquet");
+    let mut given = batches(140_000, plain);
+    let mut builder = Builder::new(10);
+    builder.push_object(br#"{"msg":"hi","ts":"2026-01-01T00:00:00Z"}"#, RECV, "10.0.0.7:1").unwrap();
+    given.push(builder.finish().unwrap());
+    write(&path, Level::L1, &given);
+    let file = stored(&path);
+    let read = |any_of| rows(&read(&file, &["ts"], &Prune { any_of, ..Prune::default() }));
+    assert_eq!((read(&[]), read(&["path"])), (140_001, 140_001));
+    assert_eq!((read(&["line"]), read(&["line", "no_such_column"])), (0, 0));
+    assert!((1..140_001).contains(&read(&["line", "msg"])));
 }
 
 #[test]

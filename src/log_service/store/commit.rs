@@ -20,6 +20,7 @@ use super::streams::Streams;
 use super::wal_files::WalFiles;
 use super::{AppendError, Appended, Batch, Cargo, Counts, Message, Settings};
 use crate::log_service::SyncWhen;
+use crate::process::memory;
 
 /// A group is closed at this size, so that one sync never holds senders for long.
 const GROUP_BYTES: usize = 4 << 20;
@@ -84,6 +85,7 @@ struct Waiting {
 impl Committer {
     /// Runs until it is told to close or all senders are gone.
     pub(super) fn run(mut self) {
+        let mut released = Instant::now();
         while !self.work.closing {
             match self.next() {
                 Some(Message::Append(first)) => self.commit(first),
@@ -92,6 +94,11 @@ impl Committer {
             }
             self.wal.sync_if_due();
             self.flush_if_due();
+            // Rows are made here, and go where they become a file.
+            if released.elapsed() >= memory::RELEASE_EVERY {
+                memory::release();
+                released = Instant::now();
+            }
         }
         self.wal.turn();
         if let Some(compactor) = self.compactor.take() {

@@ -21,9 +21,10 @@ use super::retention;
 use crate::log_service::columns::union_of_streams;
 use crate::log_service::parquet::{Merge, StoredFile};
 use crate::log_service::part::{Part as _, StreamExtent};
+use crate::process::memory;
 
-/// Files merged at a time; more are merged in several rounds.
-const MAX_MERGE: usize = 16;
+/// Most files merged at a time; more are merged in several rounds.
+pub(crate) const MAX_MERGE: usize = 16;
 /// An L0 file of so many rows waits for its hour to close.
 const LARGE_ROWS: u64 = 1 << 20;
 /// Low enough to yield to everything else.
@@ -38,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) grace: Duration,
     /// Share of its time that the thread works, 1 to 100 percent.
     pub(crate) work_percent: u32,
+    /// Files merged at a time, at least 2: a page and a dictionary of each column of each are in memory.
+    pub(crate) most_files: usize,
     /// Time between two looks for work.
     pub(crate) pause: Duration,
     pub(crate) retention: retention::Settings,
@@ -50,6 +53,7 @@ impl Default for Settings {
             slow_us: 1_000_000,
             grace: Duration::from_secs(600),
             work_percent: 50,
+            most_files: MAX_MERGE,
             pause: Duration::from_secs(30),
             retention: retention::Settings::default(),
             clock: Arc::new(Timestamp::now),
@@ -80,11 +84,11 @@ pub(super) fn plan(files: &[Arc<Live>], settings: &Settings, now: i64) -> Option
             .filter(|live| is_closed || live.file.extent().rows < LARGE_ROWS)
             .map(Arc::clone)
             .collect();
-        let is_last = is_closed && inputs.len() <= MAX_MERGE;
+        let is_last = is_closed && inputs.len() <= settings.most_files;
         // Small ones first, else the same rows are merged again and again.
         inputs.sort_by_key(|live| live.file.extent().rows);
-        inputs.truncate(MAX_MERGE);
-        (is_last || inputs.len() == MAX_MERGE).then_some(Job { hour, inputs, is_last })
+        inputs.truncate(settings.most_files);
+        (is_last || inputs.len() == settings.most_files).then_some(Job { hour, inputs, is_last })
     })
 }
 
@@ -250,7 +254,9 @@ pub(super) fn work_once(files: &Files, settings: &Settings, stop: &AtomicBool) -
         retention::drop_old(files, &settings.retention, hour_of(now))?;
         let Some(job) = plan(&files.list(), settings, now) else { return Ok(()) };
         let mut pace = Pace::new(settings.work_percent, stop);
-        run(files, &job, settings.slow_us, &mut || pace.keep())?;
+        let done = run(files, &job, settings.slow_us, &mut || pace.keep());
+        memory::release();
+        done?;
         tracing::debug!(hour = job.hour, files = job.inputs.len(), "log files compacted");
     }
 }

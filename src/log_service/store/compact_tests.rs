@@ -168,3 +168,21 @@ fn old_hours_go_and_errors_stay() {
     work_once(&files, &later, &AtomicBool::new(false)).unwrap();
     assert_eq!(kinds(&files), [(FileKind::Err, 10)]);
 }
+
+#[test]
+fn never_more_files_are_merged_at_a_time_than_memory_allows() {
+    let data = tempfile::tempdir().unwrap();
+    let files = open(data.path());
+    for from in 0..9 {
+        flush(&files, from * 100 + 1..from * 100 + 101);
+    }
+    for most_files in [2, 3] {
+        let settings = Settings { most_files, ..settings(NINE + HOUR + 600_000_000) };
+        let job = plan(&files.list(), &settings, NINE + HOUR + 600_000_000).unwrap();
+        assert_eq!((job.inputs.len(), job.is_last), (most_files, false));
+    }
+    let settings = Settings { most_files: 2, ..settings(NINE + HOUR + 600_000_000) };
+    work_once(&files, &settings, &AtomicBool::new(false)).unwrap();
+    assert_eq!(kinds(&files), [(FileKind::L1, 810), (FileKind::Err, 90)]);
+    assert_eq!(files::tests::stored(&files), (1..=900).collect::<Vec<u64>>());
+}

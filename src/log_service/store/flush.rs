@@ -14,6 +14,7 @@ use super::manifest::{KnownStream, WalPosition};
 use super::rows::{Rows, RowsPart};
 use super::{AppendError, Counts, Settings, wal_files};
 use crate::log_service::rollup::{self, Packed};
+use crate::process::memory;
 
 /// After a file could not be written it is tried again so much later.
 const RETRY: Duration = Duration::from_secs(5);
@@ -106,6 +107,9 @@ impl Worker {
             *self.state.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
             let kept = Duration::from_secs(u64::from(self.settings.keep_rollup_hours) * 3600);
             rollup::keep_house(self.files.data(), job.covered, kept);
+            // The next file may be minutes away, and what this one took is much.
+            drop(job);
+            memory::release();
             self.state.is_busy.store(false, Ordering::Release);
         }
     }

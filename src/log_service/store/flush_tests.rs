@@ -142,8 +142,8 @@ async fn rows_that_are_in_no_file_become_one_for_other_engines() {
     let running = open(&settings(data.path())).unwrap();
     append(&running, records(1..=3)).await.unwrap();
     let newest = folder.path().join("newest.parquet");
-    assert_eq!(files_of(data.path(), None).unwrap(), (Vec::new(), 3));
-    assert_eq!(files_of(data.path(), Some(&newest)).unwrap(), (vec![newest.clone()], 3));
+    assert_eq!(View::of(data.path()).unwrap().files(None).unwrap(), (Vec::new(), 3));
+    assert_eq!(View::of(data.path()).unwrap().files(Some(&newest)).unwrap(), (vec![newest.clone()], 3));
     let footers = Arc::new(crate::log_service::parquet::Footers::new(0));
     let file = crate::log_service::parquet::StoredFile::open(newest, footers).unwrap();
     assert_eq!(file.extent().rows, 3);

@@ -67,7 +67,7 @@ pub(crate) use chain::{Chained, Change, verify as verify_chain};
 pub(crate) use commit::Group;
 pub(crate) use counts::Counts;
 pub(crate) use laid::Laid;
-pub(crate) use view::{Growing, View, files_of};
+pub(crate) use view::{Growing, View};
 
 /// Batches that may wait for the writing thread; senders beyond it wait in line, each within its own timeout.
 const QUEUE: usize = 64;
@@ -93,6 +93,8 @@ pub(crate) struct Settings {
     pub(crate) free_bytes: Option<u64>,
     /// Footers of files that stay in memory.
     pub(crate) footer_bytes: usize,
+    /// Files that are merged at a time.
+    pub(crate) merged_files: usize,
     /// Time between two looks for files to merge or drop.
     pub(crate) compact_every: Duration,
     /// Where the receive time comes from.
@@ -117,6 +119,7 @@ impl Settings {
             keep_rollup_hours: settings.limits.keep_rollup_hours,
             free_bytes: settings.limits.free_bytes,
             footer_bytes: settings.limits.footer_bytes(),
+            merged_files: settings.limits.merged_files().min(compact::MAX_MERGE),
             compact_every: settings.limits.compact_every,
             clock: Arc::new(Timestamp::now),
             #[cfg(test)]
@@ -134,7 +137,8 @@ impl Settings {
             free_bytes: self.free_bytes.unwrap_or_else(|| free_floor(&self.data)),
         };
         let (pause, clock) = (self.compact_every, Arc::clone(&self.clock));
-        compact::Settings { retention: keep, pause, clock, ..compact::Settings::default() }
+        let most_files = self.merged_files;
+        compact::Settings { retention: keep, pause, clock, most_files, ..compact::Settings::default() }
     }
 }
 

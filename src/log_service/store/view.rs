@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
-use super::manifest::{self, WalPosition};
-use super::rows::Rows;
+use super::manifest::{self, State, WalPosition};
+use super::rows::{Rows, RowsPart};
 use super::streams::Streams;
 use super::wal_read::Blocks;
 use super::{files, flush, replay};
@@ -21,6 +21,9 @@ const TRIES: usize = 5;
 pub(crate) struct View {
     /// Oldest first.
     pub(crate) parts: Vec<Arc<dyn Part>>,
+    /// The Parquet files among them, and the rows that only the log holds.
+    paths: Vec<PathBuf>,
+    newest: Arc<RowsPart>,
     /// Bytes of the log that were changed.
     pub(crate) damaged: u64,
 }
@@ -40,7 +43,7 @@ impl View {
         let mut tries = 0;
         loop {
             let state = manifest::read_state(data)?;
-            let files = files::read_only(data)?;
+            let files = files::read_only(data, &state);
             let (mut rows, mut known) = (Rows::new(), Streams::of(state.streams().cloned()));
             let log = replay::uncovered(data, flush::covered_by(state.wal))?;
             let replayed = replay::replay(&log, &mut rows, &mut known)?;
@@ -51,37 +54,32 @@ impl View {
             }
             files.iter().try_for_each(|file| on_file(file))?;
             let files = files.into_iter().map(|file| file as Arc<dyn Part>);
-            let parts = files.chain([Arc::new(rows.part()) as Arc<dyn Part>]).collect();
-            return Ok(Self { parts, damaged: replayed.damaged });
+            let newest = Arc::new(rows.part());
+            let parts = files.chain([Arc::clone(&newest) as Arc<dyn Part>]).collect();
+            return Ok(Self { parts, paths: paths_of(data, &state), newest, damaged: replayed.damaged });
         }
     }
-}
 
-/// The Parquet files of a directory that count, oldest first, and how many rows only the log holds. With `newest` these
-/// are written to a file of that name, which is then one of them.
-pub(crate) fn files_of(data: &Path, newest: Option<&Path>) -> io::Result<(Vec<PathBuf>, u64)> {
-    let mut tries = 0;
-    loop {
-        let state = manifest::read_state(data)?;
-        let (mut rows, mut known) = (Rows::new(), Streams::of(state.streams().cloned()));
-        replay::replay(&replay::uncovered(data, flush::covered_by(state.wal))?, &mut rows, &mut known)?;
-        tries += 1;
-        if tries < TRIES && position(data)? != state.wal {
-            continue;
-        }
-        let mut files: Vec<_> = state.files.values().collect();
-        files.sort_by_key(|entry| (entry.hour, entry.number));
-        let mut files: Vec<PathBuf> = files.into_iter().map(|entry| entry.path(data)).collect();
-        if let Some(newest) = newest.filter(|_| rows.len() > 0) {
+    /// The Parquet files, oldest first, and how many rows only the log holds. With `newest` these are written to a file of
+    /// that name, which is then one of them.
+    pub(crate) fn files(&self, newest: Option<&Path>) -> io::Result<(Vec<PathBuf>, u64)> {
+        let (mut files, rows) = (self.paths.clone(), self.newest.extent().rows);
+        if let Some(newest) = newest.filter(|_| rows > 0) {
             let mut writer = FileWriter::create(newest, Level::L0)?;
-            for batch in sorted(&rows.part().batches()) {
+            for batch in sorted(&self.newest.batches()) {
                 writer.write(&batch?)?;
             }
             writer.finish()?;
             files.push(newest.to_owned());
         }
-        return Ok((files, rows.len() as u64));
+        Ok((files, rows))
     }
+}
+
+fn paths_of(data: &Path, state: &State) -> Vec<PathBuf> {
+    let mut files: Vec<_> = state.files.values().collect();
+    files.sort_by_key(|entry| (entry.hour, entry.number));
+    files.into_iter().map(|entry| entry.path(data)).collect()
 }
 
 fn position(data: &Path) -> io::Result<WalPosition> {

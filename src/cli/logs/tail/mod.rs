@@ -21,6 +21,7 @@ use super::source::{self, Asked, Source, Told};
 use super::words::count;
 use super::{CommandError, search, summary};
 use crate::log_service::client::{self, ClientError, Service};
+use crate::log_service::directory::Directory;
 use crate::log_service::read::{Flow, Follow, Report, Row, Scan, Window};
 use printer::Printer;
 use watch::Watch;
@@ -59,7 +60,7 @@ fn follow(source: &Source, asked: &Asked, args: &TailArgs, started: Instant) -> 
     let runtime = source::runtime()?;
     let printer = Printer::new(args.output, args.rate.as_deref())?;
     let told = match source {
-        Source::Directory(data) => runtime.block_on(follow_directory(data, asked, args, printer))?,
+        Source::Directory(data) => runtime.block_on(follow_directory(data.path(), asked, args, printer))?,
         Source::Files(files) => runtime.block_on(file::follow(files, asked, args.count, printer))?,
         Source::Service(service) => {
             let (told, ended) = runtime.block_on(follow_service(service, asked, args, printer))?;
@@ -87,7 +88,7 @@ async fn follow_directory(
     // Placed at the end before looking back: a row in between is then seen twice, and the second time dropped.
     let mut follow = Follow::from_end(data).map_err(|error| source::cannot_read(data, error))?;
     let (watch, mut interrupted) = (Watch::of([data.join(WAL)]), interrupts()?);
-    let (rows, _) = Source::Directory(data.to_owned()).newest(asked, args.count)?;
+    let (rows, _) = Source::Directory(Directory::new(data.to_owned())).newest(asked, args.count)?;
     printer.rows(&rows)?;
     let mut shown: HashSet<String> = rows.into_iter().collect();
     let mut scan = Scan::new(asked.query.clone(), Window::default());

@@ -286,10 +286,9 @@ fn live_files(data: &Path, state: &State, footers: &Arc<Footers>) -> LiveFiles {
 }
 
 /// The files that the manifest of a directory lists, for a reader beside its writer, or without one.
-pub(crate) fn read_only(data: &Path) -> io::Result<Vec<Arc<StoredFile>>> {
-    let state = super::manifest::read_state(data)?;
-    let live = live_files(data, &state, &Arc::new(Footers::new(FOOTER_BYTES)));
-    Ok(live.into_values().map(|live| Arc::clone(&live.file)).collect())
+pub(crate) fn read_only(data: &Path, state: &State) -> Vec<Arc<StoredFile>> {
+    let live = live_files(data, state, &Arc::new(Footers::new(FOOTER_BYTES)));
+    live.into_values().map(|live| Arc::clone(&live.file)).collect()
 }
 
 /// The hour of a moment in microseconds, both counted from the Unix epoch.

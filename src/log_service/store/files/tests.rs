@@ -71,7 +71,8 @@ fn a_flush_makes_a_file_per_hour_and_moves_the_write_ahead_log() {
     drop(files);
     let files = Files::open(data.path(), Disk::default()).unwrap();
     assert_eq!((stored(&files), files.wal(), files.streams()), ((1..=20).collect(), wal(9), vec![known]));
-    assert_eq!(read_only(data.path()).unwrap().len(), 2);
+    let state = crate::log_service::store::manifest::read_state(data.path()).unwrap();
+    assert_eq!(read_only(data.path(), &state).len(), 2);
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod flush_tests;
 mod hot;
 mod import;
 mod laid;
+mod lost;
 mod manifest;
 mod recover;
 mod replay;
@@ -321,12 +322,12 @@ pub(crate) fn open(settings: &Settings) -> Result<Running, ServiceError> {
     Ok(Running { store: Store { sender, hot, tails, counts }, thread })
 }
 
-/// What a damaged log has lost becomes durable as whatever else comes, before it.
+/// What a start finds lost becomes durable as whatever else comes, before it.
 fn declare(sender: &mpsc::Sender<Message>, lost: Vec<Entry>) {
     if lost.is_empty() {
         return;
     }
-    tracing::error!(gaps = lost.len(), "the log of an earlier run is damaged: records of it are lost");
+    tracing::error!(gaps = lost.len(), "what an earlier run has stored is damaged or gone: its records are declared lost");
     let (reply, _) = oneshot::channel();
     let batch = Batch { count: lost.len(), cargo: Cargo::Entries(lost), from: "log_service".into(), reply };
     // The channel is new: it has room.

@@ -8,7 +8,7 @@ use super::replay::{self, Replayed};
 use super::rows::Rows;
 use super::streams::Streams;
 use super::wal_mark::Mark;
-use super::{Counts, Settings, flush, wal_files};
+use super::{Counts, Settings, flush, lost, wal_files};
 use crate::log_service::entry::Entry;
 use crate::log_service::rollup;
 
@@ -82,10 +82,10 @@ pub(super) fn recover(
             "read the log of an earlier run: passed over bytes that are no whole block"
         );
     }
-    let lost = if mark.told().misses(before, &places) {
-        mark.told().lost(known, (settings.clock)())
-    } else {
-        Vec::new()
-    };
+    let now = (settings.clock)();
+    let mut lost = lost::of_files(files.gone(), now);
+    if mark.told().misses(before, &places) {
+        lost.extend(mark.told().lost(known, now));
+    }
     Ok(Recovered { rows, covered, last, lost })
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::files::tests::three_flushes_and_a_drop;
 use super::*;
 use crate::log_service::frames;
 use crate::log_service::query::Query;
@@ -128,6 +129,24 @@ async fn what_is_gone_from_the_log_is_declared_at_the_next_start() {
             );
             assert_eq!(rows.iter().filter(|row| row["kind"] == "gap").count(), expected.len(), "{name}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_a_file_held_that_is_gone_is_declared_at_the_next_start() {
+    let data = tempfile::tempdir().unwrap();
+    // Two files of five records.
+    three_flushes_and_a_drop(data.path());
+    let state = manifest::read_state(data.path()).unwrap();
+    fs::remove_file(state.files.values().last().unwrap().path(data.path())).unwrap();
+    // The second start must not tell it again.
+    for _ in 0..2 {
+        let running = open(&settings(data.path())).unwrap();
+        running.close().await.unwrap();
+        let (rows, report) = read(data.path());
+        let missing: Vec<_> = report.missing.iter().map(|m| (m.from, m.to, m.why.clone())).collect();
+        assert_eq!(missing, [(11, 15, Some("file_gone".into()))]);
+        assert_eq!(rows.iter().filter(|row| row["kind"] == "gap").count(), 1);
     }
 }
 

@@ -10,12 +10,11 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::streams::Streams;
-use super::wal_files;
+use super::{lost, wal_files};
 use crate::log_service::entry::{Entry, Stream};
 
 const NAME: &str = "mark";
@@ -56,19 +55,15 @@ impl Told {
 
     /// Gap records for the numbers that were stored and are not `known`.
     pub(super) fn lost(&self, known: &mut Streams, now: Timestamp) -> Vec<Entry> {
-        let mut lost = Vec::new();
+        let mut gaps = Vec::new();
         for (proxy, boot, core, last) in &self.streams {
             let stream = Stream { proxy: proxy.as_str().into(), boot: *boot, core: *core };
             let missing = known.undeclared(&stream, *last);
             for (first, last) in missing.into_iter().take(GAPS) {
-                let gap = serde_json::json!({
-                    "kind": "gap", "ts": format!("{now:.6}"), "proxy": proxy, "boot": boot, "core": core,
-                    "missing": last - first + 1, "first_seq": first, "last_seq": last, "reason": "wal_damaged",
-                });
-                lost.extend(Entry::parse(Bytes::from(gap.to_string())));
+                gaps.extend(lost::gap((proxy, *boot, *core), (first, last), "wal_damaged", now));
             }
         }
-        lost
+        gaps
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Files {
     chain: Mutex<Chain>,
     live: RwLock<LiveFiles>,
     footers: Arc<Footers>,
+    /// What counted and was not there any more.
+    gone: Vec<FileEntry>,
 }
 
 /// A file on the disk that does not count yet. Dropped, it is deleted.
@@ -92,10 +94,8 @@ impl Files {
     pub(crate) fn open_with(data: &Path, disk: Disk, footer_bytes: usize) -> io::Result<Self> {
         let mut manifest = Manifest::open(data, disk.clone())?;
         let mut chain = Chain::open(data, manifest.state())?;
-        let mut gone: Vec<u64> = manifest.state().files.keys().copied().collect();
-        recover::recover(data, &disk, &mut manifest)?;
-        gone.retain(|number| !manifest.state().files.contains_key(number));
-        chain.note("gone", Vec::new(), gone);
+        let gone = recover::recover(data, &disk, &mut manifest)?;
+        chain.note("gone", Vec::new(), gone.iter().map(|entry| entry.number).collect());
         let footers = Arc::new(Footers::new(footer_bytes));
         let live = live_files(data, manifest.state(), &footers);
         Ok(Self {
@@ -105,7 +105,13 @@ impl Files {
             chain: Mutex::new(chain),
             live: RwLock::new(live),
             footers,
+            gone,
         })
+    }
+
+    /// What counted and had disappeared when they were opened.
+    pub(crate) fn gone(&self) -> &[FileEntry] {
+        &self.gone
     }
 
     /// Up to where the write-ahead log is in the files.

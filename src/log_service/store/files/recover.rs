@@ -6,13 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Disk, TEMPORARY};
-use crate::log_service::store::manifest::{Edit, Manifest};
+use crate::log_service::store::manifest::{Edit, FileEntry, Manifest};
 
 const FILE: &str = ".parquet";
 const ORPHAN: &str = ".orphan";
 
-/// Deletes temporary and unlisted files, and takes files that are gone out of the manifest.
-pub(super) fn recover(data: &Path, disk: &Disk, manifest: &mut Manifest) -> io::Result<()> {
+/// Deletes temporary and unlisted files, and takes files that are gone out of the manifest; returns these.
+pub(super) fn recover(data: &Path, disk: &Disk, manifest: &mut Manifest) -> io::Result<Vec<FileEntry>> {
     let found = found(data)?;
     let listed: HashSet<PathBuf> = manifest.state().files.values().map(|entry| entry.path(data)).collect();
     let has_files = found.iter().any(|path| has_end(path, FILE));
@@ -30,13 +30,14 @@ pub(super) fn recover(data: &Path, disk: &Disk, manifest: &mut Manifest) -> io::
         }
     }
     let found: HashSet<&PathBuf> = found.iter().collect();
-    let gone = manifest.state().files.values().filter(|entry| !found.contains(&entry.path(data)));
-    let remove: Vec<u64> = gone.map(|entry| entry.number).collect();
-    if remove.is_empty() {
-        return Ok(());
+    let files = manifest.state().files.values();
+    let gone: Vec<FileEntry> = files.filter(|entry| !found.contains(&entry.path(data))).cloned().collect();
+    if !gone.is_empty() {
+        tracing::error!(files = gone.len(), "files of the log store have disappeared");
+        let remove = gone.iter().map(|entry| entry.number).collect();
+        manifest.apply(Edit { remove, ..Edit::default() })?;
     }
-    tracing::error!(files = remove.len(), "files of the log store have disappeared");
-    manifest.apply(Edit { remove, ..Edit::default() })
+    Ok(gone)
 }
 
 fn has_end(path: &Path, end: &str) -> bool {

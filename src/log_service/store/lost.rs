@@ -1,0 +1,49 @@
+//! What a start finds missing of what was stored before: told as `gap` records of the log service's own.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::manifest::FileEntry;
+use crate::log_service::entry::Entry;
+use crate::log_service::part::Extent;
+
+/// Numbers `first..=last` of one core of one run of a proxy.
+pub(super) fn gap(
+    (proxy, boot, core): (&str, u64, u64),
+    (first, last): (u64, u64),
+    reason: &str,
+    now: Timestamp,
+) -> Option<Entry> {
+    let gap = serde_json::json!({
+        "kind": "gap", "ts": format!("{now:.6}"), "proxy": proxy, "boot": boot, "core": core,
+        "missing": last - first + 1, "first_seq": first, "last_seq": last, "reason": reason,
+    });
+    Entry::parse(Bytes::from(gap.to_string())).ok()
+}
+
+/// All rows of files that have disappeared. What came twice, or comes again, is not counted by those who read it.
+pub(super) fn of_files(gone: &[FileEntry], now: Timestamp) -> Vec<Entry> {
+    let mut lost = Vec::new();
+    for entry in gone {
+        let extent = Extent::from(entry.extent.clone());
+        let mut numbered = 0u64;
+        for stream in &extent.streams {
+            let of = (stream.proxy.as_str(), stream.boot, stream.core.into());
+            for &(first, last) in &stream.numbers {
+                numbered = numbered.saturating_add(last - first + 1);
+                lost.extend(gap(of, (first, last), GONE, now));
+            }
+        }
+        lost.extend(without_number(extent.rows.saturating_sub(numbered), now));
+    }
+    lost
+}
+
+const GONE: &str = "file_gone";
+
+fn without_number(count: u64, now: Timestamp) -> Option<Entry> {
+    let gap = serde_json::json!({
+        "kind": "gap", "ts": format!("{now:.6}"), "missing": count, "reason": GONE,
+    });
+    if count == 0 { None } else { Entry::parse(Bytes::from(gap.to_string())).ok() }
+}

@@ -204,6 +204,7 @@ async fn searches_filter_and_report() {
         (&rows[2]["kind"], &rows[2]["rows"], &rows[2]["missing"][0]["from"]),
         (&"report".into(), &2.into(), &4.into())
     );
+    assert_eq!(service.get("/logs/search?q=status:504&since=all").await.0, 200);
     let (status, told) = service.get("/logs/search?q=status%3E").await;
     assert_eq!(status, 400);
     assert!(told["error"].as_str().unwrap().contains("column 8"), "{told}");

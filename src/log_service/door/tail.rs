@@ -59,9 +59,11 @@ impl Asked {
         }
         let filter = Query::parse(get("q").unwrap_or_default()).map_err(|error| error.to_string())?;
         let now = Timestamp::now();
-        let moment =
-            |name| get(name).map(|text| moment::parse(text, now)).transpose().map_err(|e| e.to_string());
-        let window = Window { since: moment("since")?, until: moment("until")? };
+        let time = |text: Option<&str>| {
+            text.map(|text| moment::parse(text, now)).transpose().map_err(|e| e.to_string())
+        };
+        let since = get("since").filter(|since| *since != "all");
+        let window = Window { since: time(since)?, until: time(get("until"))? };
         let count = get("n").map(str::parse).transpose().map_err(|_| "n must be a number".to_owned())?;
         let sort = match get("sort").unwrap_or("ts") {
             "ts" => Sort::Newest,

@@ -16,6 +16,8 @@ import process
 SMALL = "/small"
 LARGE = "/1m.bin"
 JSON = "/gzip/data.json"
+# The same where tollgate packs at nginx's level instead of its own default.
+JSON_4 = "/gzip4/data.json"
 # The `[log]` table of each way to run tollgate; `tollgate` is the one that meets the others.
 TOLLGATE_LOGS = {
     "tollgate": 'service = "none"\nfile = "{folder}/access.log"',
@@ -114,6 +116,7 @@ redirect_http = false
 routes = [
   {{ path = "/files/*", files = "{bench.folder}/files" }},
   {{ path = "/gzip/*",  proxy = "origin", compress = ["gzip"] }},
+  {{ path = "/gzip4/*", proxy = "origin", compress = {{ codecs = ["gzip"], level = 4 }} }},
   {{ path = "/*",       proxy = "origin" }},
 ]
 """
@@ -153,7 +156,7 @@ http {{
     proxy_set_header X-Forwarded-Proto $scheme;
     add_header X-Request-Id $request_id;
     location /files/ {{ alias {bench.folder}/files/; }}
-    location /gzip/ {{
+    location /gzip {{
       gzip on; gzip_comp_level 4; gzip_types application/json; gzip_proxied any; gzip_vary on;
       proxy_pass http://origin;
     }}
@@ -262,6 +265,7 @@ http {{
     root {bench.folder}/files;
     location = {SMALL} {{ default_type application/json; return 200 '{body}'; }}
     location /gzip/ {{ alias {bench.folder}/files/; }}
+    location /gzip4/ {{ alias {bench.folder}/files/; }}
   }}
 }}
 """)

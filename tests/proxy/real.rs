@@ -112,7 +112,8 @@ fn curl_speaks_to_it_in_every_way() {
     );
     let tollgate = setup.https().and(site).start();
     let curl = |arguments: &[&str]| {
-        let output = Command::new(&program).args(["-sk", "--max-time", "10"]).args(arguments).output().unwrap();
+        let output =
+            Command::new(&program).args(["-sk", "--max-time", "10"]).args(arguments).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     let https = format!("https://localhost:{}/", tollgate.https().port());

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use super::CommandError;
 use super::args::OpenArgs;
 use super::output::Output;
-use super::CommandError;
 use super::source::DEFAULT_DATA;
 use crate::access_log::recovery::{Crash, OpenEntry, directory};
 use crate::app::admin::Open;

@@ -327,7 +327,10 @@ fn declare(sender: &mpsc::Sender<Message>, lost: Vec<Entry>) {
     if lost.is_empty() {
         return;
     }
-    tracing::error!(gaps = lost.len(), "what an earlier run has stored is damaged or gone: its records are declared lost");
+    tracing::error!(
+        gaps = lost.len(),
+        "what an earlier run has stored is damaged or gone: its records are declared lost"
+    );
     let (reply, _) = oneshot::channel();
     let batch = Batch { count: lost.len(), cargo: Cargo::Entries(lost), from: "log_service".into(), reply };
     // The channel is new: it has room.

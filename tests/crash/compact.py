@@ -37,6 +37,8 @@ WORDS = ["--flush-secs", "0", "--compact-secs", "0"]
 # It strikes at most so much later than a merged file is begun, or than the last one has its name. Most of the time goes by
 # while a file is written; the steps after that are few and short.
 WHILE_WRITTEN, WHEN_NAMED = 0.06, 0.005
+# A machine that merges before it is seen gets up to so many times the kills.
+MOST = 3
 PATIENCE = 30
 POSTED = 20
 # Behind the ten minutes in which an hour that has ended is still open.
@@ -102,7 +104,7 @@ class Clock:
         }
 
     def before_start(self, run, turn):
-        run.stage.service_environment["FAKETIME"] = f"{self.base + (turn - run.kills - 2) * 3600:+.0f}"
+        run.stage.service_environment["FAKETIME"] = f"{self.base + (turn - MOST * run.kills - 2) * 3600:+.0f}"
 
     def is_over(self, run):
         return True
@@ -128,8 +130,10 @@ class Run:
         try:
             self._start(0)
             self.sender.start()
-            for turn in range(1, self.kills + 1):
+            for turn in range(1, MOST * self.kills + 1):
                 self._kill(turn)
+                if turn >= self.kills and self.found["while merging"] >= self.kills // 2:
+                    break
             self._settle()
         finally:
             self.sender.close()
@@ -161,7 +165,7 @@ class Run:
 
     def _wait_for_merge(self):
         """Until a random moment of a merge; whether there was one."""
-        if not stages.until(self._draft, 2, 0.001):
+        if not stages.until(self._draft, 2, 0):
             return False
         longest = self.chance.choice((WHILE_WRITTEN, WHEN_NAMED))
         folder = os.path.dirname(self._draft() or "")
@@ -224,7 +228,7 @@ class Run:
         kinds = collections.Counter(name.split(".")[1] for name in there)
         verdict.note(f"faults: {dict(sorted(self.found.items()))}; {dict(kinds)} files at the end")
         needed = self.kills // 2
-        verdict.promise(self.found["while merging"] >= needed, f"{self.found['while merging']} of {self.kills} kills came while it merged")
+        verdict.promise(self.found["while merging"] >= needed, f"{self.found['while merging']} kills came while it merged, {needed} are wanted")
         self._judge()
         stored.audit(verdict, stage)
         stored.verify(verdict, stage)

@@ -8,9 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::{golden, stderr, stdout, tollgate};
+use crate::{golden, stderr, stdout, tollgate, wait_until};
 
 const SAMPLES: &str = "tests/cli/logs";
 const FILES: [&str; 8] = [
@@ -561,13 +561,8 @@ fn an_export_as_parquet_is_a_whole_file() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left beside it");
 }
 
-#[allow(clippy::disallowed_methods, reason = "another process is waited for, and no runtime runs here")]
 fn wait_for(socket: &Path) {
-    let started = Instant::now();
-    while std::os::unix::net::UnixStream::connect(socket).is_err() {
-        assert!(started.elapsed() < Duration::from_secs(30), "the service does not answer");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until(|| std::os::unix::net::UnixStream::connect(socket).ok());
 }
 
 #[test]
@@ -605,18 +600,6 @@ fn a_stopped_sql_ends_its_program_and_leaves_nothing() {
 fn is_gone(pid: rustix::process::Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.map_or(true, |stat| stat.contains(") Z "))
-}
-
-#[allow(clippy::disallowed_methods, reason = "another process is waited for, and no runtime runs here")]
-fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(started.elapsed() < Duration::from_secs(30), "in vain");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

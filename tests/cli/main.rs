@@ -13,6 +13,7 @@ mod service;
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 /// Runs tollgate in the root of the package.
 fn tollgate(words: &[&str]) -> Output {
@@ -26,6 +27,19 @@ fn stdout(output: &Output) -> String {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Looks until there is something.
+#[allow(clippy::disallowed_methods, reason = "another process is waited for, and no runtime runs here")]
+fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "in vain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Compares with `golden/NAME`, or writes it.

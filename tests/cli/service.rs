@@ -5,11 +5,10 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{stderr, stdout, tollgate};
+use crate::{stderr, stdout, tollgate, wait_until};
 
 const ID: &str = "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -39,7 +38,7 @@ impl Service {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        wait_until(|| UnixStream::connect(&socket).is_ok());
+        wait_until(|| UnixStream::connect(&socket).ok());
         Self { child, directory }
     }
 
@@ -55,15 +54,6 @@ impl Service {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    }
-}
-
-#[allow(clippy::disallowed_methods, reason = "another process is waited for, and no runtime runs here")]
-fn wait_until(holds: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < Duration::from_secs(30), "in vain");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::source;
 use crate::log_service::client::Address;
 use crate::log_service::foreign::Format;
 use crate::log_service::{Listen, SyncWhen};
@@ -71,27 +70,24 @@ impl LogsArgs {
 
     /// The configuration says where entries are, if no argument does.
     pub(crate) fn with_config(mut self, file: &Path) -> Self {
-        let source = match &mut self.command {
-            Command::Tail(args) => &mut args.source,
-            Command::Search(args) => &mut args.source,
-            Command::Show(args) => &mut args.source,
-            Command::Top(args) => &mut args.source,
-            Command::Stats(args) => &mut args.source,
-            Command::Compare(args) => &mut args.source,
-            Command::Explain(args) => &mut args.source,
-            Command::Audit(args) => &mut args.source,
-            Command::Export(args) => &mut args.source,
-            Command::Replay(args) => &mut args.source,
-            Command::Sql(args) => &mut args.source,
-            Command::Open(args) => {
-                args.data.get_or_insert_with(|| source::data(file));
-                return self;
-            }
+        let config = match &mut self.command {
+            Command::Tail(args) => &mut args.source.config,
+            Command::Search(args) => &mut args.source.config,
+            Command::Show(args) => &mut args.source.config,
+            Command::Top(args) => &mut args.source.config,
+            Command::Stats(args) => &mut args.source.config,
+            Command::Compare(args) => &mut args.source.config,
+            Command::Explain(args) => &mut args.source.config,
+            Command::Audit(args) => &mut args.source.config,
+            Command::Export(args) => &mut args.source.config,
+            Command::Replay(args) => &mut args.source.config,
+            Command::Sql(args) => &mut args.source.config,
+            Command::Open(args) => &mut args.config,
             Command::Serve(_) | Command::Recover(_) | Command::Import(_) | Command::Template(_) => {
                 return self;
             }
         };
-        file.clone_into(&mut source.config);
+        file.clone_into(config);
         self
     }
 }
@@ -177,7 +173,7 @@ pub(super) enum Form {
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
     /// Directory of the store.
-    #[arg(long, value_name = "DIR", default_value = super::source::DEFAULT_DATA)]
+    #[arg(long, value_name = "DIR", default_value = super::place::DEFAULT_DATA)]
     pub(super) data: PathBuf,
     /// Serve HTTP here: IP:PORT or unix:PATH; may be given several times. [default: 127.0.0.1:9600]
     #[arg(long, value_name = "ADDRESS")]
@@ -238,10 +234,13 @@ pub(super) enum OpenForm {
 
 #[derive(Debug, Args)]
 pub(super) struct OpenArgs {
+    /// Which configuration says where the log is.
+    #[arg(skip)]
+    pub(super) config: PathBuf,
     /// At the last death, not now: which request was it?
     #[arg(long)]
     pub(super) crash: bool,
-    /// The data directory of the log, for --crash. [default: run/logs]
+    /// The data directory of the log, for --crash. [default: that of the configuration]
     #[arg(long, value_name = "DIR", requires = "crash")]
     pub(super) data: Option<PathBuf>,
     #[arg(short, long, value_enum, default_value_t)]

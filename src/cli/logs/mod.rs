@@ -22,6 +22,7 @@ mod open;
 mod output;
 mod paging;
 mod paths;
+mod place;
 mod progress;
 mod recover;
 mod replay;

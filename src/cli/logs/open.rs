@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use super::CommandError;
 use super::args::OpenArgs;
 use super::output::Output;
-use super::source::DEFAULT_DATA;
+use super::{CommandError, place};
 use crate::access_log::recovery::{Crash, OpenEntry, directory};
 use crate::app::admin::Open;
 use crate::cli::Exit;
@@ -22,7 +21,7 @@ pub(super) fn now(args: &OpenArgs, socket: &Path) -> Exit {
 
 /// Reads what the start after the last death has written down.
 pub(super) fn at_the_last_death(args: &OpenArgs) -> Result<bool, CommandError> {
-    let data = args.data.clone().unwrap_or_else(|| DEFAULT_DATA.into());
+    let data = args.data.clone().unwrap_or_else(|| place::data(&args.config));
     let dir = directory(&data);
     let failed =
         |error| CommandError::Read(format!("cannot read the last crash in {}", dir.display()), error);

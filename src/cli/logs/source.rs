@@ -15,24 +15,14 @@ use super::door::ask;
 use super::escape::Safe;
 use super::paging::behind;
 use super::paths::split;
+use super::place::{self, Place};
 use super::progress::{self, Progress};
-use crate::config;
-use crate::config::log::LogService;
-use crate::log_service::client::{self, Address, ClientError, Service};
+use crate::log_service::client::{self, ClientError, Service};
 use crate::log_service::directory::Directory;
 use crate::log_service::exec::{AnswerError, Control, ExecError, Question, Sort};
 use crate::log_service::foreign::{self, Format, Walk};
 use crate::log_service::query::{Query, moment};
 use crate::log_service::read::{Flow, Newest, Report, Row, Scan, Window};
-
-/// The data directory of the shipped config.
-pub(super) const DEFAULT_DATA: &str = "run/logs";
-
-/// The data directory that a configuration names.
-pub(super) fn data(config: &Path) -> PathBuf {
-    let named = config::records(config, &config::process_env).and_then(|(_, data)| data);
-    named.map_or_else(|| DEFAULT_DATA.into(), |data| PathBuf::from(&*data))
-}
 
 /// Most rows that the executor holds at once.
 pub(super) const MAX_PAGE: usize = 10_000;
@@ -138,7 +128,10 @@ impl Source {
         }
         match &args.data {
             Some(data) => Self::directory(data.clone()),
-            None => Self::configured(args),
+            None => match place::of(&args.config)? {
+                Place::Directory(data) => Self::directory(data),
+                Place::Service(address) => Ok(Self::Service(args.access.service(&address)?)),
+            },
         }
     }
 
@@ -151,25 +144,6 @@ impl Source {
             data.display()
         );
         Err(CommandError::Usage(what))
-    }
-
-    /// Where the configuration has the records kept.
-    fn configured(args: &SourceArgs) -> Result<Self, CommandError> {
-        let address = match config::records(&args.config, &config::process_env) {
-            Some((LogService::Unix(path), _)) => Address::Unix(path),
-            Some((LogService::Url(url), _)) => {
-                url.to_string().parse().map_err(|error| CommandError::Usage(format!("{url}: {error}")))?
-            }
-            Some((LogService::None, None)) => {
-                let what = format!(
-                    "the log service of {} is `none`: read its files with --from",
-                    args.config.display()
-                );
-                return Err(CommandError::Usage(what));
-            }
-            _ => return Self::directory(data(&args.config)),
-        };
-        Ok(Self::Service(args.access.service(&address)?))
     }
 
     /// What the executor answers, of a service or in this process; nothing of files, whose rows are looked at one by one.

@@ -68,7 +68,7 @@ pub(crate) fn search(
     Ok(Found { rows, report })
 }
 
-/// [`search`] without its report. Each row that matches has a value in `any_of` these columns, if any are named.
+/// [`search`] without its report: the rows, best first. Each row that matches has a value in `any_of` these columns, if any are named.
 pub(super) fn first(
     parts: &Parts,
     (asked, any_of): (&Asked, &'static [&'static str]),
@@ -79,7 +79,12 @@ pub(super) fn first(
     let mut filter = asked.filter();
     let prune = Prune { any_of, ..filter.prune().clone() };
     let best = Best::find(parts, &mut filter, &prune, (sort, count.min(MAX_ROWS)), control)?;
-    fetch(parts, &asked.filter(), &prune, best, sort, control)
+    let count = best.count;
+    let mut rows = fetched(parts, &asked.filter(), &prune, best, sort, control)?;
+    rows.sort_by_key(|(place, _)| Reverse(*place));
+    // Rows of the same time and id have one place each, but all of them are found at it.
+    rows.truncate(count);
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
 /// The rows that match next to a moment: at most `count` that are not later, `count` that are, and those with `id`, which
@@ -230,23 +235,6 @@ fn keys<'b>(batch: &'b RecordBatch, sort: Sort) -> impl Fn(usize) -> i64 + 'b {
         }
         _ => -1,
     }
-}
-
-/// The rows of these places, best first.
-fn fetch(
-    parts: &Parts,
-    filter: &Filter,
-    prune: &Prune,
-    best: Best,
-    sort: Sort,
-    control: &Control,
-) -> Result<Vec<String>, ExecError> {
-    let count = best.count;
-    let mut rows = fetched(parts, filter, prune, best, sort, control)?;
-    rows.sort_by_key(|(place, _)| Reverse(*place));
-    // Rows of the same time and id have one place each, but all of them are found at it.
-    rows.truncate(count);
-    Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
 /// All rows at these places. To open the columns costs more than to read a few rows of them: a part is read once.

@@ -116,12 +116,18 @@ fn ids(batch: &RecordBatch) -> Vec<Id> {
     (0..ids.len()).map(|row| ids.value(row).try_into().unwrap()).collect()
 }
 
-#[test]
-fn an_id_costs_its_own_row_only() {
+/// A file of 150 000 plain rows; it goes with its directory.
+fn plain_file() -> (tempfile::TempDir, StoredFile) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.parquet");
     write(&path, Level::L1, &batches(150_000, plain));
     let file = stored(&path);
+    (directory, file)
+}
+
+#[test]
+fn an_id_costs_its_own_row_only() {
+    let (_directory, file) = plain_file();
     for at in [0, 1, 70_000, 131_072, 149_999] {
         let wanted = id(at, samples::plain(at).ts_us);
         let found = read(&file, NAMES, &Prune { id: Some(wanted), ..Prune::default() });
@@ -134,10 +140,7 @@ fn an_id_costs_its_own_row_only() {
 
 #[test]
 fn ids_that_were_found_before_cost_their_own_rows_only() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("a.parquet");
-    write(&path, Level::L1, &batches(150_000, plain));
-    let file = stored(&path);
+    let (_directory, file) = plain_file();
     let mut wanted: Vec<Id> =
         [3, 4, 70_000, 131_071, 131_072].iter().map(|&at| id(at, samples::plain(at).ts_us)).collect();
     wanted.sort_unstable();

@@ -388,6 +388,17 @@ mod tests {
         verify(data, None).unwrap()
     }
 
+    /// The chain of that store, with its file and what the manifest says.
+    fn opened(data: &Path) -> (PathBuf, State, Chain) {
+        let state = manifest::read_state(data).unwrap();
+        let chain = Chain::open(data, &state).unwrap();
+        (data.join(NAME), state, chain)
+    }
+
+    fn sealed(file: u64) -> Sealed {
+        Sealed { file, sha256: None, bytes: 1 }
+    }
+
     fn verify(data: &Path, wanted: Option<&str>) -> Result<Chained, ExecError> {
         super::verify(data, wanted, &Vec::new, &Control::default())
     }
@@ -400,15 +411,12 @@ mod tests {
     fn what_the_disk_refused_is_in_the_next_link() {
         let data = tempfile::tempdir().unwrap();
         store(data.path());
-        let path = data.path().join(NAME);
-        let state = manifest::read_state(data.path()).unwrap();
-        let mut chain = Chain::open(data.path(), &state).unwrap();
+        let (path, state, mut chain) = opened(data.path());
         let first = *state.files.keys().next().unwrap();
         // No file can be opened where a directory is.
         let text = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        let sealed = |file| Sealed { file, sha256: None, bytes: 1 };
         chain.note("flush", vec![sealed(90), sealed(91)], Vec::new());
         chain.note("drop", Vec::new(), vec![91, first]);
         fs::remove_dir(&path).unwrap();
@@ -429,11 +437,8 @@ mod tests {
     fn a_link_that_was_written_but_not_synced_is_followed_and_not_told_twice() {
         let data = tempfile::tempdir().unwrap();
         store(data.path());
-        let path = data.path().join(NAME);
-        let state = manifest::read_state(data.path()).unwrap();
-        let mut chain = Chain::open(data.path(), &state).unwrap();
+        let (path, _, mut chain) = opened(data.path());
         let (n, head) = (chain.n, chain.head.clone());
-        let sealed = |file| Sealed { file, sha256: None, bytes: 1 };
         chain.note("flush", vec![sealed(90)], Vec::new());
         // As if the sync had failed: the line is there, and the writer does not know.
         (chain.n, chain.head, chain.is_torn) = (n, head, true);

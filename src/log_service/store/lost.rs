@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
 use super::manifest::FileEntry;
 use crate::log_service::entry::Entry;
@@ -14,18 +15,21 @@ pub(super) fn gap(
     reason: &str,
     now: Timestamp,
 ) -> Option<Entry> {
-    let gap = serde_json::json!({
+    entry(&json!({
         "kind": "gap", "ts": format!("{now:.6}"), "proxy": proxy, "boot": boot, "core": core,
         "missing": last - first + 1, "first_seq": first, "last_seq": last, "reason": reason,
-    });
+    }))
+}
+
+fn entry(gap: &Value) -> Option<Entry> {
     Entry::parse(Bytes::from(gap.to_string())).ok()
 }
 
 /// All rows of files that have disappeared. What came twice, or comes again, is not counted by those who read it.
 pub(super) fn of_files(gone: &[FileEntry], now: Timestamp) -> Vec<Entry> {
     let mut lost = Vec::new();
-    for entry in gone {
-        let extent = Extent::from(entry.extent.clone());
+    for file in gone {
+        let extent = Extent::from(file.extent.clone());
         let mut numbered = 0u64;
         for stream in &extent.streams {
             let of = (stream.proxy.as_str(), stream.boot, stream.core.into());
@@ -34,16 +38,11 @@ pub(super) fn of_files(gone: &[FileEntry], now: Timestamp) -> Vec<Entry> {
                 lost.extend(gap(of, (first, last), GONE, now));
             }
         }
-        lost.extend(without_number(extent.rows.saturating_sub(numbered), now));
+        let unnumbered = extent.rows.saturating_sub(numbered);
+        let gap = json!({ "kind": "gap", "ts": format!("{now:.6}"), "missing": unnumbered, "reason": GONE });
+        lost.extend(entry(&gap).filter(|_| unnumbered > 0));
     }
     lost
 }
 
 const GONE: &str = "file_gone";
-
-fn without_number(count: u64, now: Timestamp) -> Option<Entry> {
-    let gap = serde_json::json!({
-        "kind": "gap", "ts": format!("{now:.6}"), "missing": count, "reason": GONE,
-    });
-    if count == 0 { None } else { Entry::parse(Bytes::from(gap.to_string())).ok() }
-}

@@ -75,6 +75,9 @@ macro_rules! facts {
             $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub(crate) $name: Option<Gauge>,)*
         }
 
+        #[cfg(test)]
+        pub(super) const NAMES: &[&str] = &[$(stringify!($name),)*];
+
         impl Facts {
             /// Those of one record; what is no number is not there.
             pub(crate) fn of(record: &Value) -> Self {

@@ -301,6 +301,11 @@ fn host_facts_are_kept_by_proxy_and_minute_and_are_no_requests() {
 }
 
 #[test]
+fn the_facts_that_are_counted_are_those_of_the_record() {
+    assert_eq!(host::NAMES, crate::record::host::FACTS);
+}
+
+#[test]
 fn host_facts_go_to_files_and_to_hours_as_they_are() {
     let data = tempfile::tempdir().unwrap();
     for number in 1..=4 {

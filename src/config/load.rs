@@ -15,7 +15,7 @@ use super::reference;
 use super::server::Server;
 use super::shape::{Kind, Literal};
 use super::words::{Listen, Text};
-use super::{Config, Diagnostic, Diagnostics, Named, Severity, Sources, check, codes, syntax};
+use super::{Config, Diagnostic, Diagnostics, Named, Service, Severity, Sources, check, codes, syntax};
 
 /// No configuration is that large; a mistaken name of a file may be.
 const MAX_TEXT: u64 = 16 << 20;
@@ -67,6 +67,34 @@ pub fn records(path: &Path, variables: Variables<'_>) -> Option<(LogService, Opt
     let log = loader.whole.log.take();
     let service = loader.value(log.as_ref(), "service").unwrap_or(LogService::Embedded);
     Some((service, loader.value(log.as_ref(), "data")))
+}
+
+/// What a log service needs of a configuration. Nothing else of it is looked at.
+///
+/// # Errors
+/// Every error of `[log]`, and of files that cannot be read.
+pub fn service(path: &Path, variables: Variables<'_>) -> Result<Service, Diagnostics> {
+    let mut loader = Loader::new(variables);
+    let name: Arc<str> = path.to_string_lossy().into();
+    match read_text(path, &name) {
+        Ok(text) => {
+            let root = loader.parse(name, &text);
+            loader.include(path, &root);
+        }
+        Err(wrong) => {
+            loader.sources.add(name, "".into());
+            loader.sink.push(*wrong);
+        }
+    }
+    let log = single::<Log>(loader.whole.log.as_ref(), &mut loader.sink);
+    loader.sink.found.append(&mut loader.syntax_errors);
+    let mut service = log.map(|log| Service { log, files: LoadedFiles::new() });
+    if let Some(service) = &mut service {
+        check::log::check(&service.log, &mut loader.sink);
+        files::of_log(&service.log, &mut service.files, &mut loader.sink);
+    }
+    let has_errors = loader.sink.found.iter().any(|one| one.severity == Severity::Error);
+    service.filter(|_| !has_errors).ok_or_else(|| Diagnostics::new(loader.sources, loader.sink.found))
 }
 
 /// All files while they are put together.

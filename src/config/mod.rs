@@ -17,6 +17,8 @@ pub mod headers;
 pub mod limit;
 mod load;
 pub mod log;
+pub mod log_input;
+pub mod log_sink;
 pub mod node;
 pub mod place;
 pub mod read;
@@ -38,7 +40,7 @@ use std::path::Path;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Sources};
 pub use env::{Variables, process_env};
 pub use files::{LoadedFile, LoadedFiles};
-pub use load::{admin, from_text, load, records};
+pub use load::{admin, from_text, load, records, service};
 pub use place::{At, Place};
 pub use reference::{KeyDoc, reference};
 pub use schema::schema;
@@ -69,6 +71,14 @@ pub struct Config {
     pub sources: Sources,
     /// What `load` found worth saying.
     pub warnings: Vec<Diagnostic>,
+}
+
+/// What a log service needs of a configuration.
+#[derive(Clone, Debug)]
+pub struct Service {
+    pub log: At<Log>,
+    /// Every file that its doors name.
+    pub files: LoadedFiles,
 }
 
 /// A table with the name it was given.

@@ -3,6 +3,8 @@
 //! Not here: what needs certificates, sockets or other rooms; the plan adds that.
 
 mod headers;
+pub(super) mod log;
+mod log_sinks;
 mod names;
 mod routes;
 mod server;

@@ -125,13 +125,8 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let control = Arc::new(Control::new(loaded, loader, Arc::clone(&plan), lines, log.clone(), cores));
     control.start_checks();
     let following = tokio::spawn(Arc::clone(&control).follow());
-    let view = Arc::new(status::View {
-        control: Arc::clone(&control),
-        counts,
-        gate,
-        listeners,
-        metrics: running_log.metrics(),
-    });
+    let (metrics, control_seen) = (running_log.metrics(), Arc::clone(&control));
+    let view = Arc::new(status::View { control: control_seen, counts, gate, listeners, metrics });
     let telling = tell_host(every, Arc::clone(&view), &log, started.data.clone());
     let admin = tokio::spawn(admin.serve(actions(&control, view, &stage, log.clone())));
     on_start(&started);

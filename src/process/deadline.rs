@@ -251,6 +251,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
+    #[expect(clippy::disallowed_methods, reason = "a core that is blocked is what is tested")]
     async fn tells_how_late_it_sweeps() {
         let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
         let sweeps = async move {

@@ -162,7 +162,7 @@ impl Machine {
     }
 
     fn own(&mut self) {
-        self.cpus = std::thread::available_parallelism().ok().map(usize::from);
+        self.cpus = KernelStats::current().ok().map(|all| all.cpu_time.len());
         let Ok(own) = Process::myself() else { return };
         self.rss_b = own.statm().ok().map(|memory| memory.resident.saturating_mul(procfs::page_size()));
         self.fds = own.fd_count().ok();

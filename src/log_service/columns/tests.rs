@@ -114,6 +114,58 @@ fn members_without_a_column_and_values_that_do_not_fit_are_kept() {
     }
 }
 
+proptest! {
+    #[test]
+    fn no_alias_takes_anything_away(
+        names in proptest::collection::hash_set(0..ALIASES.len(), 0..8),
+        values in proptest::collection::vec((0..8u8, "[a-fA-F0-9:TZ. -]{0,36}", any::<f64>()), 8),
+    ) {
+        let value = |(kind, text, number): &(u8, String, f64)| match kind {
+            0 => json!(number),
+            1 => json!(*number as i64),
+            2 => json!({"id": text, "level": text, "request": {"id": text}}),
+            3 => json!("ERROR"),
+            4 => json!("01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4"),
+            5 => json!("01a1fd6259787cdd9c2e51f0b7c1a9d4"),
+            6 => Value::Null,
+            _ => json!(text),
+        };
+        let said: Object = names.iter().zip(&values).map(|(name, one)| (ALIASES[*name].to_owned(), value(one))).collect();
+        let text = Value::from(said.clone()).to_string();
+        let rows = through(|builder| builder.push_object(text.as_bytes(), RECV, "unix").unwrap());
+        for (name, value) in said {
+            let is_kept = rows[0].get(&name) == Some(&value) || name == "level" && rows[0].get("level_in") == Some(&value);
+            prop_assert!(is_kept, "{name} of {text}");
+        }
+    }
+}
+
+/// All names that mean something.
+const ALIASES: &[&str] = &[
+    "id",
+    "kind",
+    "ts",
+    "@timestamp",
+    "timestamp",
+    "time",
+    "level",
+    "level_in",
+    "severity",
+    "log.level",
+    "log",
+    "rid",
+    "x-request-id",
+    "request_id",
+    "http",
+    "http.request.id",
+    "trace_id",
+    "traceId",
+    "trace",
+    "trace.id",
+    "span_id",
+    "span",
+];
+
 /// What the store adds to an object, which keeps all that it says.
 fn added_to(text: &str) -> Value {
     let said: Object = serde_json::from_str(text).unwrap();

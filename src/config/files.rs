@@ -65,6 +65,9 @@ pub(super) fn read_all(config: &Config, sink: &mut Sink) -> LoadedFiles {
             check_mode(&pair.key, key.mode, sink);
         }
     }
+    for ca in config.notifies.iter().filter_map(|notify| notify.body.ca.as_ref()) {
+        read_one(ca, "authorities' file", &mut files, sink);
+    }
     let log = &config.log;
     for (path, what) in [(&log.ca, "authorities' file"), (&log.cert, "certificate")] {
         path.iter().for_each(|path| drop(read_one(path, what, &mut files, sink)));

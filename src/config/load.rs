@@ -88,6 +88,8 @@ struct Whole {
     limits: Vec<Entry>,
     upstreams: Vec<Entry>,
     sites: Vec<Entry>,
+    alerts: Vec<Entry>,
+    notifies: Vec<Entry>,
 }
 
 impl<'a> Loader<'a> {
@@ -134,7 +136,7 @@ impl<'a> Loader<'a> {
 
     fn take(&mut self, root: &Node) {
         for entry in root.entries().unwrap_or_default() {
-            let Whole { server, log, limits, upstreams, sites } = &mut self.whole;
+            let Whole { server, log, limits, upstreams, sites, alerts, notifies } = &mut self.whole;
             match &*entry.key {
                 "include" => {}
                 "server" => only_once(server, entry, &mut self.sink),
@@ -142,6 +144,8 @@ impl<'a> Loader<'a> {
                 "limit" => add_all(limits, entry, &mut self.sink),
                 "upstream" => add_all(upstreams, entry, &mut self.sink),
                 "site" => add_all(sites, entry, &mut self.sink),
+                "alert" => add_all(alerts, entry, &mut self.sink),
+                "notify" => add_all(notifies, entry, &mut self.sink),
                 "cache" => self.sink.push(no_cache_yet(entry)),
                 _ => self.sink.push(unknown_key(entry, &reference::root())),
             }
@@ -193,7 +197,7 @@ impl<'a> Loader<'a> {
     /// Everything read and checked; None when too little was understood to go on.
     fn config(&mut self) -> Option<Config> {
         let whole = std::mem::take(&mut self.whole);
-        let names = check::Declared::new(&whole.limits, &whole.upstreams);
+        let names = check::Declared::new(&whole.limits, &whole.upstreams, &whole.notifies);
         let sink = &mut self.sink;
         let server = single::<Server>(whole.server.as_ref(), sink);
         let log = single::<Log>(whole.log.as_ref(), sink);
@@ -201,6 +205,8 @@ impl<'a> Loader<'a> {
             limits: all(&whole.limits, sink),
             upstreams: all(&whole.upstreams, sink),
             sites: all(&whole.sites, sink),
+            alerts: all(&whole.alerts, sink),
+            notifies: all(&whole.notifies, sink),
             server: server?,
             log: log?,
             files: LoadedFiles::new(),

@@ -7,6 +7,7 @@
 //! Invariants: one run reports every error of every file; a [`Config`] that was given out has no error; every value
 //! knows its place ([`At`]).
 
+pub mod alert;
 mod check;
 pub mod codes;
 pub mod compress;
@@ -44,6 +45,7 @@ pub use reference::{KeyDoc, reference};
 pub use schema::schema;
 
 use crate::units::Size;
+use alert::{Alert, Notify};
 use compress::CompressTable;
 use limit::Limit;
 use log::Log;
@@ -63,6 +65,8 @@ pub struct Config {
     pub limits: Vec<Named<Name, Limit>>,
     pub upstreams: Vec<Named<Name, Upstream>>,
     pub sites: Vec<Named<Host, Site>>,
+    pub alerts: Vec<Named<Name, Alert>>,
+    pub notifies: Vec<Named<Name, Notify>>,
     /// Every file that the configuration names: certificates, keys, error pages.
     pub files: LoadedFiles,
     /// The texts of the configuration, to show lines of them.

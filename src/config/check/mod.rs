@@ -2,6 +2,7 @@
 //!
 //! Not here: what needs certificates, sockets or other rooms; the plan adds that.
 
+mod alerts;
 mod headers;
 mod names;
 mod routes;
@@ -19,14 +20,15 @@ use super::{Config, Diagnostic, Place, Severity, codes};
 pub(super) struct Declared {
     limits: Vec<(Arc<str>, Place)>,
     upstreams: Vec<(Arc<str>, Place)>,
+    notifies: Vec<(Arc<str>, Place)>,
 }
 
 impl Declared {
-    pub(super) fn new(limits: &[Entry], upstreams: &[Entry]) -> Self {
+    pub(super) fn new(limits: &[Entry], upstreams: &[Entry], notifies: &[Entry]) -> Self {
         let names = |entries: &[Entry]| {
             entries.iter().map(|entry| (Arc::clone(&entry.key), entry.key_place.clone())).collect()
         };
-        Self { limits: names(limits), upstreams: names(upstreams) }
+        Self { limits: names(limits), upstreams: names(upstreams), notifies: names(notifies) }
     }
 }
 
@@ -39,6 +41,7 @@ pub(super) fn check(config: &Config, declared: &Declared, sink: &mut Sink) {
     routes::check(config, sink);
     shadow::check(config, sink);
     headers::check(config, sink);
+    alerts::check(config, sink);
 }
 
 fn is_error_in_a_site(one: &Diagnostic) -> bool {

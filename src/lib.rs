@@ -8,11 +8,11 @@
 //! newcomer. `tests/architecture.rs` enforces it.
 //!
 //! ```text
-//! units metrics process http │ config record exchange │ listener → tls → downstream → route → filter → files
-//!   materials                │ contracts              │ → cache → upstream → worker → access_log │ plan proxy app
-//!                                                       the path, in walking order               │ assembly
-//!                                                     │ log_service │ cli
-//!                                                       beside        door
+//! units metrics process http │ config record wire exchange │ listener → tls → downstream → route → filter → files
+//!   materials                │ contracts                   │ → cache → upstream → worker → access_log │ plan proxy app
+//!                                                            the path, in walking order               │ assembly
+//!                                                          │ log_service │ cli
+//!                                                            beside        door
 //! ```
 //!
 //! # One request
@@ -81,6 +81,7 @@ pub mod process;
 pub mod http;
 pub mod config;
 pub mod record;
+pub mod wire;
 pub mod exchange;
 pub mod listener;
 pub mod tls;

@@ -31,12 +31,20 @@ pub struct Settings {
     /// The service's own rule when there is none.
     pub free_mib: Option<u64>,
     pub memory_mib: u64,
+    /// Where its inputs are written, if it has any.
+    pub config: Option<PathBuf>,
+    /// What is written there, to know when it changes.
+    pub written: String,
 }
 
 impl Settings {
     /// As `tollgate logs serve` takes them.
     fn arguments(&self) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> = vec!["--data".into(), self.data.clone().into()];
+        let mut arguments: Vec<OsString> =
+            vec!["--embedded".into(), "--data".into(), self.data.clone().into()];
+        if let Some(config) = &self.config {
+            arguments.extend(["--config".into(), config.clone().into()]);
+        }
         let numbers = [
             ("--keep-days", Some(self.keep_days)),
             ("--keep-error-days", Some(self.keep_error_days)),
@@ -147,7 +155,7 @@ routes = [{ path = \"/*\", respond = \"hi\" }]
         let config = config::from_text("t.toml", text, &|_| None).unwrap();
         let arguments = log_child(&config).arguments();
         let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap()).collect();
-        let expected = "--data d --keep-days 2 --keep-error-days 7 --keep-rollup-days 30 --keep-mib 2048 \
+        let expected = "--embedded --data d --keep-days 2 --keep-error-days 7 --keep-rollup-days 30 --keep-mib 2048 \
             --free-mib 5120 --memory-mib 300 --http unix:d/ingest.sock";
         assert_eq!(words.join(" "), expected);
     }

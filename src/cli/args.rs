@@ -9,6 +9,9 @@ use super::{logs, whoami};
 use crate::config;
 use crate::config::words::Listen;
 
+/// The configuration when none is named.
+pub(super) const DEFAULT_CONFIG: &str = "config/tollgate.toml";
+
 /// The socket when no configuration names one.
 const SOCKET: &str = "run/control.sock";
 
@@ -16,9 +19,9 @@ const SOCKET: &str = "run/control.sock";
 #[derive(Debug, Parser)]
 #[command(name = "tollgate", version, about, after_help = AFTER, disable_help_subcommand = true)]
 pub(super) struct Arguments {
-    /// The configuration.
-    #[arg(short, long, global = true, default_value = "config/tollgate.toml", env = "TOLLGATE_CONFIG")]
-    pub config: PathBuf,
+    /// The configuration [default: config/tollgate.toml]
+    #[arg(short, long, global = true, env = "TOLLGATE_CONFIG")]
+    pub config: Option<PathBuf>,
     /// Print JSON, for scripts.
     #[arg(long, global = true)]
     pub json: bool,

@@ -40,7 +40,8 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(arguments: Arguments) -> Exit {
-    let Arguments { config, json, quiet, command, .. } = arguments;
+    let Arguments { config: written, json, quiet, command, .. } = arguments;
+    let config = written.clone().unwrap_or_else(|| args::DEFAULT_CONFIG.into());
     let socket = || args::socket(&config);
     match command.unwrap_or(Command::Run) {
         Command::Run => run::run(&config),
@@ -55,7 +56,10 @@ fn dispatch(arguments: Arguments) -> Exit {
         Command::Stop => control::stop(&socket()),
         Command::Status => control::status(&socket(), json),
         Command::ReopenLogs => control::reopen_logs(&socket(), json),
-        Command::Logs(arguments) => logs::run(arguments.with_json(json).with_config(&config), quiet, socket),
+        Command::Logs(arguments) => {
+            let arguments = arguments.with_json(json).with_config(&config, written.as_deref());
+            logs::run(arguments, quiet, socket)
+        }
         Command::Whoami(arguments) => whoami::run(&arguments),
         Command::Completions { shell } => completions(shell),
         Command::Version => version(json),

@@ -6,6 +6,7 @@ use http::Uri;
 use jiff::Timestamp;
 use jiff::civil::{Date, Time, Weekday};
 
+use super::Named;
 use super::place::At;
 use super::read::OneOrMany;
 use super::shape::{choice, either, table};
@@ -58,6 +59,13 @@ table! {
         /// How long one try may take. It is tried again for an hour, with growing pauses.
         timeout: default Duration = "10s";
     }
+}
+
+/// All alarms, and whom they tell; in the order of the files.
+#[derive(Clone, Debug, Default)]
+pub struct Alerts {
+    pub rules: Vec<Named<Name, Alert>>,
+    pub notifies: Vec<Named<Name, Notify>>,
 }
 
 choice! {
@@ -264,7 +272,10 @@ impl Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Silence {
     /// On these days (all when there are none) from the first time to the second, which may be on the next day.
-    Weekly { days: Option<(Weekday, Weekday)>, times: Option<(Time, Time)> },
+    Weekly {
+        days: Option<(Weekday, Weekday)>,
+        times: Option<(Time, Time)>,
+    },
     Until(Timestamp),
     /// To the beginning of this day.
     UntilDay(Date),

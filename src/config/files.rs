@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Config;
+use super::alert::Alerts;
 use super::codes;
 use super::diagnostic::Diagnostic;
+use super::log::Log;
 use super::place::At;
 use super::read::Sink;
 use super::server::ErrorPage;
@@ -65,19 +67,40 @@ pub(super) fn read_all(config: &Config, sink: &mut Sink) -> LoadedFiles {
             check_mode(&pair.key, key.mode, sink);
         }
     }
-    for ca in config.notifies.iter().filter_map(|notify| notify.body.ca.as_ref()) {
-        read_one(ca, "authorities' file", &mut files, sink);
+    of_log(&config.log, &mut files, sink);
+    of_alerts(&config.alerts, &mut files, sink);
+    files
+}
+
+/// Reads every file that `[notify.NAME]` names.
+pub(super) fn of_alerts(alerts: &Alerts, files: &mut LoadedFiles, sink: &mut Sink) {
+    for ca in alerts.notifies.iter().filter_map(|notify| notify.body.ca.as_ref()) {
+        read_one(ca, "authorities' file", files, sink);
     }
-    let log = &config.log;
+}
+
+/// Reads every file that `[log]` names.
+pub(super) fn of_log(log: &Log, files: &mut LoadedFiles, sink: &mut Sink) {
     for (path, what) in [(&log.ca, "authorities' file"), (&log.cert, "certificate")] {
-        path.iter().for_each(|path| drop(read_one(path, what, &mut files, sink)));
+        path.iter().for_each(|path| drop(read_one(path, what, files, sink)));
     }
-    if let Some(path) = &log.key
-        && let Some(key) = read_one(path, "private key", &mut files, sink)
-    {
+    if let Some(path) = &log.key {
+        read_key_file(path, files, sink);
+    }
+    let of_sinks = log.sink.iter().flat_map(|(_, one)| one.files());
+    let of_inputs = log.input.iter().flat_map(|(_, one)| one.files());
+    for (path, what) in of_sinks.chain(of_inputs) {
+        match what {
+            "private key" => read_key_file(path, files, sink),
+            what => drop(read_one(path, what, files, sink)),
+        }
+    }
+}
+
+fn read_key_file(path: &At<Text>, files: &mut LoadedFiles, sink: &mut Sink) {
+    if let Some(key) = read_one(path, "private key", files, sink) {
         check_mode(path, key.mode, sink);
     }
-    files
 }
 
 fn read_one(path: &At<Text>, what: &str, files: &mut LoadedFiles, sink: &mut Sink) -> Option<LoadedFile> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+use super::alert::Alerts;
 use super::env::Variables;
 use super::files::{self, LoadedFile, LoadedFiles};
 use super::log::{Log, LogService};
@@ -15,7 +16,7 @@ use super::reference;
 use super::server::Server;
 use super::shape::{Kind, Literal};
 use super::words::{Listen, Text};
-use super::{Config, Diagnostic, Diagnostics, Named, Severity, Sources, check, codes, syntax};
+use super::{Config, Diagnostic, Diagnostics, Named, Service, Severity, Sources, check, codes, syntax};
 
 /// No configuration is that large; a mistaken name of a file may be.
 const MAX_TEXT: u64 = 16 << 20;
@@ -67,6 +68,37 @@ pub fn records(path: &Path, variables: Variables<'_>) -> Option<(LogService, Opt
     let log = loader.whole.log.take();
     let service = loader.value(log.as_ref(), "service").unwrap_or(LogService::Embedded);
     Some((service, loader.value(log.as_ref(), "data")))
+}
+
+/// What a log service needs of a configuration. Nothing else of it is looked at.
+///
+/// # Errors
+/// Every error of `[log]`, `[alert.NAME]` and `[notify.NAME]`, and of files that cannot be read.
+pub fn service(path: &Path, variables: Variables<'_>) -> Result<Service, Diagnostics> {
+    let mut loader = Loader::new(variables);
+    let name: Arc<str> = path.to_string_lossy().into();
+    match read_text(path, &name) {
+        Ok(text) => {
+            let root = loader.parse(name, &text);
+            loader.include(path, &root);
+        }
+        Err(wrong) => {
+            loader.sources.add(name, "".into());
+            loader.sink.push(*wrong);
+        }
+    }
+    let log = single::<Log>(loader.whole.log.as_ref(), &mut loader.sink);
+    let alerts = alerts(&loader.whole, &mut loader.sink);
+    loader.sink.found.append(&mut loader.syntax_errors);
+    let mut service = log.map(|log| Service { log, alerts, files: LoadedFiles::new() });
+    if let Some(service) = &mut service {
+        check::log::check(&service.log, &mut loader.sink);
+        check::alerts::check(&service.alerts, &loader.whole.notifies, &mut loader.sink);
+        files::of_log(&service.log, &mut service.files, &mut loader.sink);
+        files::of_alerts(&service.alerts, &mut service.files, &mut loader.sink);
+    }
+    let has_errors = loader.sink.found.iter().any(|one| one.severity == Severity::Error);
+    service.filter(|_| !has_errors).ok_or_else(|| Diagnostics::new(loader.sources, loader.sink.found))
 }
 
 /// All files while they are put together.
@@ -197,7 +229,7 @@ impl<'a> Loader<'a> {
     /// Everything read and checked; None when too little was understood to go on.
     fn config(&mut self) -> Option<Config> {
         let whole = std::mem::take(&mut self.whole);
-        let names = check::Declared::new(&whole.limits, &whole.upstreams, &whole.notifies);
+        let names = check::Declared::new(&whole.limits, &whole.upstreams);
         let sink = &mut self.sink;
         let server = single::<Server>(whole.server.as_ref(), sink);
         let log = single::<Log>(whole.log.as_ref(), sink);
@@ -205,8 +237,7 @@ impl<'a> Loader<'a> {
             limits: all(&whole.limits, sink),
             upstreams: all(&whole.upstreams, sink),
             sites: all(&whole.sites, sink),
-            alerts: all(&whole.alerts, sink),
-            notifies: all(&whole.notifies, sink),
+            alerts: alerts(&whole, sink),
             server: server?,
             log: log?,
             files: LoadedFiles::new(),
@@ -216,6 +247,7 @@ impl<'a> Loader<'a> {
         // What follows from a line that was not understood would only hide the reason.
         if self.syntax_errors.is_empty() {
             check::check(&config, &names, &mut self.sink);
+            check::alerts::check(&config.alerts, &whole.notifies, &mut self.sink);
             config.files = files::read_all(&config, &mut self.sink);
         }
         Some(config)
@@ -297,6 +329,10 @@ fn single<T: Read>(entry: Option<&Entry>, sink: &mut Sink) -> Option<At<T>> {
         Some(entry) => read_at(&entry.node, sink),
         None => read_at(&Literal::Table.node(), sink),
     }
+}
+
+fn alerts(whole: &Whole, sink: &mut Sink) -> Alerts {
+    Alerts { rules: all(&whole.alerts, sink), notifies: all(&whole.notifies, sink) }
 }
 
 fn all<N: Word, T: Read>(entries: &[Entry], sink: &mut Sink) -> Vec<Named<N, T>> {

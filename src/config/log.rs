@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use http::Uri;
 
+use super::log_input::LogInput;
+use super::log_sink::LogSink;
 use super::place::At;
+use super::read::Map;
 use super::shape::{choice, either, table};
-use super::words::Text;
+use super::words::{Name, Text};
 use crate::units::{Count, Duration, Percent, Size};
 
 table! {
@@ -42,6 +45,10 @@ table! {
         buffer: default Size = "64MiB";
         /// Keeps only a part of the quick successes; all records are kept when it is left out.
         sample: optional LogSample;
+        /// Further places that take the records, by name.
+        sink: default Map<Name, LogSink> = ();
+        /// Doors of the log service for what others send, by name: of the embedded one, or of `tollgate -c FILE logs serve`.
+        input: default Map<Name, LogInput> = ();
     }
 }
 

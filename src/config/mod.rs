@@ -18,6 +18,8 @@ pub mod headers;
 pub mod limit;
 mod load;
 pub mod log;
+pub mod log_input;
+pub mod log_sink;
 pub mod node;
 pub mod place;
 pub mod read;
@@ -39,13 +41,13 @@ use std::path::Path;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Sources};
 pub use env::{Variables, process_env};
 pub use files::{LoadedFile, LoadedFiles};
-pub use load::{admin, from_text, load, records};
+pub use load::{admin, from_text, load, records, service};
 pub use place::{At, Place};
 pub use reference::{KeyDoc, reference};
 pub use schema::schema;
 
 use crate::units::Size;
-use alert::{Alert, Notify};
+use alert::Alerts;
 use compress::CompressTable;
 use limit::Limit;
 use log::Log;
@@ -65,14 +67,22 @@ pub struct Config {
     pub limits: Vec<Named<Name, Limit>>,
     pub upstreams: Vec<Named<Name, Upstream>>,
     pub sites: Vec<Named<Host, Site>>,
-    pub alerts: Vec<Named<Name, Alert>>,
-    pub notifies: Vec<Named<Name, Notify>>,
+    pub alerts: Alerts,
     /// Every file that the configuration names: certificates, keys, error pages.
     pub files: LoadedFiles,
     /// The texts of the configuration, to show lines of them.
     pub sources: Sources,
     /// What `load` found worth saying.
     pub warnings: Vec<Diagnostic>,
+}
+
+/// What a log service needs of a configuration.
+#[derive(Clone, Debug)]
+pub struct Service {
+    pub log: At<Log>,
+    pub alerts: Alerts,
+    /// Every file that its doors and alarms name.
+    pub files: LoadedFiles,
 }
 
 /// A table with the name it was given.

@@ -13,6 +13,7 @@ pub mod bench;
 pub mod client;
 pub(crate) mod directory;
 mod columns;
+mod configured;
 mod door;
 mod entry;
 pub(crate) mod export;
@@ -37,7 +38,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use settings::{DEFAULT_PACKETS, Limits, Listen, ListenError, Settings, SyncError, SyncWhen, Tls, Token};
+pub use settings::{
+    DEFAULT_PACKETS, InputKind, InputSettings, Limits, Listen, ListenError, Secret, Settings, SyncError,
+    SyncWhen, Tls, Token,
+};
 pub(crate) use store::Chained;
 
 /// Why the service could not start or had to end.
@@ -102,6 +106,11 @@ impl LogService {
     /// The address of the packet port, when there is one.
     pub fn packets(&self) -> Option<SocketAddr> {
         self.doors.packets()
+    }
+
+    /// The inputs, with the addresses that are bound.
+    pub fn inputs(&self) -> Vec<(String, Listen)> {
+        self.doors.inputs()
     }
 
     /// Serves until `stop` is ready; then lets open requests end (a few seconds), writes what was accepted and returns.

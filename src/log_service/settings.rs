@@ -21,6 +21,8 @@ pub struct Settings {
     pub tokens: Vec<Token>,
     /// HTTP over TCP is served with TLS.
     pub tls: Option<Tls>,
+    /// Doors for what others send.
+    pub inputs: Vec<InputSettings>,
     pub sync: SyncWhen,
     pub limits: Limits,
 }
@@ -34,9 +36,50 @@ impl Settings {
             packets: None,
             tokens: Vec::new(),
             tls: None,
+            inputs: Vec::new(),
             sync: SyncWhen::Always,
             limits: Limits::default(),
         }
+    }
+}
+
+/// A door for what others send.
+#[derive(Clone, Debug)]
+pub struct InputSettings {
+    /// As the configuration calls it.
+    pub name: String,
+    pub kind: InputKind,
+    pub listen: Listen,
+    /// What senders must show, in the way of the protocol. `None`: everybody who reaches the address is let in.
+    pub secret: Option<Secret>,
+    pub tls: Option<Tls>,
+}
+
+/// What is spoken at a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputKind {
+    /// Everything that the service's own HTTP port takes: `POST /logs`, `_bulk`, OTLP.
+    Http,
+    Syslog,
+    Forward,
+    Lumberjack,
+    Lines,
+    Packets,
+}
+
+/// A secret as it was written: the shared key of `forward` is needed in clear. It is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub std::sync::Arc<str>);
+
+impl Secret {
+    pub fn token(&self) -> Token {
+        Token::new(&self.0)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
     }
 }
 

@@ -159,16 +159,22 @@ when = "requests < 6/m"
 slack = "https://hooks.slack.com/services/T0/B0/secret"
 "#,
     );
-    let errors = &config.alerts[0].body;
+    let errors = &config.alerts.rules[0].body;
     let when = &errors.when.value;
-    assert_eq!((when.metric, when.sign, when.bound, when.is_rate), (Metric::ErrorShare, Sign::More, 0.005, false));
-    assert_eq!((errors.by.value, errors.hold.as_millis(), errors.repeat.every()), (AlertBy::Route, 120_000, None));
+    assert_eq!(
+        (when.metric, when.sign, when.bound, when.is_rate),
+        (Metric::ErrorShare, Sign::More, 0.005, false)
+    );
+    assert_eq!(
+        (errors.by.value, errors.hold.as_millis(), errors.repeat.every()),
+        (AlertBy::Route, 120_000, None)
+    );
     let filter = &errors.filter.as_ref().unwrap().0;
     assert_eq!((filter.len(), filter[1].is_negated, &*filter[1].pattern), (2, true, "4xx"));
     assert!(matches!(errors.silence[1].value, Silence::UntilDay(_)));
-    let quiet = &config.alerts[1].body;
+    let quiet = &config.alerts.rules[1].body;
     assert_eq!((quiet.when.bound, quiet.when.is_rate), (0.1, true));
     assert_eq!(quiet.repeat.every().unwrap().as_millis(), 4 * 3_600_000);
-    let shown = format!("{:?}", config.notifies[0].body.slack.as_ref().unwrap().value);
+    let shown = format!("{:?}", config.alerts.notifies[0].body.slack.as_ref().unwrap().value);
     assert!(shown.contains("https://hooks.slack.com/…") && !shown.contains("secret"), "{shown}");
 }

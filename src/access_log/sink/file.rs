@@ -1,7 +1,7 @@
 //! Lines to a file that is rotated by size and reopened on demand.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,12 @@ use bytes::Bytes;
 
 use super::Fault;
 use crate::access_log::handle::Reopen;
-use crate::access_log::{Error, FileSettings};
+use crate::access_log::{Error, FileSettings, Form};
+
+/// Longer than any line of ours.
+const LONGEST_LINE: u64 = 1 << 20;
+/// How each JSON line of ours begins.
+const OWN_BEGIN: &[u8] = b"{\"v\":";
 
 /// A log file. After a failed write the file is cut back to its last whole line.
 #[derive(Debug)]
@@ -83,10 +88,13 @@ impl FileSink {
         let file = match self.file.take() {
             Some(file) => file,
             None => {
-                let file =
-                    OpenOptions::new().append(true).create(true).mode(0o640).open(&self.settings.path)?;
+                let mut options = OpenOptions::new();
+                let file = options.append(true).create(true).mode(0o640).open(&self.settings.path)?;
+                let torn = torn_end(&self.settings.path, &file, self.settings.form)?;
+                // What a death has cut is written again, as the cursor has not passed it.
+                let is_cut = torn.is_ours && file.set_len(torn.begins).is_ok();
+                self.is_torn = torn.length > 0 && !is_cut;
                 self.size = file.metadata()?.len();
-                self.is_torn = false;
                 file
             }
         };
@@ -104,6 +112,41 @@ impl FileSink {
             self.size = before + written;
         }
     }
+}
+
+/// How a file ends that somebody was killed while writing: the kernel may stop a write between two pages.
+#[derive(Debug, Default)]
+struct TornEnd {
+    /// Where the line begins that has no end.
+    begins: u64,
+    length: u64,
+    /// It looks like a line of ours, which may be taken back.
+    is_ours: bool,
+}
+
+/// Looks back for the last line feed, no further than our longest line; pipes and devices have no end.
+fn torn_end(path: &Path, file: &File, form: Form) -> io::Result<TornEnd> {
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() == 0 {
+        return Ok(TornEnd::default());
+    }
+    let from = meta.len().saturating_sub(LONGEST_LINE);
+    let mut tail = Vec::new();
+    // Appending does not need the right to read: then nothing is known.
+    let Ok(mut reader) = File::open(path) else { return Ok(TornEnd::default()) };
+    reader.seek(SeekFrom::Start(from))?;
+    reader.take(LONGEST_LINE).read_to_end(&mut tail)?;
+    let whole = memchr::memrchr(b'\n', &tail).map_or(0, |at| at + 1);
+    let torn = &tail[whole..];
+    let is_whole_line = whole > 0 || from == 0;
+    let is_ours = is_whole_line
+        && form == Form::Json
+        && torn.starts_with(&OWN_BEGIN[..torn.len().min(OWN_BEGIN.len())]);
+    Ok(TornEnd {
+        begins: from + whole as u64,
+        length: torn.len() as u64,
+        is_ours: is_ours && !torn.is_empty(),
+    })
 }
 
 fn write_all(file: &mut File, is_torn: bool, chunks: &[Bytes], written: &mut u64) -> io::Result<()> {
@@ -182,6 +225,22 @@ mod tests {
         write(&mut sink, "new\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "old\nnew\n");
         assert_eq!(sink.size, 8);
+    }
+
+    #[test]
+    fn a_line_that_a_death_has_cut_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.log");
+        for (before, after) in [
+            ("{\"v\":1}\n{\"v\":1,\"ki", "{\"v\":1}\nnew\n"),
+            ("{\"v", "new\n"),
+            ("of somebody else", "of somebody else\nnew\n"),
+        ] {
+            fs::write(&path, before).unwrap();
+            let (mut sink, _) = sink(&path, 0, 0);
+            write(&mut sink, "new\n");
+            assert_eq!(fs::read_to_string(&path).unwrap(), after);
+        }
     }
 
     #[test]

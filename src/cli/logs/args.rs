@@ -68,8 +68,8 @@ impl LogsArgs {
         self
     }
 
-    /// The configuration says where entries are, if no argument does.
-    pub(crate) fn with_config(mut self, file: &Path) -> Self {
+    /// The configuration says where entries are, if no argument does. A log service is only told about one that is `written`.
+    pub(crate) fn with_config(mut self, file: &Path, written: Option<&Path>) -> Self {
         let config = match &mut self.command {
             Command::Tail(args) => &mut args.source.config,
             Command::Search(args) => &mut args.source.config,
@@ -83,9 +83,11 @@ impl LogsArgs {
             Command::Replay(args) => &mut args.source.config,
             Command::Sql(args) => &mut args.source.config,
             Command::Open(args) => &mut args.config,
-            Command::Serve(_) | Command::Recover(_) | Command::Import(_) | Command::Template(_) => {
+            Command::Serve(args) => {
+                args.config = written.map(Path::to_owned);
                 return self;
             }
+            Command::Recover(_) | Command::Import(_) | Command::Template(_) => return self,
         };
         file.clone_into(config);
         self
@@ -172,27 +174,33 @@ pub(super) enum Form {
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// Directory of the store.
-    #[arg(long, value_name = "DIR", default_value = super::place::DEFAULT_DATA)]
-    pub(super) data: PathBuf,
+    /// Whose `[log]` says what is kept, and which inputs there are; arguments go before it.
+    #[arg(skip)]
+    pub(super) config: Option<PathBuf>,
+    /// Started by a proxy: a configuration that cannot be read is told and passed over.
+    #[arg(long, hide = true)]
+    pub(super) embedded: bool,
+    /// Directory of the store. [default: run/logs]
+    #[arg(long, value_name = "DIR")]
+    pub(super) data: Option<PathBuf>,
     /// Serve HTTP here: IP:PORT or unix:PATH; may be given several times. [default: 127.0.0.1:9600]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) http: Vec<Listen>,
     /// Take `¶` packets here. [default: 127.0.0.1:9040 when no --http is given]
     #[arg(long, value_name = "IP:PORT")]
     pub(super) packets: Option<SocketAddr>,
-    /// Delete the oldest files beyond so many MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 16 << 10)]
-    pub(super) keep_mib: u64,
-    /// Delete files older than so many days.
-    #[arg(long, value_name = "DAYS", default_value_t = 30)]
-    pub(super) keep_days: u32,
-    /// The same for errors and slow requests.
-    #[arg(long, value_name = "DAYS", default_value_t = 90)]
-    pub(super) keep_error_days: u32,
-    /// The same for counts by the hour.
-    #[arg(long, value_name = "DAYS", default_value_t = 400)]
-    pub(super) keep_rollup_days: u32,
+    /// Delete the oldest files beyond so many MiB. [default: 16384]
+    #[arg(long, value_name = "MIB")]
+    pub(super) keep_mib: Option<u64>,
+    /// Delete files older than so many days. [default: 30]
+    #[arg(long, value_name = "DAYS")]
+    pub(super) keep_days: Option<u32>,
+    /// The same for errors and slow requests. [default: 90]
+    #[arg(long, value_name = "DAYS")]
+    pub(super) keep_error_days: Option<u32>,
+    /// The same for counts by the hour. [default: 400]
+    #[arg(long, value_name = "DAYS")]
+    pub(super) keep_rollup_days: Option<u32>,
     /// Keep so many MiB of the disk free, by deleting the oldest files. [default: a twentieth of the disk, at most 1024]
     #[arg(long, value_name = "MIB")]
     pub(super) free_mib: Option<u64>,
@@ -200,9 +208,9 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "WHEN", default_value = "always")]
     pub(super) sync: SyncWhen,
     /// Take about so many MiB of memory: what does not fit is refused for the moment (senders come again), put into files, or
-    /// counted together in an answer, which then says so.
-    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(256..))]
-    pub(super) memory_mib: u64,
+    /// counted together in an answer, which then says so. [default: 512]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(256..))]
+    pub(super) memory_mib: Option<u64>,
     /// Age of the newest rows at which they become a file, for tests.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, hide = true)]
     pub(super) flush_secs: u64,

@@ -8,8 +8,10 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::ServeArgs;
+use super::place::DEFAULT_DATA;
 use super::{access, output, tell};
 use crate::cli::Exit;
+use crate::config;
 use crate::log_service::{DEFAULT_PACKETS, Listen, LogService, ServiceError, Settings, Tls, Token};
 
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9600);
@@ -32,7 +34,11 @@ pub(super) fn run(args: ServeArgs, quiet: bool) -> Exit {
             return Exit::Failed;
         }
     };
-    let settings = match settings(args) {
+    let config = match configured(&args) {
+        Ok(config) => config,
+        Err(exit) => return exit,
+    };
+    let settings = match settings(args, config.as_ref()) {
         Ok(settings) => settings,
         Err(error) => {
             tell(&error);
@@ -44,6 +50,25 @@ pub(super) fn run(args: ServeArgs, quiet: bool) -> Exit {
         Err(error) => {
             tell(&error);
             exit_of(&error)
+        }
+    }
+}
+
+/// The configuration that was named. A proxy that has one running knows it was good: what has become of it since must
+/// not keep its records from being taken.
+fn configured(args: &ServeArgs) -> Result<Option<config::Service>, Exit> {
+    let Some(path) = &args.config else { return Ok(None) };
+    match config::service(path, &config::process_env) {
+        Ok(service) => Ok(Some(service)),
+        Err(found) => {
+            output::note(found.render(false).trim_end());
+            if !args.embedded {
+                return Err(Exit::BadConfig);
+            }
+            tracing::error!(
+                "the log service runs without the inputs and alarms of the configuration, which cannot be read"
+            );
+            Ok(None)
         }
     }
 }
@@ -80,22 +105,27 @@ fn tls(args: &ServeArgs) -> Result<Option<Tls>, FileError> {
 }
 
 /// By hand (no `--http`) everything is on, at its usual place; started by a proxy only what it asked for.
-fn settings(args: ServeArgs) -> Result<Settings, FileError> {
+fn settings(args: ServeArgs, config: Option<&config::Service>) -> Result<Settings, FileError> {
     let tls = tls(&args)?;
-    let mut settings = Settings::new(args.data);
+    let mut settings = config.map_or_else(|| Settings::new(DEFAULT_DATA.into()), Settings::of);
+    settings.data = args.data.unwrap_or(settings.data);
     settings.tls = tls;
     settings.tokens = args.token_file.as_deref().map(tokens).transpose()?.unwrap_or_default();
     settings.sync = args.sync;
     let by_hand = args.http.is_empty();
     settings.packets = args.packets.or(by_hand.then_some(DEFAULT_PACKETS));
     settings.http = if by_hand { vec![Listen::Tcp(DEFAULT_HTTP)] } else { args.http };
-    settings.limits.keep_bytes = args.keep_mib.saturating_mul(1 << 20);
-    settings.limits.keep_hours = args.keep_days.saturating_mul(24);
-    settings.limits.keep_error_hours = args.keep_error_days.saturating_mul(24);
-    settings.limits.keep_rollup_hours = args.keep_rollup_days.saturating_mul(24);
-    settings.limits.free_bytes = args.free_mib.map(|mib| mib.saturating_mul(1 << 20));
-    settings.limits.memory_bytes =
-        usize::try_from(args.memory_mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX);
+    let limits = &mut settings.limits;
+    let hours =
+        |days: Option<u32>, limit: &mut u32| *limit = days.map_or(*limit, |days| days.saturating_mul(24));
+    hours(args.keep_days, &mut limits.keep_hours);
+    hours(args.keep_error_days, &mut limits.keep_error_hours);
+    hours(args.keep_rollup_days, &mut limits.keep_rollup_hours);
+    let bytes = |mib: u64| mib.saturating_mul(1 << 20);
+    limits.keep_bytes = args.keep_mib.map_or(limits.keep_bytes, bytes);
+    limits.free_bytes = args.free_mib.map(bytes).or(limits.free_bytes);
+    let memory = args.memory_mib.map(|mib| usize::try_from(bytes(mib)).unwrap_or(usize::MAX));
+    limits.memory_bytes = memory.unwrap_or(limits.memory_bytes);
     settings.limits.hot_age = Duration::from_secs(args.flush_secs);
     settings.limits.compact_every = Duration::from_secs(args.compact_secs);
     Ok(settings)
@@ -107,6 +137,9 @@ async fn serve(settings: Settings, quiet: bool) -> Result<(), ServiceError> {
         !settings.tokens.is_empty() || settings.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let service = LogService::start(settings).await?;
     if !quiet {
+        for (name, address) in service.inputs() {
+            output::note(&format!("log service: input {name} on {address}"));
+        }
         for address in service.http() {
             output::note(&format!("log service: http on {address}"));
         }

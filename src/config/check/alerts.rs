@@ -1,22 +1,27 @@
 //! What alarms say against themselves, and whom they tell.
 
-use super::super::alert::{Alert, AlertBy, Notify};
+use super::super::alert::{Alert, AlertBy, Alerts, Notify};
+use super::super::node::Entry;
 use super::super::read::Sink;
 use super::super::words::{Name, Text};
-use super::super::{At, Config, Diagnostic, Named, codes};
-use super::without_effect;
+use super::super::{At, Diagnostic, Named, codes};
+use super::names::dangling;
+use super::{names_of, without_effect};
 use crate::units::Duration;
 
 /// Rollups are looked through every 10 s.
 const LONGEST: Duration = Duration::from_secs(3600);
 const SHORTEST: Duration = Duration::from_secs(10);
 
-pub(super) fn check(config: &Config, sink: &mut Sink) {
-    for alert in &config.alerts {
+/// `declared`: the tables of those who are told, also those that were not understood.
+pub(in crate::config) fn check(alerts: &Alerts, declared: &[Entry], sink: &mut Sink) {
+    let told: Vec<_> = alerts.rules.iter().flat_map(|alert| alert.body.notify.iter()).collect();
+    dangling("notify", codes::NO_NOTIFY, &told, &names_of(declared), sink);
+    for alert in &alerts.rules {
         kind(&alert.body, sink);
         values(&alert.body, sink);
     }
-    for notify in &config.notifies {
+    for notify in &alerts.notifies {
         target(notify, sink);
     }
 }
@@ -63,7 +68,11 @@ fn values(alert: &Alert, sink: &mut Sink) {
     let crosses = if when.sign.is_upper() { until.bound > when.bound } else { until.bound < when.bound };
     if until.sign.is_upper() == when.sign.is_upper() || crosses {
         let wrong = Diagnostic::error(codes::OUT_OF_ORDER, "`until` can be so while `when` is");
-        let example = if when.sign.is_upper() { "when = \"… > 5%\", until = \"… < 2%\"" } else { "when = \"… < 5\", until = \"… > 9\"" };
+        let example = if when.sign.is_upper() {
+            "when = \"… > 5%\", until = \"… < 2%\""
+        } else {
+            "when = \"… < 5\", until = \"… > 9\""
+        };
         sink.push(wrong.at(&until.place, "").also(&when.place, "").help(format!("such as {example}")));
     }
 }
@@ -78,7 +87,9 @@ fn target(notify: &Named<Name, Notify>, sink: &mut Sink) {
     if count != 1 {
         let what = if count == 0 { "sends nowhere" } else { "sends to several places" };
         let wrong = Diagnostic::error(codes::NOBODY_TOLD, format!("notify `{}` {what}", name.value));
-        sink.push(wrong.at(&name.place, "").help("write one of `slack`, `webhook` and `command`; an alarm can name several of these tables"));
+        sink.push(wrong.at(&name.place, "").help(
+            "write one of `slack`, `webhook` and `command`; an alarm can name several of these tables",
+        ));
         return;
     }
     let is_empty = |command: &[At<Text>]| command.first().is_none_or(|program| program.is_empty());

@@ -2,8 +2,10 @@
 //!
 //! Not here: what needs certificates, sockets or other rooms; the plan adds that.
 
-mod alerts;
+pub(super) mod alerts;
 mod headers;
+pub(super) mod log;
+mod log_sinks;
 mod names;
 mod routes;
 mod server;
@@ -20,16 +22,16 @@ use super::{Config, Diagnostic, Place, Severity, codes};
 pub(super) struct Declared {
     limits: Vec<(Arc<str>, Place)>,
     upstreams: Vec<(Arc<str>, Place)>,
-    notifies: Vec<(Arc<str>, Place)>,
 }
 
 impl Declared {
-    pub(super) fn new(limits: &[Entry], upstreams: &[Entry], notifies: &[Entry]) -> Self {
-        let names = |entries: &[Entry]| {
-            entries.iter().map(|entry| (Arc::clone(&entry.key), entry.key_place.clone())).collect()
-        };
-        Self { limits: names(limits), upstreams: names(upstreams), notifies: names(notifies) }
+    pub(super) fn new(limits: &[Entry], upstreams: &[Entry]) -> Self {
+        Self { limits: names_of(limits), upstreams: names_of(upstreams) }
     }
+}
+
+fn names_of(entries: &[Entry]) -> Vec<(Arc<str>, Place)> {
+    entries.iter().map(|entry| (Arc::clone(&entry.key), entry.key_place.clone())).collect()
 }
 
 /// Adds whatever is wrong or doubtful to `sink`.
@@ -41,7 +43,6 @@ pub(super) fn check(config: &Config, declared: &Declared, sink: &mut Sink) {
     routes::check(config, sink);
     shadow::check(config, sink);
     headers::check(config, sink);
-    alerts::check(config, sink);
 }
 
 fn is_error_in_a_site(one: &Diagnostic) -> bool {

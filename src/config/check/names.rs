@@ -11,8 +11,6 @@ pub(super) fn check(config: &Config, declared: &Declared, sites_understood: bool
     let limits = used_limits(config);
     dangling("upstream", codes::NO_UPSTREAM, &upstreams, &declared.upstreams, sink);
     dangling("limit", codes::NO_LIMIT, &limits, &declared.limits, sink);
-    let notifies: Vec<_> = config.alerts.iter().flat_map(|alert| alert.body.notify.iter()).collect();
-    dangling("notify", codes::NO_NOTIFY, &notifies, &declared.notifies, sink);
     if sites_understood {
         unused("upstream", codes::UNUSED_UPSTREAM, &upstreams, &declared.upstreams, sink);
         unused("limit", codes::UNUSED_LIMIT, &limits, &declared.limits, sink);
@@ -39,7 +37,7 @@ fn names(limit: Option<&At<OneOrMany<Name>>>) -> impl Iterator<Item = &At<Name>>
     limit.into_iter().flat_map(|names| names.value.iter())
 }
 
-fn dangling(
+pub(super) fn dangling(
     noun: &str,
     code: Code,
     used: &[&At<Name>],

@@ -28,7 +28,7 @@ use tokio::time;
 use super::answer::{self, Answer};
 use super::io::Watched;
 use super::sockets::Stream;
-use super::{Desk, frames, questions, rollups, tail};
+use super::{Desk, Door, frames, questions, rollups, tail};
 use crate::log_service::batch::{self, Parsed, Shape};
 use crate::log_service::exec::Question;
 use crate::log_service::read;
@@ -36,12 +36,12 @@ use crate::log_service::store::{AppendError, Appended, Counts};
 
 const MAX_HEAD: usize = 32 << 10;
 
-pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>) {
+pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>) {
     let (browsers, needs_token) = (stream.is_loopback_tcp(), stream.needs_token());
     let service = service_fn(|request: Request<Incoming>| {
-        let (desk, from) = (Arc::clone(&desk), Arc::clone(&from));
+        let (desk, door, from) = (Arc::clone(&desk), Arc::clone(&door), Arc::clone(&from));
         async move {
-            let refusal = refuse(request.headers(), browsers, needs_token, &desk);
+            let refusal = refuse(request.headers(), browsers, needs_token, &door);
             let answer = match refusal {
                 Some(refusal) => refusal,
                 None => answer_to(request, &from, desk).await,
@@ -95,9 +95,9 @@ fn question_of(path: &str) -> Option<Question> {
     path.strip_prefix("/logs/").and_then(Question::named)
 }
 
-fn refuse(headers: &HeaderMap, is_loopback: bool, needs_token: bool, desk: &Desk) -> Option<Answer> {
+fn refuse(headers: &HeaderMap, is_loopback: bool, needs_token: bool, door: &Door) -> Option<Answer> {
     let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if needs_token && !desk.admits(shown) {
+    if needs_token && !door.admits(shown) {
         let mut answer = answer::refusal(StatusCode::UNAUTHORIZED, "show a token: Authorization: Bearer …");
         answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return Some(answer);

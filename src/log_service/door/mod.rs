@@ -30,7 +30,7 @@ use self::tls::Handshake;
 use super::batch::{Bounds, Parsed};
 use super::frames::Split;
 use super::store::{AppendError, Appended, Counts, Running, Store};
-use super::{Limits, Listen, ServiceError, Settings, Token};
+use super::{InputKind, InputSettings, Limits, Listen, Secret, ServiceError, Settings, Token};
 
 /// How long open requests may take to end when the service stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -45,14 +45,55 @@ const BEGINNINGS: usize = 2;
 pub(crate) struct Doors {
     http: Vec<Socket>,
     packets: Option<Socket>,
+    inputs: Vec<(Socket, Arc<Door>)>,
     desk: Arc<Desk>,
+}
+
+/// What is particular to one way in.
+struct Door {
+    /// As the configuration calls it; empty for the service's own.
+    name: String,
+    kind: InputKind,
+    /// What senders must show, any of these. Empty: everybody who reaches the address is let in.
+    tokens: Vec<Token>,
+    /// The same as it was written, for protocols that need it so.
+    secret: Option<Secret>,
+    tls: Option<Handshake>,
+}
+
+impl Door {
+    /// HTTP for everybody who reaches it.
+    fn open() -> Self {
+        Self { name: String::new(), kind: InputKind::Http, tokens: Vec::new(), secret: None, tls: None }
+    }
+
+    fn of(input: &InputSettings) -> Result<Self, ServiceError> {
+        Ok(Self {
+            name: input.name.clone(),
+            kind: input.kind,
+            tokens: input.secret.iter().map(Secret::token).collect(),
+            secret: input.secret.clone(),
+            tls: input.tls.as_ref().map(Handshake::new).transpose()?,
+        })
+    }
+
+    /// Whether a request that shows this may come in.
+    fn admits(&self, shown: Option<&str>) -> bool {
+        let shown = shown.and_then(|value| value.split_once(' '));
+        let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let Some(shown) = shown.map(|(_, token)| Token::new(token.trim())) else {
+            return self.tokens.is_empty();
+        };
+        // All are looked at, so that the time tells nothing.
+        self.tokens.is_empty() || self.tokens.iter().fold(false, |found, token| found | token.is(&shown))
+    }
 }
 
 /// What all connections share.
 struct Desk {
     store: Store,
-    tokens: Vec<Token>,
-    tls: Option<Handshake>,
+    /// The service's own HTTP.
+    front: Arc<Door>,
     data: PathBuf,
     limits: Limits,
     /// Bytes of bodies and packets that may still be taken into memory.
@@ -74,8 +115,13 @@ impl Doors {
             Some(address) => Some(Socket::bind(&Listen::Tcp(address)).await?),
             None => None,
         };
+        let mut inputs = Vec::new();
+        for input in &settings.inputs {
+            let door = Arc::new(Door::of(input)?);
+            inputs.push((Socket::bind(&input.listen).await?, door));
+        }
         let tls = settings.tls.as_ref().map(Handshake::new).transpose()?;
-        Ok(Self { http, packets, desk: Arc::new(Desk::new(settings, tls, store)) })
+        Ok(Self { http, packets, inputs, desk: Arc::new(Desk::new(settings, tls, store)) })
     }
 
     pub(crate) fn http(&self) -> Vec<Listen> {
@@ -89,15 +135,23 @@ impl Doors {
         }
     }
 
+    pub(crate) fn inputs(&self) -> Vec<(String, Listen)> {
+        self.inputs.iter().map(|(socket, door)| (door.name.clone(), socket.address())).collect()
+    }
+
     /// Accepts until `stop`, then waits a little for what is open.
     pub(crate) async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { http, packets, desk } = self;
+        let Self { http, packets, inputs, desk } = self;
         let mut accepting = JoinSet::new();
         for socket in http {
-            accepting.spawn(accept(socket, Arc::clone(&desk), Kind::Http));
+            accepting.spawn(accept(socket, Arc::clone(&desk), Arc::clone(&desk.front)));
         }
         if let Some(socket) = packets {
-            accepting.spawn(accept(socket, Arc::clone(&desk), Kind::Packets));
+            let door = Door { kind: InputKind::Packets, ..Door::open() };
+            accepting.spawn(accept(socket, Arc::clone(&desk), Arc::new(door)));
+        }
+        for (socket, door) in inputs {
+            accepting.spawn(accept(socket, Arc::clone(&desk), door));
         }
         stop.await;
         // All tasks watch this; with no receiver left nobody needs to know.
@@ -109,14 +163,8 @@ impl Doors {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Http,
-    Packets,
-}
-
 /// Accepts on one socket; ends when the service stops and all its connections have ended.
-async fn accept(socket: Socket, desk: Arc<Desk>, kind: Kind) {
+async fn accept(socket: Socket, desk: Arc<Desk>, door: Arc<Door>) {
     let places = Arc::new(Semaphore::new(desk.limits.connections));
     let mut connections = JoinSet::new();
     loop {
@@ -130,9 +178,9 @@ async fn accept(socket: Socket, desk: Arc<Desk>, kind: Kind) {
             Some(_) = connections.join_next() => {}
             (place, accepted) = next => match accepted {
                 Ok((stream, from)) => {
-                    let desk = Arc::clone(&desk);
+                    let (desk, door) = (Arc::clone(&desk), Arc::clone(&door));
                     connections.spawn(async move {
-                        serve(stream, from, desk, kind).await;
+                        serve(stream, from, desk, door).await;
                         drop(place);
                     });
                 }
@@ -147,13 +195,15 @@ async fn accept(socket: Socket, desk: Arc<Desk>, kind: Kind) {
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, kind: Kind) {
-    match kind {
-        Kind::Http => match stream.secured(desk.tls.as_ref(), desk.limits.header_timeout).await {
-            Ok(stream) => http::serve(stream, from, desk).await,
-            Err(error) => tracing::debug!(%from, %error, "a TLS handshake with the log service failed"),
-        },
-        Kind::Packets => packets::serve(stream, from, desk).await,
+async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>) {
+    let stream = match stream.secured(door.tls.as_ref(), desk.limits.header_timeout).await {
+        Ok(stream) => stream,
+        Err(error) => return tracing::debug!(%from, %error, "a TLS handshake with the log service failed"),
+    };
+    match door.kind {
+        InputKind::Http => http::serve(stream, from, desk, door).await,
+        InputKind::Packets => packets::serve(stream, from, desk).await,
+        InputKind::Syslog | InputKind::Forward | InputKind::Lumberjack | InputKind::Lines => {}
     }
 }
 
@@ -163,8 +213,7 @@ impl Desk {
         let limits = settings.limits.clone();
         Self {
             store: store.store(),
-            tokens: settings.tokens.clone(),
-            tls,
+            front: Arc::new(Door { tokens: settings.tokens.clone(), tls, ..Door::open() }),
             data: settings.data.clone(),
             room: Arc::new(Semaphore::new(limits.body_bytes_held().min(Semaphore::MAX_PERMITS))),
             tails: Arc::new(Semaphore::new(limits.tails)),
@@ -199,17 +248,6 @@ impl Desk {
     async fn store_frames(&self, split: &mut Split, from: &Arc<str>) -> Result<Appended, AppendError> {
         Counts::add(&self.counts().bad_frames, split.bad_count);
         self.store.append_frames(std::mem::take(&mut split.frames), Arc::clone(from)).await
-    }
-
-    /// Whether a request that shows this may come in.
-    fn admits(&self, shown: Option<&str>) -> bool {
-        let shown = shown.and_then(|value| value.split_once(' '));
-        let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some(shown) = shown.map(|(_, token)| Token::new(token.trim())) else {
-            return self.tokens.is_empty();
-        };
-        // All are looked at, so that the time tells nothing.
-        self.tokens.is_empty() || self.tokens.iter().fold(false, |found, token| found | token.is(&shown))
     }
 
     /// Ready when the service stops.

@@ -1,0 +1,200 @@
+//! `[log.sink.NAME]` and `[log.input.NAME]`: keys that their type has no use for, keys that it needs, addresses.
+
+use super::super::log::{Log, LogService};
+use super::super::log_input::{InputType, LogInput};
+use super::super::log_sink::{LogSink, Remote, SinkForm, SinkType};
+use super::super::place::Place;
+use super::super::read::Sink;
+use super::super::words::{Name, Text};
+use super::super::{At, Diagnostic, codes};
+use super::log::is_field_value;
+use super::without_effect;
+
+pub(super) fn check(log: &Log, sink: &mut Sink) {
+    for (name, one) in log.sink.iter() {
+        check_sink(name, one, sink);
+    }
+    for (name, one) in log.input.iter() {
+        check_input(name, one, sink);
+    }
+    let is_served_elsewhere = matches!(log.service.value, LogService::Unix(_) | LogService::Url(_));
+    if let Some((name, _)) = log.input.iter().find(|_| is_served_elsewhere) {
+        let message = "inputs are doors of the log service, which is somewhere else";
+        sink.push(
+            without_effect(&name.place, message)
+                .help("write them where that log service is started: `tollgate -c FILE logs serve`"),
+        );
+    }
+}
+
+fn check_sink(name: &At<Name>, one: &At<LogSink>, sink: &mut Sink) {
+    let kind = one.kind.value;
+    for (key, place, kinds) in written(one) {
+        if !kinds.contains(&kind) {
+            let message = format!("`{key}` has no meaning for a sink of type `{}`", kind.word());
+            sink.push(without_effect(place, message));
+        }
+    }
+    addresses(name, one, sink);
+    pair(("user", one.user.as_ref()), ("password", one.password.as_ref()), sink);
+    pair(("cert", one.cert.as_ref()), ("key", one.key.as_ref()), sink);
+    if kind == S3 && one.bucket.is_none() {
+        missing(&one.kind.place, "bucket", sink);
+    }
+    for (key, secret) in [("token", &one.token), ("user", &one.user), ("password", &one.password)] {
+        if secret.as_ref().is_some_and(|secret| !is_field_value(secret)) {
+            // Without its line: it may have the secret in it.
+            let message = format!("`{key}` of the sink `{}` is empty, or has control bytes", name.value);
+            sink.push(Diagnostic::error(codes::BAD_VALUE, message));
+        }
+    }
+    let is_text = matches!(one.form.value, SinkForm::Combined | SinkForm::Haproxy);
+    if is_text && !TEXTS.contains(&kind) {
+        let message = format!("a sink of type `{}` takes objects: `native`, `ecs` or `otel`", kind.word());
+        sink.push(Diagnostic::error(codes::BAD_VALUE, message).at(&one.form.place, ""));
+    }
+    if let Some(token) = one.token.as_ref().filter(|_| one.user.is_some() && HTTP.contains(&kind)) {
+        sink.push(without_effect(
+            &token.place,
+            "`token` has no meaning beside `user`: both are `Authorization`",
+        ));
+    }
+}
+
+use SinkType::{
+    ClickHouse, Elasticsearch, File, Forward, Http, Kafka, Loki, Lumberjack, Otlp, Packets, S3, Stdout,
+    Syslog,
+};
+
+const ALL_BUT_LOCAL: &[SinkType] =
+    &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Syslog, Packets, Http, S3];
+const HTTP: &[SinkType] = &[Elasticsearch, Loki, Otlp, ClickHouse, Http];
+/// Those that take any line.
+const TEXTS: &[SinkType] = &[Kafka, Syslog, Http, File, Stdout, Loki];
+
+/// What is written, and for which types it means something.
+fn written(one: &LogSink) -> Vec<(&'static str, &Place, &'static [SinkType])> {
+    const FORMS: &[SinkType] = &[
+        Elasticsearch,
+        Loki,
+        Otlp,
+        ClickHouse,
+        Kafka,
+        Forward,
+        Lumberjack,
+        Syslog,
+        Packets,
+        Http,
+        File,
+        Stdout,
+    ];
+    const SHIPPED: &[SinkType] =
+        &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Syslog, Packets, Http];
+    const COMPRESSED: &[SinkType] =
+        &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Http];
+    const TOKENS: &[SinkType] = &[Elasticsearch, Loki, Otlp, ClickHouse, Http, Forward];
+    const USERS: &[SinkType] = &[Elasticsearch, Loki, Otlp, ClickHouse, Http, Kafka, S3, Forward];
+    const ROTATED: &[SinkType] =
+        &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Syslog, Packets, Http, File];
+    let mut found: Vec<(&'static str, &Place, &'static [SinkType])> = Vec::new();
+    macro_rules! look {
+        ($($field:ident: $kinds:expr,)*) => {$(
+            if one.$field.is_written() {
+                found.push((stringify!($field), &one.$field.place, $kinds));
+            }
+        )*};
+    }
+    look! {
+        form: FORMS,
+        index: &[Elasticsearch],
+        table: &[ClickHouse],
+        topic: &[Kafka],
+        tag: &[Forward, Syslog],
+        facility: &[Syslog],
+        labels: &[Loki],
+        region: &[S3],
+        prefix: &[S3],
+        distributor: &[Packets],
+        headers: HTTP,
+        compress: COMPRESSED,
+        batch_records: SHIPPED,
+        timeout: ALL_BUT_LOCAL,
+        retry_max: ALL_BUT_LOCAL,
+        rotate: ROTATED,
+    }
+    macro_rules! look_optional {
+        ($($field:ident: $kinds:expr,)*) => {$(
+            if let Some(value) = &one.$field {
+                found.push((stringify!($field), &value.place, $kinds));
+            }
+        )*};
+    }
+    look_optional! {
+        bucket: &[S3],
+        token: TOKENS,
+        user: USERS,
+        password: USERS,
+        ca: ALL_BUT_LOCAL,
+        cert: ALL_BUT_LOCAL,
+        key: ALL_BUT_LOCAL,
+        batch: SHIPPED,
+        linger: SHIPPED,
+        dead_letter: SHIPPED,
+    }
+    found
+}
+
+fn addresses(name: &At<Name>, one: &LogSink, sink: &mut Sink) {
+    let kind = one.kind.value;
+    match (kind, one.to.len()) {
+        (Stdout, 0) => return,
+        (Stdout, _) => {
+            sink.push(without_effect(&one.to.place, "`to` has no meaning for a sink of type `stdout`"));
+            return;
+        }
+        (_, 0) if !sink.is_broken_at(&name.place, &["to"]) => return missing(&one.kind.place, "to", sink),
+        (File, 1) => return,
+        (File | S3, 2..) => {
+            let message = format!("a sink of type `{}` has one place", kind.word());
+            sink.push(Diagnostic::error(codes::BAD_VALUE, message).at(&one.to[1].place, ""));
+            return;
+        }
+        _ => {}
+    }
+    for to in one.to.iter() {
+        if let Err(problem) = Remote::parse(to, kind, one.distributor.value) {
+            sink.bad_value(&to.place, "address", Remote::example(kind), problem);
+        }
+    }
+}
+
+fn check_input(name: &At<Name>, one: &At<LogInput>, sink: &mut Sink) {
+    pair(("cert", one.cert.as_ref()), ("key", one.key.as_ref()), sink);
+    if let Some(place) = one.client_ca.as_ref().filter(|_| one.cert.is_none()) {
+        sink.push(without_effect(&place.place, "`client_ca` has no meaning without `cert`"));
+    }
+    if one.token.as_ref().is_some_and(|token| !is_field_value(token)) {
+        let message = format!("`token` of the input `{}` is empty, or has control bytes", name.value);
+        sink.push(Diagnostic::error(codes::BAD_VALUE, message));
+    }
+    // Neither protocol has a place for it.
+    let has_no_token = matches!(one.kind.value, InputType::Lumberjack | InputType::Packets);
+    if let Some(token) = one.token.as_ref().filter(|_| has_no_token) {
+        let message = format!("`token` has no meaning for an input of type `{}`", one.kind.value.word());
+        sink.push(without_effect(&token.place, message).help("use `client_ca`: senders show a certificate"));
+    }
+}
+
+fn pair(one: (&str, Option<&At<Text>>), other: (&str, Option<&At<Text>>), sink: &mut Sink) {
+    let (written, lacking) = match (one, other) {
+        ((_, Some(written)), (lacking, None)) | ((lacking, None), (_, Some(written))) => (written, lacking),
+        _ => return,
+    };
+    let message = format!("`{lacking}` is missing beside it");
+    sink.push(Diagnostic::error(codes::MISSING_KEY, message).at(&written.place, ""));
+}
+
+fn missing(place: &Place, key: &str, sink: &mut Sink) {
+    let message = format!("`{key}` is missing");
+    sink.push(Diagnostic::error(codes::MISSING_KEY, message).at(place, "a sink of this type needs it"));
+}

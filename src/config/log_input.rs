@@ -1,0 +1,45 @@
+//! `[log.input.NAME]`: doors of the log service for what others send.
+
+use super::place::At;
+use super::shape::{choice, table};
+use super::words::{Listen, Text};
+
+table! {
+    /// A door of the log service for the lines of applications and shippers. What is acknowledged is on the disk.
+    pub struct LogInput {
+        /// What is spoken there.
+        kind as "type": required InputType;
+        /// Where: `127.0.0.1:9200`, `:5044` or `unix:PATH`.
+        listen: required Listen;
+        /// A secret that senders show: `Authorization: Bearer`, `ApiKey` or the password of Basic over HTTP, the shared key of `forward`; see there for the others.
+        token: optional Text;
+        /// A PEM file with the certificate of this door, leaf first: it speaks TLS then; together with `key`.
+        cert: optional Text;
+        /// The private key of `cert`, PEM.
+        key: optional Text;
+        /// Take only senders that show a certificate of one of these authorities, PEM.
+        client_ca: optional Text;
+    }
+}
+
+choice! {
+    /// What is spoken at a door.
+    pub enum InputType ("kind of input") {
+        /// `POST /logs`, Elasticsearch's `_bulk`, OTLP.
+        Http = "http",
+        Syslog = "syslog",
+        Forward = "forward",
+        Lumberjack = "lumberjack",
+        Lines = "lines",
+        Packets = "packets",
+    }
+}
+
+impl LogInput {
+    /// Every file that it names, with what it is.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&At<Text>, &'static str)> {
+        [(&self.cert, "certificate"), (&self.key, "private key"), (&self.client_ca, "authorities' file")]
+            .into_iter()
+            .filter_map(|(path, what)| Some((path.as_ref()?, what)))
+    }
+}

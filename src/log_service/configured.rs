@@ -1,0 +1,66 @@
+//! `[log]` of a configuration as the settings of a log service.
+
+use std::path::Path;
+
+use super::{InputKind, InputSettings, Listen, Secret, Settings, Tls};
+use crate::config::Service;
+use crate::config::log_input::{InputType, LogInput};
+use crate::config::words::{Listen as Written, Text};
+use crate::units::Duration;
+
+impl Settings {
+    /// A service as the configuration wants it: what it keeps, and its inputs. Without sockets of its own.
+    pub fn of(config: &Service) -> Self {
+        let log = &config.log;
+        let mut settings = Self::new((&*log.data.value).into());
+        let limits = &mut settings.limits;
+        limits.keep_bytes = log.keep.size.as_bytes();
+        limits.keep_hours = hours(log.keep.age.value);
+        limits.keep_error_hours = hours(log.keep.errors.value);
+        limits.keep_rollup_hours = hours(log.keep.rollups.value);
+        limits.free_bytes = log.keep.free.as_ref().map(|free| free.as_bytes());
+        limits.memory_bytes = log.memory.to_usize();
+        let inputs = log.input.iter().map(|(name, one)| input(&name.value, one, config));
+        settings.inputs = inputs.collect();
+        settings
+    }
+}
+
+fn hours(age: Duration) -> u32 {
+    u32::try_from(age.as_millis().div_ceil(3_600_000)).unwrap_or(u32::MAX)
+}
+
+fn input(name: &str, one: &LogInput, config: &Service) -> InputSettings {
+    let tls = one.cert.as_ref().zip(one.key.as_ref()).map(|(cert, key)| Tls {
+        chain: loaded(config, cert),
+        key: loaded(config, key),
+        client_ca: one.client_ca.as_ref().map(|path| loaded(config, path)),
+    });
+    InputSettings {
+        name: name.to_owned(),
+        kind: match one.kind.value {
+            InputType::Http => InputKind::Http,
+            InputType::Syslog => InputKind::Syslog,
+            InputType::Forward => InputKind::Forward,
+            InputType::Lumberjack => InputKind::Lumberjack,
+            InputType::Lines => InputKind::Lines,
+            InputType::Packets => InputKind::Packets,
+        },
+        listen: listen(&one.listen.value),
+        secret: one.token.as_ref().map(|token| Secret(token.value.clone())),
+        tls,
+    }
+}
+
+fn listen(written: &Written) -> Listen {
+    match written {
+        Written::Any(port) => Listen::Tcp((std::net::Ipv6Addr::UNSPECIFIED, *port).into()),
+        Written::Tcp(address) => Listen::Tcp(*address),
+        Written::Unix(path) => Listen::Unix(path.clone()),
+    }
+}
+
+/// Loading has refused a configuration whose files cannot be read.
+fn loaded(config: &Service, path: &Text) -> Vec<u8> {
+    config.files.get(Path::new(&**path)).map(|file| file.bytes.to_vec()).unwrap_or_default()
+}

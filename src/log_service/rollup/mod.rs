@@ -17,6 +17,7 @@ mod counted;
 mod files;
 mod hours;
 mod note;
+mod recent;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub(crate) use counted::{Counted, Kept};
 pub(crate) use files::{remove_unless_covered, write};
 pub(crate) use hours::keep_house;
 pub(crate) use note::Counting;
+pub(crate) use recent::{Recent, recent};
 
 /// Keys per minute and generation of rows, and per hour.
 const MAX_KEYS: usize = 256;

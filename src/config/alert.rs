@@ -114,7 +114,7 @@ pub enum Metric {
     Load,
     Fds,
     SpoolAge,
-    SinkAway,
+    SinksStuck,
     Missing,
     Certificate,
 }
@@ -148,7 +148,7 @@ impl Metric {
         Self::Load,
         Self::Fds,
         Self::SpoolAge,
-        Self::SinkAway,
+        Self::SinksStuck,
         Self::Missing,
         Self::Certificate,
     ];
@@ -169,7 +169,7 @@ impl Metric {
             Self::Load => "load",
             Self::Fds => "fds",
             Self::SpoolAge => "spool_age",
-            Self::SinkAway => "sink_away",
+            Self::SinksStuck => "sinks_stuck",
             Self::Missing => "missing",
             Self::Certificate => "certificate",
         }
@@ -178,10 +178,10 @@ impl Metric {
     pub fn unit(self) -> Unit {
         match self {
             Self::Errors | Self::Requests => Unit::Count { may_be_rate: true },
-            Self::Restarts | Self::Missing => Unit::Count { may_be_rate: false },
+            Self::Restarts | Self::SinksStuck | Self::Missing => Unit::Count { may_be_rate: false },
             Self::ErrorShare | Self::Cpu | Self::Memory | Self::Fds => Unit::Share,
             Self::P50 | Self::P90 | Self::P99 | Self::P999 | Self::Mean => Unit::Time,
-            Self::SpoolAge | Self::SinkAway | Self::Certificate => Unit::Time,
+            Self::SpoolAge | Self::Certificate => Unit::Time,
             Self::Load => Unit::Number,
         }
     }

@@ -27,7 +27,7 @@ mod parquet;
 mod part;
 pub mod query;
 pub mod read;
-mod rollup;
+pub(crate) mod rollup;
 mod settings;
 mod store;
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod combined;
 mod copy;
 pub mod escape;
 pub mod frame;
+pub mod host;
 pub mod id;
 pub mod json;
 pub mod line;

@@ -385,6 +385,10 @@ pub(super) struct StatsArgs {
     /// One row per span of time: 1m, 10s; together with --by, the span of each step of the curves.
     #[arg(long, value_name = "SPAN")]
     pub(super) every: Option<String>,
+    /// What machines, proxies and workers use: CPU, memory, files, disk, network, lag, restarts. [--since: 5m, with --every
+    /// 1h]
+    #[arg(long, conflicts_with = "by")]
+    pub(super) host: bool,
     #[command(flatten)]
     pub(super) table: TableArgs,
     #[command(flatten)]

@@ -18,6 +18,7 @@ mod door;
 mod explain;
 mod export;
 mod import;
+mod host;
 mod line;
 mod open;
 mod output;

@@ -51,7 +51,7 @@ struct Sum {
 }
 
 /// The window of a rule in minutes since the Unix epoch, the second not included, and how many seconds of it have been.
-fn window(over: Duration, now: Moment) -> ((i64, i64), f64) {
+pub(super) fn window(over: Duration, now: Moment) -> ((i64, i64), f64) {
     let over = i64::try_from(over.as_millis()).unwrap_or(i64::MAX);
     let first = now.saturating_sub(over).div_euclid(MINUTE_MS);
     let seconds = (now - first * MINUTE_MS) as f64 / 1e3;

@@ -306,13 +306,17 @@ fn standing(standing: &Standing<'_>) -> Value {
 /// What each rule is held against. Blocks.
 fn readings(rules: &[Arc<Rule>], store: &Store, at: Moment) -> Vec<Reading> {
     let counted = store.rollups();
-    let reading = |rule: &Arc<Rule>| match rule.when.metric {
-        Metric::Missing => missing(rule, store, at),
-        metric if metric.is_of_requests() => facts::of_requests(rule, &counted, at).unwrap_or_else(|error| {
+    let reading = |rule: &Arc<Rule>| {
+        let read = match rule.when.metric {
+            Metric::Missing => return missing(rule, store, at),
+            metric if metric.is_of_requests() => facts::of_requests(rule, &counted, at),
+            _ => host::machines(rule, &counted, at)
+                .map(|told| told.map_or(Reading::Unknown, |machines| host::of_machines(rule, &machines))),
+        };
+        read.unwrap_or_else(|error| {
             tracing::warn!(alert = &*rule.name, %error, "counts cannot be read: the alarm stays as it is");
             Reading::Unknown
-        }),
-        _ => host::of_machines(rule, &[]),
+        })
     };
     rules.iter().map(reading).collect()
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::facts::of_requests;
-use super::super::host::{Machine, of_machines};
+use super::super::host::{Machine, machines, of_machines};
 use super::*;
 use crate::log_service::columns::Builder;
 use crate::log_service::rollup::{Counted, Counting, Kept};
@@ -152,4 +152,34 @@ fn of_machines_each_or_the_worst() {
     assert_eq!(of_machines(&rule("when = \"restarts > 2\""), &machines), whole(3.0));
     assert_eq!(of_machines(&rule("when = \"certificate < 14d\""), &machines), whole(5.0));
     assert_eq!(of_machines(&rule("when = \"load > 2\""), &machines), by(&[]));
+}
+
+#[test]
+fn machines_say_it_in_host_records() {
+    let host = |proxy: &str, ago: i64, cpu: f64, memory: f64, restarts: u64| {
+        json!({"kind": "host", "proxy": proxy, "ts": request(ago, 200, "", 1)["ts"], "cpu_pct": cpu, "mem_used_pct": memory,
+            "load1": 2.5, "fds": 80, "fds_limit": 100, "restarts_new": restarts, "cert_days": 13, "spool_age_s": 61,
+            "sinks_stuck": 1})
+    };
+    let rows = [
+        host("a", 80, 10.0, 90.0, 1),
+        host("a", 70, 20.0, 90.0, 1),
+        host("a", 5, 60.0, 40.0, 1),
+        host("b", 5, 5.0, 5.0, 0),
+    ];
+    let counted = counted(&rows);
+    let value = |keys: &str| {
+        let rule = rule(&format!("when = \"{keys}\"\nby = \"proxy\""));
+        let machines = machines(&rule, &counted, NOW + 30 * SECOND).unwrap().unwrap();
+        let Reading::Values(values) = of_machines(&rule, &machines) else { panic!("unknown") };
+        (values.len(), (values["a"] * 1e6).round() / 1e6)
+    };
+    assert_eq!(value("cpu > 1%"), (2, 0.3));
+    assert_eq!(value("memory > 1%"), (2, 0.4));
+    assert_eq!(value("restarts > 1"), (2, 3.0));
+    assert_eq!(value("fds > 1%"), (2, 0.8));
+    assert_eq!(value("load > 1"), (2, 2.5));
+    assert_eq!(value("spool_age > 1m"), (2, 61.0));
+    assert_eq!(value("sinks_stuck > 0"), (2, 1.0));
+    assert_eq!(value("certificate < 14d"), (2, 13.0 * 86_400.0));
 }

@@ -26,7 +26,7 @@ const CASES: [(&str, &str, f64); 17] = [
     ("when = \"load > 4\"", "", 7.25),
     ("when = \"fds > 80%\"", "", 0.8),
     ("when = \"spool_age > 1m\"", "", 754.0),
-    ("when = \"sink_away > 5m\"", "", 400.0),
+    ("when = \"sinks_stuck > 0\"", "", 2.0),
     ("when = \"missing > 0\"", "", 12.0),
     ("when = \"certificate < 14d\"", "", 13.4 * 86_400.0),
 ];

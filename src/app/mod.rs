@@ -10,6 +10,7 @@ mod host;
 mod life;
 pub mod log_child;
 pub mod log_settings;
+mod log_sinks;
 pub mod names;
 pub mod reload;
 pub mod run;

@@ -18,6 +18,7 @@ mod files;
 pub(crate) mod host;
 mod hours;
 mod note;
+mod recent;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub(crate) use counted::{Counted, Kept};
 pub(crate) use files::{remove_unless_covered, write};
 pub(crate) use hours::keep_house;
 pub(crate) use note::Counting;
+pub(crate) use recent::{Recent, recent};
 
 /// Keys per minute and generation of rows, and per hour.
 const MAX_KEYS: usize = 256;

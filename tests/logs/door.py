@@ -105,7 +105,7 @@ class Door:
             return None
 
     def rows(self):
-        lines = self.get("/logs/search?since=all&n=1000000").splitlines()
+        lines = self.get("/logs/search?since=all&n=10000").splitlines()
         rows = [json.loads(line) for line in lines if line.startswith("{")]
         return [row for row in rows if "from" in row]
 

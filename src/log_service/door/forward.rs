@@ -77,7 +77,10 @@ impl Connection {
     async fn run(&mut self) -> Result<(), End> {
         if let Some(secret) = self.door.secret.clone() {
             let within = self.desk.limits.header_timeout;
-            time::timeout(within, self.greet(&secret)).await.map_err(|_| End::Slow)??;
+            let greeted = time::timeout(within, self.greet(&secret)).await.map_err(|_| End::Slow)?;
+            if !greeted? {
+                return Ok(());
+            }
         }
         loop {
             self.allow(QUIET);
@@ -101,15 +104,20 @@ impl Connection {
         }
     }
 
-    async fn greet(&mut self, secret: &Secret) -> Result<(), End> {
+    /// False when nobody wants to come in: Fluentd and balancers look every second whether the port is open.
+    async fn greet(&mut self, secret: &Secret) -> Result<bool, End> {
         let nonce = handshake::nonce()?;
         self.write(&handshake::helo(&nonce)).await?;
+        if !self.reader.ready().await.unwrap_or(false) {
+            return Ok(false);
+        }
         let ping = self.reader.value(handshake::MAX_MESSAGE).await?;
         // Senders that find their own name here believe in a loop.
         let name = format!("tollgate-{}", self.door.name);
         let (pong, let_in) = handshake::pong(&ping, &nonce, &secret.0, &name);
         self.write(&pong).await?;
-        Ok(let_in?)
+        let_in?;
+        Ok(true)
     }
 
     /// Reads one message; stores it, with those before it, when nothing more has come yet.
@@ -161,7 +169,9 @@ impl Connection {
         match end {
             End::Broken(_) | End::Slow => Counts::add(&self.desk.counts().bad_messages, 1u64),
             End::Denied(_) => Counts::add(&self.desk.counts().denied, 1u64),
-            End::NotStored(_) | End::Io(_) => {}
+            End::NotStored(_) => {}
+            // It has gone; what it was not told, it sends again.
+            End::Io(_) => return tracing::debug!(input = self.door.name, %end, "a sender has gone"),
         }
         self.portion.complain(&end.to_string());
     }

@@ -132,8 +132,11 @@ impl Connection {
     }
 
     fn tell(&self, end: &End) {
-        if matches!(end, End::Broken(_) | End::Slow) {
-            Counts::add(&self.desk.counts().bad_messages, 1u64);
+        match end {
+            End::Broken(_) | End::Slow => Counts::add(&self.desk.counts().bad_messages, 1u64),
+            End::NotStored(_) => {}
+            // It has gone; what it was not told, it sends again.
+            End::Io(_) => return tracing::debug!(%end, "a sender has gone"),
         }
         self.portion.complain(&end.to_string());
     }

@@ -160,11 +160,13 @@ async fn a_shared_key_is_asked_for_and_nothing_is_taken_without_it() {
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest).await;
     until(&service, "denied", 2).await;
+    drop(connect(&service).await);
     assert!(stored(&service).await.is_empty());
     let mut stream = connect(&service).await;
     assert!(greet(&mut stream, "s3cret").await);
     stream.write_all(&message).await.unwrap();
     assert_eq!(acked(&answer(&mut stream, 10).await), Some(&b"abcd"[..]));
+    assert_eq!(get(&service, "/status").await["bad_messages"], 0, "a look at the port is nothing bad");
 }
 
 fn window(texts: &[&str], compressed: bool) -> Vec<u8> {

@@ -1,16 +1,22 @@
-//! The ways in: HTTP on TCP and Unix sockets, `¶` packets on TCP.
+//! The ways in: HTTP on TCP and Unix sockets, `¶` packets on TCP, and the protocols of shippers.
 //!
 //! Everything here is bounded: connections per socket, bytes held for all bodies and packets together, time for a
 //! head, a body and for silence, live tails and searches.
 
 mod alerts;
 mod answer;
+mod complaints;
+mod forward;
 mod frames;
 mod http;
 pub(super) mod io;
+mod lumberjack;
 mod packets;
+mod portion;
 mod questions;
 mod rollups;
+#[cfg(test)]
+mod shipper_tests;
 mod sockets;
 mod tail;
 #[cfg(test)]
@@ -26,6 +32,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use self::complaints::Complaints;
 use self::sockets::{Socket, Stream};
 use self::tls::Handshake;
 use super::alert;
@@ -61,12 +68,20 @@ struct Door {
     /// The same as it was written, for protocols that need it so.
     secret: Option<Secret>,
     tls: Option<Handshake>,
+    complaints: Complaints,
 }
 
 impl Door {
     /// HTTP for everybody who reaches it.
     fn open() -> Self {
-        Self { name: String::new(), kind: InputKind::Http, tokens: Vec::new(), secret: None, tls: None }
+        Self {
+            name: String::new(),
+            kind: InputKind::Http,
+            tokens: Vec::new(),
+            secret: None,
+            tls: None,
+            complaints: Complaints::default(),
+        }
     }
 
     fn of(input: &InputSettings) -> Result<Self, ServiceError> {
@@ -76,6 +91,7 @@ impl Door {
             tokens: input.secret.iter().map(Secret::token).collect(),
             secret: input.secret.clone(),
             tls: input.tls.as_ref().map(Handshake::new).transpose()?,
+            complaints: Complaints::default(),
         })
     }
 
@@ -210,7 +226,9 @@ async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>)
     match door.kind {
         InputKind::Http => http::serve(stream, from, desk, door).await,
         InputKind::Packets => packets::serve(stream, from, desk).await,
-        InputKind::Syslog | InputKind::Forward | InputKind::Lumberjack | InputKind::Lines => {}
+        InputKind::Forward => forward::serve(stream, from, desk, door).await,
+        InputKind::Lumberjack => lumberjack::serve(stream, from, desk, door).await,
+        InputKind::Syslog | InputKind::Lines => {}
     }
 }
 

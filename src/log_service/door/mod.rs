@@ -1,4 +1,4 @@
-//! The ways in: HTTP on TCP and Unix sockets, `¶` packets on TCP.
+//! The ways in: HTTP on TCP and Unix sockets, `¶` packets, syslog and JSON lines on TCP.
 //!
 //! Everything here is bounded: connections per socket, bytes held for all bodies and packets together, time for a
 //! head, a body and for silence, live tails and searches.
@@ -7,10 +7,16 @@ mod answer;
 mod frames;
 mod http;
 pub(super) mod io;
+mod lines;
 mod packets;
 mod questions;
+mod refusals;
 mod rollups;
+mod silent;
 mod sockets;
+mod syslog;
+#[cfg(test)]
+mod syslog_tests;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -25,6 +31,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use self::refusals::Refusals;
 use self::sockets::{Socket, Stream};
 use self::tls::Handshake;
 use super::batch::{Bounds, Parsed};
@@ -59,12 +66,20 @@ struct Door {
     /// The same as it was written, for protocols that need it so.
     secret: Option<Secret>,
     tls: Option<Handshake>,
+    refusals: Refusals,
 }
 
 impl Door {
     /// HTTP for everybody who reaches it.
     fn open() -> Self {
-        Self { name: String::new(), kind: InputKind::Http, tokens: Vec::new(), secret: None, tls: None }
+        Self {
+            name: String::new(),
+            kind: InputKind::Http,
+            tokens: Vec::new(),
+            secret: None,
+            tls: None,
+            refusals: Refusals::default(),
+        }
     }
 
     fn of(input: &InputSettings) -> Result<Self, ServiceError> {
@@ -74,6 +89,7 @@ impl Door {
             tokens: input.secret.iter().map(Secret::token).collect(),
             secret: input.secret.clone(),
             tls: input.tls.as_ref().map(Handshake::new).transpose()?,
+            refusals: Refusals::default(),
         })
     }
 
@@ -203,7 +219,9 @@ async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>)
     match door.kind {
         InputKind::Http => http::serve(stream, from, desk, door).await,
         InputKind::Packets => packets::serve(stream, from, desk).await,
-        InputKind::Syslog | InputKind::Forward | InputKind::Lumberjack | InputKind::Lines => {}
+        InputKind::Syslog => syslog::serve(stream, from, desk, door).await,
+        InputKind::Lines => lines::serve(stream, from, desk, door).await,
+        InputKind::Forward | InputKind::Lumberjack => {}
     }
 }
 

@@ -89,6 +89,7 @@ impl Framing {
     /// It ended in the middle of a counted message.
     pub fn end(&mut self) -> Result<Option<Bytes>, Unframed> {
         let rest = std::mem::take(&mut self.buffer).freeze();
+        self.searched = 0;
         if rest.is_empty() || self.skipping != Skip::Nothing {
             return Ok(None);
         }
@@ -310,6 +311,8 @@ mod tests {
                 }
                 prop_assert!(framing.buffer.len() <= 16 + MAX_DIGITS + 1);
             }
+            let _ = framing.end();
+            prop_assert_eq!(framing.next(), Ok(None));
         }
     }
 }

@@ -40,7 +40,9 @@ impl<'a> Message<'a> {
             Ok(read) => Self {
                 facility: read.facility,
                 severity: read.severity,
-                time: read.timestamp.and_then(|time| Timestamp::from_microsecond(time.timestamp_micros()).ok()),
+                time: read
+                    .timestamp
+                    .and_then(|time| Timestamp::from_microsecond(time.timestamp_micros()).ok()),
                 hostname: read.hostname,
                 app: read.appname,
                 procid: read.procid,
@@ -285,7 +287,10 @@ mod tests {
             );
             let found = Message::parse(&text, now()).to_json(true);
             let found = String::from_utf8(found).unwrap();
-            assert!(found.contains(r#""n":12345678901234567890"#) && found.contains(r#""o":{"a":[1]}"#), "{found}");
+            assert!(
+                found.contains(r#""n":12345678901234567890"#) && found.contains(r#""o":{"a":[1]}"#),
+                "{found}"
+            );
             let found: Value = serde_json::from_str(&found).unwrap();
             assert_eq!((&found["level"], &found["syslog.level"]), (&json!("debug"), &json!("info")));
             assert_eq!((found.get("msg"), &found["app"]), (None, &json!("app")));

@@ -154,6 +154,6 @@ class Service:
         return json.loads(self.get("/status"))
 
     def rows(self, query=""):
-        asked = urllib.parse.urlencode({"q": query, "since": "all", "n": 100_000})
+        asked = urllib.parse.urlencode({"q": query, "since": "all", "n": 10_000})
         rows = [json.loads(line) for line in self.get(f"/logs/search?{asked}").splitlines() if line.startswith(b"{")]
         return [row for row in rows if "from" in row]

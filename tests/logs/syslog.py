@@ -145,9 +145,8 @@ def senders(stage, rsyslog, syslog_ng, tls):
     def numbers():
         """What is stored, by sender."""
         found = {name: [] for name in peers}
-        for row in service.rows():
-            if row.get("app") in found:
-                found[row["app"]].append(int(row["sd.a@32473.n"]))
+        for name in found:
+            found[name] = [int(row["sd.a@32473.n"]) for row in service.rows(f"app:{name}")]
         return found
 
     def all_there(first, last, patience=20):
@@ -179,8 +178,10 @@ def senders(stage, rsyslog, syslog_ng, tls):
     service.start()
     found, lost = all_there(HALF, 2 * HALF)
     for name in peers:
-        # Who writes to a connection that the other side has closed learns of it with the next write: this one is lost.
-        stage.check(f"{name}: after a stop and a start of the service it goes on", len(lost[name]) <= 2, f"{len(lost[name])} lost of {HALF}")
+        # Who does not look learns with the next write but one that a connection is closed: what it has written is lost.
+        # Over TLS neither looks, and rsyslog writes several messages at once.
+        most = 40 if name.endswith("-tls") else 2
+        stage.check(f"{name}: after a stop and a start of the service it goes on", len(lost[name]) <= most, f"{len(lost[name])} lost of {HALF}")
 
     # kill -9: what this process has read and not stored is lost, as syslog has no answer. The sender must go on by itself.
     service.stop(signal.SIGKILL)
@@ -189,7 +190,8 @@ def senders(stage, rsyslog, syslog_ng, tls):
         send(inlets[name], range(2 * HALF, 3 * HALF), name)
     found, lost = all_there(2 * HALF, 3 * HALF)
     for name in peers:
-        stage.check(f"{name}: after kill -9 of the service it goes on", len(lost[name]) <= 2, f"{len(lost[name])} lost of {HALF}")
+        most = 40 if name.endswith("-tls") else 2
+        stage.check(f"{name}: after kill -9 of the service it goes on", len(lost[name]) <= most, f"{len(lost[name])} lost of {HALF}")
 
     # The senders are killed and started again.
     for name, starter, program, framing, secured in cases:

@@ -3,4 +3,8 @@
 //! Bytes in, bytes out, both directions of a form in one file: `access_log` writes them to its sinks, `log_service` reads
 //! them at its doors. Not here: sockets, retries, what becomes of an entry.
 
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod packet;
+pub mod short;
 pub mod syslog;

@@ -116,7 +116,7 @@ class Service:
         self.stage, self.name = stage, name
         self.socket = stage.folder / f"{name}.sock"
         text = f'[server]\nhttp = "127.0.0.1:0"\n[log]\ndata = "{stage.folder}/{name}.data"\n{inputs}\n'
-        text += '[site."localhost"]\nroutes = [{ path = "/*", respond = 200 }]\n'
+        text += '[site."localhost"]\nroutes = [{ path = "/*", respond = "ok" }]\n'
         self.config = stage.write(f"{name}.toml", text)
         self.process = None
 
@@ -157,3 +157,40 @@ class Service:
         asked = urllib.parse.urlencode({"q": query, "since": "all", "n": 10_000})
         rows = [json.loads(line) for line in self.get(f"/logs/search?{asked}").splitlines() if line.startswith(b"{")]
         return [row for row in rows if "from" in row]
+
+
+class Proxy:
+    """A tollgate that answers every request itself, with these sinks."""
+
+    def __init__(self, stage, sinks, name="proxy"):
+        self.stage, self.name, self.port = stage, name, free_port()
+        self.config = stage.write(f"{name}.toml", f'''[server]
+http = "127.0.0.1:{self.port}"
+admin = "unix:{stage.folder}/{name}.control"
+cores = 2
+[log]
+service = "none"
+spool = {{ dir = "{stage.folder}/{name}.spool" }}
+{sinks}
+[site."localhost"]
+routes = [{{ path = "/*", respond = "ok" }}]
+''')
+
+    def start(self):
+        self.process = self.stage.run(self.name, [self.stage.tollgate, "run", "-c", self.config])
+        until("the proxy", lambda: self.process.poll() is not None or listens(self.port))
+        if self.process.poll() is not None:
+            raise SystemExit((self.stage.folder / f"{self.name}.log").read_text())
+
+    def ask(self, paths, pause=0):
+        """Requests, one after the other on one connection."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        for path in paths:
+            connection.request("GET", path, headers={"host": "localhost", "user-agent": "né \"quoted\" ] \\"})
+            connection.getresponse().read()
+            time.sleep(pause)
+        connection.close()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(PATIENCE)

@@ -8,18 +8,18 @@ Needs rsyslogd with its TLS drivers (Debian: rsyslog rsyslog-gnutls), openssl, a
 installed: the packages of syslog-ng are unpacked (`apt-get download`, `dpkg -x`) when it is not here and no FOLDER has them."""
 
 import argparse
+import collections
 import json
-import os
 import pathlib
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-import urllib.request
 
-from stage import Service, Stage, absent, free_port, listens, until
+from stage import Proxy, Service, Stage, absent, free_port, listens, until
 
 PACKAGES = ["syslog-ng-core", "libivykis0", "libnet1", "libwrap0"]
 HALF = 400
@@ -209,6 +209,116 @@ def senders(stage, rsyslog, syslog_ng, tls):
     service.stop()
 
 
+def rsyslog_receiver(rsyslog, stage, name, port, out, tls):
+    front, driver = 'maxMessageSize="8k")', ""
+    if tls:
+        ca, cert, key = tls
+        front = f'maxMessageSize="8k" defaultNetstreamDriverCAFile="{ca}" defaultNetstreamDriverCertFile="{cert}" defaultNetstreamDriverKeyFile="{key}")'
+        driver = 'StreamDriver.Name="gtls" StreamDriver.Mode="1" StreamDriver.AuthMode="x509/certvalid"'
+    return rsyslog.start(stage, name, f'''{front}
+module(load="imtcp" {driver})
+input(type="imtcp" address="127.0.0.1" port="{port}" ruleset="in")
+template(name="line" type="string" string="%syslogfacility-text%.%syslogseverity-text% %app-name% %msgid% %structured-data% %msg%\\n")
+ruleset(name="in") {{ action(type="omfile" file="{out}" template="line" asyncWriting="off" flushOnTXEnd="on") }}
+''')
+
+
+def syslog_ng_receiver(syslog_ng, stage, name, port, out, tls):
+    transport = 'transport("tcp")'
+    if tls:
+        ca, cert, key = tls
+        transport = f'transport("tls") tls(ca-file("{ca}") cert-file("{cert}") key-file("{key}") peer-verify(required-trusted))'
+    return syslog_ng.start(stage, name, f'''
+source in {{ syslog(ip("127.0.0.1") port({port}) {transport} flags(no-multi-line)); }};
+destination out {{ file("{out}" template("$FACILITY.$LEVEL $PROGRAM $MSGID $SDATA $MSG\\n") flush-lines(1)); }};
+log {{ source(in); destination(out); flags(flow-control); }};
+''')
+
+
+def receivers(stage, rsyslog, syslog_ng, tls):
+    """A proxy writes to all of them; each is killed in the middle, while records come, and started again later."""
+    cases = [
+        ("to-rsyslog", rsyslog_receiver, rsyslog, None),
+        ("to-rsyslog-tls", rsyslog_receiver, rsyslog, tls),
+        ("to-syslog-ng", syslog_ng_receiver, syslog_ng, None),
+        ("to-syslog-ng-tls", syslog_ng_receiver, syslog_ng, tls),
+    ]
+    ports = {case[0]: free_port() for case in cases}
+    outs = {case[0]: stage.folder / f"{case[0]}.out" for case in cases}
+    sinks = ""
+    for name, _, _, secured in cases:
+        scheme = "tls" if secured else "tcp"
+        sinks += f'[log.sink.{name}]\ntype = "syslog"\nto = "{scheme}://localhost:{ports[name]}"\nfacility = "local3"\ntag = "edge"\nretry_max = "1s"\n'
+        if secured:
+            sinks += f'ca = "{secured[0]}"\ncert = "{secured[1]}"\nkey = "{secured[2]}"\n'
+    proxy = Proxy(stage, sinks)
+    proxy.start()
+    # Nobody is there yet: everything waits.
+    proxy.ask(f"/early/{number}" for number in range(50))
+    peers = {}
+
+    def start(name, starter, program, secured):
+        peers[name] = starter(program, stage, name, ports[name], outs[name], secured)
+        until(name, lambda: listens(ports[name]))
+
+    for case in cases:
+        start(*case)
+
+    def paths(name, front):
+        """How often each path came whole."""
+        found = collections.Counter()
+        for line in outs[name].read_text(errors="replace").splitlines() if outs[name].exists() else []:
+            begin = line.find("{")
+            try:
+                path = json.loads(line[begin:]).get("path", "")
+            except ValueError:
+                continue
+            if path.startswith(front):
+                found[path] += 1
+        return found
+
+    def arrive(front, count, patience=25):
+        end = time.monotonic() + patience
+        while time.monotonic() < end and any(len(paths(name, front)) < count for name in peers):
+            time.sleep(0.2)
+        return {name: paths(name, front) for name in peers}
+
+    for name, found in arrive("/early/", 50).items():
+        stage.check(f"{name}: what waited for it arrives once", len(found) == 50 and found.total() == 50, f"{len(found)} paths, {found.total()} lines")
+    for name in peers:
+        line = next((line for line in outs[name].read_text().splitlines() if "/early/7" in line), "")
+        front = "local3.info edge access "
+        stage.check(f"{name}: facility, severity, app, msgid and structured data are read", line.startswith(front) and "tollgate@32473" in line, line[:70])
+    long = "/long/" + "x" * 6000
+    proxy.ask([long + "?" + "y" * 6000])
+    for name, found in arrive("/long/", 1).items():
+        stage.check(f"{name}: a record longer than 8 KiB arrives as a whole object that says what was cut", len(found) == 1, f"{len(found)}")
+
+    total = 3000
+    done = threading.Event()
+
+    def ask():
+        proxy.ask((f"/kill/{number}" for number in range(total)), pause=0.002)
+        done.set()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for how in (signal.SIGKILL, signal.SIGTERM):
+        time.sleep(0.4)
+        for case in cases:
+            peers[case[0]].send_signal(how)
+            peers[case[0]].wait()
+        time.sleep(0.5)
+        for case in cases:
+            start(*case)
+    is_loaded = not done.is_set()
+    asking.join()
+    for name, found in arrive("/kill/", total).items():
+        stage.check(f"{name}: killed and stopped while records come, nothing is lost", len(found) == total, f"{total - len(found)} lost, {found.total() - len(found)} twice, of {total}")
+    stage.check("records came all the while", is_loaded)
+    proxy.stop()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tollgate", required=True)
@@ -217,6 +327,7 @@ def main():
     with Stage(arguments.tollgate) as stage:
         rsyslog, syslog_ng = Rsyslog(), SyslogNg(stage, arguments.syslog_ng)
         tls = stage.certificates()
+        receivers(stage, rsyslog, syslog_ng, tls)
         senders(stage, rsyslog, syslog_ng, tls)
         return stage.end()
 

@@ -8,7 +8,9 @@ PROGRAM must have been built with `--features kafka`. Needs confluent-kafka (PyP
 
 import argparse
 import collections
+import ctypes
 import json
+import pathlib
 import subprocess
 import sys
 import threading
@@ -16,24 +18,52 @@ import time
 
 try:
     import confluent_kafka
-    from confluent_kafka import Consumer, Producer, TopicPartition
+    from confluent_kafka import Consumer, TopicPartition
 except ImportError:
     print("SKIPPED: confluent-kafka is not here")
     sys.exit(77)
 
-from stage import Proxy, Stage, absent
+from stage import Proxy, Stage, absent, until
 
 TOTAL = 1500
 PARTITIONS = 4
 
 
 class Cluster:
-    """Three brokers inside of a client that does nothing else."""
+    """Three brokers in this process: librdkafka's mock, with the calls that the Python package does not hand on."""
+
+    PRODUCE = 0
 
     def __init__(self):
-        self.holder = Producer({"test.mock.num.brokers": "3", "bootstrap.servers": "unused:1"})
-        found = self.holder.list_topics(timeout=10)
-        self.brokers = [f"{broker.host}:{broker.port}" for broker in found.brokers.values()]
+        folder = pathlib.Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs"
+        library = next(folder.glob("librdkafka*.so*"), None)
+        if library is None:
+            absent("confluent-kafka is here without its librdkafka")
+        self.lib = ctypes.CDLL(str(library))
+        for name in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_mock_cluster_new"):
+            getattr(self.lib, name).restype = ctypes.c_void_p
+        self.lib.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
+        why = ctypes.create_string_buffer(512)
+        holder = self.lib.rd_kafka_new(0, ctypes.c_void_p(self.lib.rd_kafka_conf_new()), why, len(why))
+        self.mock = ctypes.c_void_p(self.lib.rd_kafka_mock_cluster_new(ctypes.c_void_p(holder), 3))
+        self.brokers = self.lib.rd_kafka_mock_cluster_bootstraps(self.mock).decode().split(",")
+
+    def topic(self, name):
+        self.lib.rd_kafka_mock_topic_create(self.mock, name.encode(), PARTITIONS, 3)
+
+    def fail(self, *errors):
+        """The next answers to Produce."""
+        codes = (ctypes.c_int * len(errors))(*errors)
+        self.lib.rd_kafka_mock_push_request_errors_array(self.mock, ctypes.c_int16(self.PRODUCE), ctypes.c_size_t(len(errors)), codes)
+
+    def down(self, broker):
+        self.lib.rd_kafka_mock_broker_set_down(self.mock, broker)
+
+    def up(self, broker):
+        self.lib.rd_kafka_mock_broker_set_up(self.mock, broker)
+
+    def lead(self, topic, partition, broker):
+        self.lib.rd_kafka_mock_partition_set_leader(self.mock, topic.encode(), partition, broker)
 
 
 def read_all(cluster, topic, count, patience=20):
@@ -96,7 +126,49 @@ def main():
                 keys[message.key()].add(message.partition())
             stage.check("a stream is in one partition, in order", all(len(parts) == 1 for parts in keys.values()), {key: sorted(parts) for key, parts in keys.items()})
             proxy.stop()
+        troubles(stage, cluster, to)
         return stage.end()
+
+
+def troubles(stage, cluster, to):
+    """Every kind of error, brokers that die and leaders that move, while records come; and one record that is never taken."""
+    topic = "troubles"
+    cluster.topic(topic)
+    dead = stage.folder / "dead.jsonl"
+    sink = f'[log.sink.far]\ntype = "kafka"\nto = [{to}]\ntopic = "{topic}"\nretry_max = "500ms"\ntimeout = "3s"\ndead_letter = "{dead}"\n'
+    proxy = Proxy(stage, sink, "troubles")
+    proxy.start()
+    thread = threading.Thread(target=lambda: proxy.ask((f"/all/{number}" for number in range(TOTAL)), pause=0.005))
+    thread.start()
+    # 6 not the leader, 7 timed out, 19 and 20 too few replicas, 3 no such topic, 2 corrupt, 29 no right, 56 disk, -1 unknown.
+    for code in (6, 7, 19, 20, 3, 2, 29, 56, -1):
+        cluster.fail(code)
+        time.sleep(0.3)
+    for broker in (1, 2, 3):
+        cluster.down(broker)
+        time.sleep(0.7)
+        cluster.up(broker)
+    for partition in range(PARTITIONS):
+        cluster.lead(topic, partition, 1 + partition % 3)
+    is_loaded = thread.is_alive()
+    thread.join()
+    found = paths(read_all(cluster, topic, TOTAL), "/all/")
+    stage.check("errors, dead brokers and leaders that move while records come: nothing is lost", len(found) == TOTAL and is_loaded, f"{TOTAL - len(found)} lost, {found.total() - len(found)} twice")
+    stage.check("none of that is a record's fault", not dead.exists() or not dead.read_text())
+    proxy.ask(["/wait"])
+    cluster.fail(10)
+    proxy.ask(f"/halved/{number}" for number in range(300))
+    halved = paths(read_all(cluster, topic, TOTAL + 300), "/halved/")
+    letters = dead.read_text().count("/halved/") if dead.exists() else 0
+    stage.check("a batch that is too large goes in halves", len(halved) + letters == 300 and letters <= 1, f"{len(halved)} taken, {letters} refused")
+    cluster.fail(*[10] * 3)
+    proxy.ask(["/poison"])
+    letters = until("the dead letter", lambda: [line for line in dead.read_text().splitlines() if "/poison" in line] if dead.exists() else [])
+    proxy.ask(f"/after/{number}" for number in range(20))
+    after = paths(read_all(cluster, topic, TOTAL), "/after/")
+    stage.check("a record that is too large even alone goes to the dead letters", any("/poison" in letter and "MessageTooLarge" in letter for letter in letters), letters[0][:160])
+    stage.check("and blocks none behind it", len(after) >= 18, f"{len(after)} of 20")
+    proxy.stop()
 
 
 if __name__ == "__main__":

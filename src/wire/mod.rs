@@ -4,9 +4,14 @@
 //! them at its doors. Not here: sockets, retries, what becomes of an entry.
 
 pub mod forward;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod lumberjack;
 mod msgpack;
+pub mod packet;
+pub mod short;
 mod source;
+pub mod syslog;
 
 use std::io;
 

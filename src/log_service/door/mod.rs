@@ -5,19 +5,24 @@
 
 mod alerts;
 mod answer;
-mod complaints;
 mod forward;
 mod frames;
 mod http;
 pub(super) mod io;
 mod lumberjack;
+mod lines;
 mod packets;
 mod portion;
 mod questions;
+mod refusals;
 mod rollups;
 #[cfg(test)]
 mod shipper_tests;
+mod silent;
 mod sockets;
+mod syslog;
+#[cfg(test)]
+mod syslog_tests;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -32,7 +37,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use self::complaints::Complaints;
+use self::refusals::Refusals;
 use self::sockets::{Socket, Stream};
 use self::tls::Handshake;
 use super::alert;
@@ -68,7 +73,7 @@ struct Door {
     /// The same as it was written, for protocols that need it so.
     secret: Option<Secret>,
     tls: Option<Handshake>,
-    complaints: Complaints,
+    refusals: Refusals,
 }
 
 impl Door {
@@ -80,7 +85,7 @@ impl Door {
             tokens: Vec::new(),
             secret: None,
             tls: None,
-            complaints: Complaints::default(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -91,7 +96,7 @@ impl Door {
             tokens: input.secret.iter().map(Secret::token).collect(),
             secret: input.secret.clone(),
             tls: input.tls.as_ref().map(Handshake::new).transpose()?,
-            complaints: Complaints::default(),
+            refusals: Refusals::default(),
         })
     }
 
@@ -228,7 +233,8 @@ async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>)
         InputKind::Packets => packets::serve(stream, from, desk).await,
         InputKind::Forward => forward::serve(stream, from, desk, door).await,
         InputKind::Lumberjack => lumberjack::serve(stream, from, desk, door).await,
-        InputKind::Syslog | InputKind::Lines => {}
+        InputKind::Syslog => syslog::serve(stream, from, desk, door).await,
+        InputKind::Lines => lines::serve(stream, from, desk, door).await,
     }
 }
 

@@ -6,11 +6,17 @@
 //! be taken later is tried again by [`super::tries`], for ever, while the spool holds what comes behind.
 
 mod dial;
+mod distributor;
 mod elasticsearch;
 mod http;
 mod item;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod letters;
+mod line;
+mod packets;
 mod post;
+mod syslog;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +28,11 @@ use tokio::time::timeout;
 use self::elasticsearch::Elasticsearch;
 use self::http::Http;
 pub(in crate::access_log) use self::item::{Item, Todo};
+#[cfg(feature = "kafka")]
+use self::kafka::Kafka;
 use self::letters::{Letter, Letters};
+use self::packets::Packets;
+use self::syslog::Syslog;
 use super::{Fault, Pace, Parcel, Reason};
 use crate::access_log::Error;
 use crate::access_log::handle::Reopen;
@@ -46,6 +56,10 @@ pub(in crate::access_log) struct ShippingSink {
 enum Form {
     Elasticsearch(Elasticsearch),
     Http(Http),
+    Syslog(Box<Syslog>),
+    Packets(Box<Packets>),
+    #[cfg(feature = "kafka")]
+    Kafka(Box<Kafka>),
 }
 
 /// Items on their way, with the lines that they stand for.
@@ -219,14 +233,21 @@ impl Form {
         Ok(match &settings.target {
             Target::Elasticsearch { index } => Self::Elasticsearch(Elasticsearch::new(settings, index)?),
             Target::Http => Self::Http(Http::new(settings)?),
+            Target::Syslog { facility, app_name } => {
+                Self::Syslog(Box::new(Syslog::new(settings, *facility, app_name)?))
+            }
+            Target::Packets { is_distributor } => {
+                Self::Packets(Box::new(Packets::new(settings, *is_distributor)?))
+            }
+            #[cfg(feature = "kafka")]
+            Target::Kafka { topic } => Self::Kafka(Box::new(Kafka::new(settings, topic)?)),
+            #[cfg(not(feature = "kafka"))]
+            Target::Kafka { .. } => return Err(Error::NoSuchSink),
             Target::Loki { .. }
             | Target::Otlp
             | Target::ClickHouse { .. }
-            | Target::Kafka { .. }
             | Target::Forward { .. }
-            | Target::Lumberjack
-            | Target::Syslog { .. }
-            | Target::Packets { .. } => return Err(Error::NoSuchSink),
+            | Target::Lumberjack => return Err(Error::NoSuchSink),
         })
     }
 
@@ -234,6 +255,10 @@ impl Form {
         match self {
             Self::Elasticsearch(form) => form.send(load).await,
             Self::Http(form) => form.send(load).await,
+            Self::Syslog(form) => form.send(load).await,
+            Self::Packets(form) => form.send(load).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(form) => form.send(load).await,
         }
     }
 
@@ -242,6 +267,10 @@ impl Form {
         match self {
             Self::Elasticsearch(form) => form.disconnect(),
             Self::Http(form) => form.disconnect(),
+            Self::Syslog(form) => form.disconnect(),
+            Self::Packets(form) => form.disconnect(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(form) => form.disconnect(),
         }
     }
 }

@@ -2,3 +2,5 @@
 //!
 //! Bytes in, bytes out, both directions of a form in one file: `access_log` writes them to its sinks, `log_service` reads
 //! them at its doors. Not here: sockets, retries, what becomes of an entry.
+
+pub mod bulk;

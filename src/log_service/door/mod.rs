@@ -4,6 +4,8 @@
 //! head, a body and for silence, live tails and searches.
 
 mod answer;
+mod body;
+mod bulk;
 mod frames;
 mod http;
 pub(super) mod io;
@@ -22,6 +24,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -77,15 +81,29 @@ impl Door {
         })
     }
 
-    /// Whether a request that shows this may come in.
+    /// Whether a request with this `Authorization` may come in: the token as `Bearer`, as an `ApiKey` (also behind `ID:`,
+    /// in base64, as Elasticsearch writes its keys), or as the password of `Basic`, whoever the user is.
     fn admits(&self, shown: Option<&str>) -> bool {
         let shown = shown.and_then(|value| value.split_once(' '));
-        let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some(shown) = shown.map(|(_, token)| Token::new(token.trim())) else {
-            return self.tokens.is_empty();
-        };
+        let shown: Vec<Token> = shown.map(|(scheme, rest)| secrets(scheme, rest.trim())).unwrap_or_default();
+        let shown = shown.iter();
         // All are looked at, so that the time tells nothing.
-        self.tokens.is_empty() || self.tokens.iter().fold(false, |found, token| found | token.is(&shown))
+        let is_known = |found, shown| self.tokens.iter().fold(found, |found, token| found | token.is(shown));
+        self.tokens.is_empty() || shown.fold(false, is_known)
+    }
+}
+
+/// What may be the secret in an `Authorization`.
+fn secrets(scheme: &str, rest: &str) -> Vec<Token> {
+    let after_colon = || {
+        let text = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+        text.split_once(':').map(|(_, secret)| Token::new(secret))
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => vec![Token::new(rest)],
+        "apikey" => [Some(Token::new(rest)), after_colon()].into_iter().flatten().collect(),
+        "basic" => after_colon().into_iter().collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -101,6 +119,8 @@ struct Desk {
     tails: Arc<Semaphore>,
     beginnings: Arc<Semaphore>,
     searches: Arc<Semaphore>,
+    /// Documents of `_bulk` that came lately.
+    seen: bulk::Seen,
     stopping: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
 }
@@ -219,6 +239,7 @@ impl Desk {
             tails: Arc::new(Semaphore::new(limits.tails)),
             beginnings: Arc::new(Semaphore::new(BEGINNINGS)),
             searches: Arc::new(Semaphore::new(limits.searches)),
+            seen: bulk::Seen::default(),
             limits,
             stopping,
             stop,

@@ -4,3 +4,4 @@
 //! them at its doors. Not here: sockets, retries, what becomes of an entry.
 
 pub mod bulk;
+pub mod otlp;

@@ -76,9 +76,13 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Answer {
 
 /// JSON that is written already.
 pub(super) fn text(status: StatusCode, text: String) -> Answer {
-    let mut answer = Response::new(Body::Whole(Some(Bytes::from(text))));
+    whole(status, HeaderValue::from_static("application/json"), text.into())
+}
+
+pub(super) fn whole(status: StatusCode, media: HeaderValue, body: Bytes) -> Answer {
+    let mut answer = Response::new(Body::Whole(Some(body)));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.headers_mut().insert(CONTENT_TYPE, media);
     answer
 }
 

@@ -1,5 +1,5 @@
 //! HTTP/1.1: `POST /frames` (see [`super::frames`]), `POST /logs`, `GET /logs/tail`, `GET /logs/search`,
-//! `GET /logs/show|top|stats|explain|compare`, `GET /rollups`, `GET /status`; and Elasticsearch's calls ([`bulk`]).
+//! `GET /logs/show|top|stats|explain|compare`, `GET /rollups`, `GET /status`; Elasticsearch's calls ([`bulk`]) and `POST /v1/logs` ([`otlp`]).
 //!
 //! `POST /logs` answers `{"accepted":n,"duplicates":n,"rejected":n,"reasons":[{"line":n,"reason":"…"}]}`: 200 when
 //! what was accepted is durable (even if other entries of the batch were no JSON objects), 400 when there was nothing
@@ -22,7 +22,7 @@ use super::answer::{self, Answer};
 use super::body::{self, Held, Refused};
 use super::io::Watched;
 use super::sockets::Stream;
-use super::{Desk, Door, bulk, frames, questions, rollups, tail};
+use super::{Desk, Door, bulk, frames, otlp, questions, rollups, tail};
 use crate::log_service::batch::{self, Parsed, Shape};
 use crate::log_service::exec::Question;
 use crate::log_service::read;
@@ -74,6 +74,7 @@ async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>)
             let progress = questions::wants_progress(request.headers());
             questions::ask(question, request.uri().query(), progress, &desk).await
         }
+        (_, otlp::PATH) => otlp::answer(request, from, &desk).await,
         (_, path) if bulk::serves(path) => bulk::answer(request, from, desk).await,
         (_, "/frames" | "/logs" | "/logs/tail" | "/logs/search" | "/rollups" | "/status") => {
             answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")

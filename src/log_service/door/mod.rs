@@ -9,6 +9,7 @@ mod bulk;
 mod frames;
 mod http;
 pub(super) mod io;
+mod otlp;
 mod packets;
 mod questions;
 mod rollups;

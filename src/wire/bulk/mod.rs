@@ -51,6 +51,8 @@ pub enum Malformed {
     Empty,
     /// What the last line says may have been cut.
     Unterminated,
+    /// More items than this.
+    TooMany(usize),
     /// A line that says nothing that can be done; counted from 1.
     Line {
         number: usize,
@@ -63,16 +65,17 @@ impl fmt::Display for Malformed {
         match self {
             Self::Empty => f.write_str("request body is required"),
             Self::Unterminated => f.write_str("The bulk request must be terminated by a newline [\\n]"),
+            Self::TooMany(most) => write!(f, "more than {most} items in one request: send smaller ones"),
             Self::Line { number, reason } => write!(f, "Malformed action/metadata line [{number}], {reason}"),
         }
     }
 }
 
-/// The items of a body, in their order.
+/// The items of a body, in their order, `most` of them.
 ///
 /// # Errors
 /// When where one item ends and the next begins cannot be known: then none of them is meant to be done.
-pub fn items(body: &[u8]) -> Result<Vec<Item<'_>>, Malformed> {
+pub fn items(body: &[u8], most: usize) -> Result<Vec<Item<'_>>, Malformed> {
     let Some(lines) = body.strip_suffix(b"\n") else {
         return Err(if body.is_empty() { Malformed::Empty } else { Malformed::Unterminated });
     };
@@ -93,6 +96,9 @@ pub fn items(body: &[u8]) -> Result<Vec<Item<'_>>, Malformed> {
                 Some(document.trim_ascii())
             }
         };
+        if items.len() == most {
+            return Err(Malformed::TooMany(most));
+        }
         items.push(Item { action, index: target.index, id: target.id.map(Word::text), document });
     }
     if items.is_empty() { Err(Malformed::Empty) } else { Ok(items) }
@@ -163,7 +169,7 @@ mod tests {
     #[test]
     fn an_action_has_the_line_below_as_its_document() {
         let body = b"{\"create\":{\"_index\":\"a\",\"_id\":7}}\n{\"x\":1}\r\n\n{\"delete\":{\"_id\":\"b\"}}\n{\"index\":{}}\nno json\n";
-        let read = items(body).unwrap();
+        let read = items(body, 20).unwrap();
         let told: Vec<_> = read
             .iter()
             .map(|item| (item.action, item.index.as_deref(), item.id.as_deref(), item.document))
@@ -180,14 +186,17 @@ mod tests {
 
     #[test]
     fn an_index_action_may_ask_for_a_creation() {
-        assert_eq!(items(b"{\"index\":{\"op_type\":\"create\"}}\n{}\n").unwrap()[0].action, Action::Create);
+        assert_eq!(
+            items(b"{\"index\":{\"op_type\":\"create\"}}\n{}\n", 20).unwrap()[0].action,
+            Action::Create
+        );
     }
 
     #[test]
     fn a_body_whose_items_cannot_be_told_apart_is_refused_whole() {
-        assert_eq!(items(b""), Err(Malformed::Empty));
-        assert_eq!(items(b"\n \n"), Err(Malformed::Empty));
-        assert_eq!(items(b"{\"create\":{}}\n{}"), Err(Malformed::Unterminated));
+        assert_eq!(items(b"", 20), Err(Malformed::Empty));
+        assert_eq!(items(b"\n \n", 20), Err(Malformed::Empty));
+        assert_eq!(items(b"{\"create\":{}}\n{}", 20), Err(Malformed::Unterminated));
         for bad in [
             "{}\n{}\n",
             "[]\n{}\n",
@@ -197,21 +206,28 @@ mod tests {
             "{\"create\":{\"_id\":[]}}\n{}\n",
             "{\"create\":{}\n{}\n",
         ] {
-            let refused = items(bad.as_bytes()).unwrap_err().to_string();
+            let refused = items(bad.as_bytes(), 20).unwrap_err().to_string();
             assert!(refused.starts_with("Malformed action/metadata line [1], "), "{bad}: {refused}");
         }
+    }
+
+    #[test]
+    fn only_so_many_items_are_taken() {
+        let body = "{\"index\":{}}\n{}\n".repeat(3);
+        assert_eq!(items(body.as_bytes(), 3).map(|items| items.len()), Ok(3));
+        assert_eq!(items(body.as_bytes(), 2), Err(Malformed::TooMany(2)));
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = items(&body);
+            let _ = items(&body, 20);
         }
 
         #[test]
         fn documents_come_out_as_they_went_in(documents in proptest::collection::vec("[!-~]{1,20}", 1..20)) {
             let body: String = documents.iter().map(|text| format!("{{\"create\":{{}}}}\n{text}\n")).collect();
-            let read = items(body.as_bytes()).unwrap();
+            let read = items(body.as_bytes(), 20).unwrap();
             let read: Vec<_> = read.iter().filter_map(|item| item.document).collect();
             prop_assert_eq!(read, documents.iter().map(String::as_bytes).collect::<Vec<_>>());
         }

@@ -8,7 +8,7 @@ use tollgate::wire::bulk::{filter_path::FilterPath, items};
 
 fuzz_target!(|data: &[u8]| {
     let (text, body) = data.split_at(data.len() / 4);
-    if let Ok(items) = items(body) {
+    if let Ok(items) = items(body, 1000) {
         assert!(!items.is_empty());
         assert!(items.iter().filter_map(|item| item.document).all(|document| !document.contains(&b'\n')));
     }

@@ -114,7 +114,7 @@ async fn take(
         Ok(held) => held,
         Err(refused) => return style.fault(&of_body(refused)),
     };
-    let drafts = match bulk::items(&held.bytes)
+    let drafts = match bulk::items(&held.bytes, desk.limits.batch_entries)
         .map_err(|error| of_form(&error))
         .and_then(|items| drafts(items, index, &desk))
     {
@@ -171,11 +171,7 @@ fn drafts(items: Vec<Item<'_>>, index: Option<&str>, desk: &Desk) -> Result<Vec<
     let draft = |(place, item): (usize, Item<'_>)| {
         let index = item.index.as_deref().or(index).filter(|index| !index.is_empty());
         let index = index.ok_or_else(|| missing(place + 1))?.to_owned();
-        let looked = if place < desk.limits.batch_entries {
-            look(&item, &index, desk)
-        } else {
-            Err(Fault::rejected(format!("more than {} items in one request", desk.limits.batch_entries)))
-        };
+        let looked = look(&item, &index, desk);
         let Item { action, id, document, .. } = item;
         let key = id.as_deref().map(|id| Key::of(action, &index, id, document.unwrap_or_default()));
         let (entry, result) = match looked {
@@ -284,11 +280,12 @@ fn of_body(refused: Refused) -> Fault {
 }
 
 fn of_form(malformed: &bulk::Malformed) -> Fault {
-    let kind = match malformed {
-        bulk::Malformed::Empty => "parse_exception",
-        _ => "illegal_argument_exception",
+    let (status, kind) = match malformed {
+        bulk::Malformed::Empty => (StatusCode::BAD_REQUEST, "parse_exception"),
+        bulk::Malformed::TooMany(_) => (StatusCode::PAYLOAD_TOO_LARGE, "content_too_long_exception"),
+        _ => (StatusCode::BAD_REQUEST, "illegal_argument_exception"),
     };
-    Fault::new(StatusCode::BAD_REQUEST, kind, malformed.to_string())
+    Fault::new(status, kind, malformed.to_string())
 }
 
 /// The value of a parameter of a query.

@@ -142,7 +142,13 @@ impl Doors {
             inputs.push((Socket::bind(&input.listen).await?, door));
         }
         let tls = settings.tls.as_ref().map(Handshake::new).transpose()?;
-        Ok(Self { http, packets, inputs, desk: Arc::new(Desk::new(settings, tls, store)) })
+        let desk = Desk::new(settings, tls, store);
+        if let Some(newest) = desk.store.parts().last() {
+            desk.seen
+                .recall(newest.as_ref())
+                .map_err(|error| ServiceError::Data(settings.data.clone(), error))?;
+        }
+        Ok(Self { http, packets, inputs, desk: Arc::new(desk) })
     }
 
     pub(crate) fn http(&self) -> Vec<Listen> {

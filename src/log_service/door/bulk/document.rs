@@ -6,10 +6,11 @@
 //! | `message` | `msg` |
 //! | `log.level`, `trace.id`, `span.id`, flat or nested (ECS) | `level`, `trace_id`, `span_id` |
 //! | `_index` of the line above | `index` |
-//! | `_id` of the line above | `id` if it is a UUID, else `doc_id` |
+//! | `_id` of the line above | `_id`, and `id` if it is a UUID: it then joins the request of that id |
 //! | everything else | as it is |
 //!
-//! A document that has a member of such a name itself keeps it, and the other one keeps its own name: nothing is lost.
+//! A document that has a member of such a name itself keeps it, and the other one keeps its own name: nothing is lost. It
+//! cannot have an `_id` or `_index` itself, as with Elasticsearch.
 
 use std::borrow::Cow;
 
@@ -18,12 +19,18 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
+use serde::de::Error as _;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::log_service::columns::{Member, Members, write_time};
 use crate::log_service::entry::Entry;
 use crate::record::escape::json_string;
 use crate::record::id;
+
+const ID: &str = "_id";
+const INDEX: &str = "_index";
+const OUR_INDEX: &str = "index";
 
 /// Names of shippers, and ours.
 const NAMES: [(&str, &str); 5] = [
@@ -40,9 +47,13 @@ const NESTED: [(&str, &str, &str); 3] =
 /// The entry of a document.
 ///
 /// # Errors
-/// When it is no JSON object, or one that readers would refuse.
+/// When it is no JSON object, one that readers would refuse, or has a member that is not its own.
 pub(super) fn entry(document: &[u8], index: &str, doc_id: Option<&str>) -> Result<Entry, serde_json::Error> {
     let Members(members) = serde_json::from_slice(document)?;
+    if let Some((name, _)) = members.iter().find(|(name, _)| matches!(&**name, ID | INDEX)) {
+        let reason = "is a metadata field and cannot be added inside a document. Use the index API request parameters.";
+        return Err(serde_json::Error::custom(format!("Field [{name}] {reason}")));
+    }
     let mut writer = Writer { members: &members, out: Vec::with_capacity(document.len() + index.len() + 64) };
     writer.target(index, doc_id);
     for (name, value) in &members {
@@ -51,6 +62,12 @@ pub(super) fn entry(document: &[u8], index: &str, doc_id: Option<&str>) -> Resul
     }
     writer.out.push(b'}');
     Entry::parse(Bytes::from(writer.out))
+}
+
+/// Index and `_id` of an entry that was such a document.
+pub(super) fn target(entry: &Value) -> Option<(&str, &str)> {
+    let text = |name| entry.get(name).and_then(Value::as_str);
+    Some((text(INDEX).or_else(|| text(OUR_INDEX))?, text(ID)?))
 }
 
 struct Writer<'m, 'd> {
@@ -75,15 +92,13 @@ impl Writer<'_, '_> {
     }
 
     fn target(&mut self, index: &str, doc_id: Option<&str>) {
-        let name = if self.has("index") { "_index" } else { "index" };
+        let name = if self.has(OUR_INDEX) { INDEX } else { OUR_INDEX };
         self.text(name, index);
         let Some(doc_id) = doc_id else { return };
-        let name = match id::parse(doc_id.as_bytes()) {
-            Some(_) if !self.has("id") => "id",
-            _ if self.has("doc_id") => "_id",
-            _ => "doc_id",
-        };
-        self.text(name, doc_id);
+        self.text(ID, doc_id);
+        if id::parse(doc_id.as_bytes()).is_some() && !self.has("id") {
+            self.text("id", doc_id);
+        }
     }
 
     fn member(&mut self, name: &str, value: &RawValue) {
@@ -146,7 +161,7 @@ fn moment_of(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -162,12 +177,12 @@ mod tests {
             "trace": { "id": "4bf92f3577b34da6a3ce929d0e0e4736" }, "n": 1,
         });
         let wanted = json!({
-            "index": "app", "doc_id": "7", "ts": "2026-11-21T09:14:03.500000Z", "msg": "hello", "level": "warn",
+            "index": "app", "_id": "7", "ts": "2026-11-21T09:14:03.500000Z", "msg": "hello", "level": "warn",
             "trace": { "id": "4bf92f3577b34da6a3ce929d0e0e4736" }, "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "n": 1,
         });
         assert_eq!(shown(&document, Some("7")), wanted);
         let id = "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4";
-        assert_eq!(shown(&json!({}), Some(id)), json!({ "index": "app", "id": id }));
+        assert_eq!(shown(&json!({}), Some(id)), json!({ "index": "app", "_id": id, "id": id }));
     }
 
     #[test]
@@ -193,7 +208,7 @@ mod tests {
     fn a_document_keeps_the_names_that_it_uses_itself() {
         let id = "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4";
         let document = json!({
-            "index": 1, "id": 2, "doc_id": 3, "ts": 4, "@timestamp": 5, "msg": 6, "message": 7, "level": 8, "log": { "level": "x" },
+            "index": 1, "id": 2, "ts": 4, "@timestamp": 5, "msg": 6, "message": 7, "level": 8, "log": { "level": "x" },
         });
         let mut wanted = document.clone();
         wanted["_index"] = "app".into();
@@ -203,14 +218,14 @@ mod tests {
 
     #[test]
     fn only_objects_are_documents() {
-        for bad in ["", "7", "[]", "{", "{\"a\":1} x", "\u{0}"] {
+        for bad in ["", "7", "[]", "{", "{\"a\":1} x", "\u{0}", "{\"_id\":1}"] {
             assert!(entry(bad.as_bytes(), "app", None).is_err(), "{bad}");
         }
     }
 
     proptest! {
         #[test]
-        fn every_member_is_kept(members in proptest::collection::btree_map("[a-z@._]{1,12}", ".{0,10}", 0..8), id in ".{0,40}") {
+        fn every_member_is_kept(members in proptest::collection::btree_map("[a-z@.]{1,12}", ".{0,10}", 0..8), id in ".{0,40}") {
             let shown = shown(&json!(members), Some(&id));
             let values: Vec<&Value> = shown.as_object().unwrap().values().collect();
             for value in members.values() {

@@ -172,15 +172,23 @@ fn drafts(items: Vec<Item<'_>>, index: Option<&str>, desk: &Desk) -> Result<Vec<
         let index = item.index.as_deref().or(index).filter(|index| !index.is_empty());
         let index = index.ok_or_else(|| missing(place + 1))?.to_owned();
         let looked = look(&item, &index, desk);
-        let Item { action, id, document, .. } = item;
-        let key = id.as_deref().map(|id| Key::of(action, &index, id, document.unwrap_or_default()));
+        let Item { action, id, .. } = item;
         let (entry, result) = match looked {
             Ok(entry) => (Some(entry), Ok(Done::Created)),
             Err(fault) => (None, Err(fault)),
         };
-        Ok(Draft { key: key.filter(|_| entry.is_some()), entry, told: Told { action, index, id, result } })
+        let key = entry.as_ref().zip(id.as_deref()).map(|(entry, id)| key_of(action, &index, id, entry));
+        Ok(Draft { key, entry, told: Told { action, index, id, result } })
     };
     items.into_iter().enumerate().map(draft).collect()
+}
+
+fn key_of(action: Action, index: &str, id: &str, entry: &Entry) -> Key {
+    let content = match action {
+        Action::Create => None,
+        _ => serde_json::from_slice(&entry.text).ok(),
+    };
+    Key::of(action, index, id, &content.unwrap_or_default())
 }
 
 fn look(item: &Item<'_>, index: &str, desk: &Desk) -> Result<Entry, Fault> {

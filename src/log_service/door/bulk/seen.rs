@@ -1,13 +1,19 @@
 //! Which documents came lately, by their `_id`: what a shipper sends again because the answer was lost is stored once.
 //!
-//! It is remembered in memory, and only so much of it: forgetting (also by a restart) lets a duplicate through, never loses a
-//! document.
+//! It is remembered in memory, and only so much of it: forgetting lets a duplicate through, never loses a document. A start reads
+//! it again from the rows that are not in a file yet: among them is what was stored just before the end, and never answered.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use serde_json::Value;
 
+use super::document;
+use crate::log_service::columns::{self, RowWriter};
+use crate::log_service::part::{Part, Prune};
 use crate::wire::bulk::Action;
 
 /// Documents that are remembered; some 10 MB.
@@ -18,15 +24,13 @@ const MOST: usize = 1 << 17;
 pub(super) struct Key([u8; 16]);
 
 impl Key {
-    /// A creation is the same by its `_id`; what is indexed may be a new version of it, so there the text counts as well.
-    pub(super) fn of(action: Action, index: &str, doc_id: &str, document: &[u8]) -> Self {
+    /// A creation is the same by its `_id`; what is indexed may be a new version of it, so there the content counts as well.
+    pub(super) fn of(action: Action, index: &str, doc_id: &str, entry: &Value) -> Self {
         let mut context = Context::new(&SHA256);
-        for part in [action.name().as_bytes(), index.as_bytes(), doc_id.as_bytes()] {
+        let content = if action == Action::Create { String::new() } else { entry.to_string() };
+        for part in [action.name(), index, doc_id, &content] {
             context.update(&part.len().to_le_bytes());
-            context.update(part);
-        }
-        if action != Action::Create {
-            context.update(document);
+            context.update(part.as_bytes());
         }
         let mut key = [0; 16];
         key.copy_from_slice(&context.finish().as_ref()[..16]);
@@ -88,6 +92,43 @@ impl Seen {
         }
     }
 
+    /// Learns what a row is.
+    fn learn(&self, row: &[u8]) -> bool {
+        let Ok(Value::Object(mut entry)) = serde_json::from_slice(row) else { return false };
+        // The store's own.
+        entry.remove("recv");
+        entry.remove("from");
+        let entry = Value::Object(entry);
+        let Some((index, doc_id)) = document::target(&entry) else { return false };
+        let keys = [Action::Create, Action::Index].map(|action| Key::of(action, index, doc_id, &entry));
+        self.settle(&keys, true);
+        true
+    }
+
+    /// Learns what is in memory, the newest last.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub(in crate::log_service::door) fn recall(&self, rows: &dyn Part) -> io::Result<()> {
+        let mut batches = Vec::new();
+        rows.read(columns::NAMES, &Prune::default(), &mut |batch| {
+            batches.push(batch);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let mut room = MOST / 2;
+        let mut text = Vec::new();
+        for batch in batches.iter().rev() {
+            let writer = RowWriter::new(batch);
+            for row in (0..batch.num_rows()).rev().take(room) {
+                text.clear();
+                writer.write(row, &mut text);
+                let may_be = memchr::memmem::find(&text, b"\"_id\":").is_some();
+                room -= usize::from(may_be && self.learn(&text));
+            }
+        }
+        Ok(())
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,7 +153,7 @@ mod tests {
     use super::*;
 
     fn key(id: &str) -> Key {
-        Key::of(Action::Create, "app", id, b"{}")
+        Key::of(Action::Create, "app", id, &Value::Null)
     }
 
     fn claim(seen: &Seen, ids: &[&str]) -> Vec<Claim> {
@@ -132,10 +173,11 @@ mod tests {
 
     #[test]
     fn a_new_version_of_what_is_indexed_is_new() {
-        let of = |action, text: &[u8]| Key::of(action, "app", "7", text);
-        assert_eq!(of(Action::Create, b"{}"), of(Action::Create, b"{ }"));
-        assert_ne!(of(Action::Index, b"{}"), of(Action::Index, b"{ }"));
-        assert_ne!(Key::of(Action::Create, "ap", "p7", b""), Key::of(Action::Create, "app", "7", b""));
+        let of = |action, content: i32| Key::of(action, "app", "7", &content.into());
+        assert_eq!(of(Action::Create, 1), of(Action::Create, 2));
+        assert_ne!(of(Action::Index, 1), of(Action::Index, 2));
+        let split = |index, id| Key::of(Action::Create, index, id, &Value::Null);
+        assert_ne!(split("ap", "p7"), split("app", "7"));
     }
 
     #[test]

@@ -118,7 +118,32 @@ async fn a_document_that_comes_again_is_stored_once() {
     assert_eq!(service.bulk(index).await.body["items"][0]["index"]["result"], "noop");
     let changed = "{\"index\":{\"_index\":\"app\",\"_id\":\"8\"}}\n{\"n\":2}\n";
     assert_eq!(service.bulk(changed).await.body["items"][0]["index"]["status"], 201);
-    assert_eq!(service.stored("").await, 3);
+    assert_eq!((service.stored("").await, service.stored("_id:8").await), (3, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restart_too() {
+    let data = tempfile::tempdir().unwrap();
+    let document = json!({ "@timestamp": "2026-11-21T09:14:03.5+01:00", "message": "é\u{7}", "status": 200, "ratio": 0.5 });
+    let create = "{\"create\":{\"_index\":\"app\",\"_id\":\"7\"}}";
+    let index = "{\"index\":{\"_index\":\"app\",\"_id\":\"01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4\"}}";
+    let body = format!("{create}\n{document}\n{index}\n{document}\n");
+    for told in [["created", "created"], ["conflict", "noop"]] {
+        let mut settings = Settings::new(data.path().join("logs"));
+        settings.http = vec![Listen::Tcp(([127, 0, 0, 1], 0).into())];
+        let service = LogService::start(settings).await.unwrap();
+        let listen = service.http()[0].clone();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let running = tokio::spawn(service.run(async { _ = stopped.await }));
+        let answer = Service { listen, _data: tempfile::tempdir().unwrap() }.bulk(&body).await.body;
+        let result = |place: usize, action: &str| {
+            let item = &answer["items"][place][action];
+            if item["status"] == 409 { "conflict" } else { item["result"].as_str().unwrap() }.to_owned()
+        };
+        assert_eq!([result(0, "create"), result(1, "index")], told);
+        stop.send(()).unwrap();
+        running.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

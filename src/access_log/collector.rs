@@ -81,7 +81,7 @@ impl Collector {
         // A sink that cannot be opened must fail before the spool is touched.
         let reopen = Reopen::default();
         let forms: Vec<_> = settings.sinks.iter().map(Sink::form).collect();
-        let opened = settings.sinks.into_iter().map(|sink| Sink::open(sink, &reopen));
+        let opened = settings.sinks.into_iter().zip(&sinks).map(|(sink, of)| Sink::open(sink, &reopen, of));
         let opened = opened.collect::<Result<Vec<_>, Error>>()?;
 
         let (spool, readers) = spool::open(settings.spool, sinks.clone());

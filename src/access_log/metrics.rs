@@ -133,13 +133,15 @@ impl Metrics {
 /// Counters of one sink.
 #[derive(Debug, Default)]
 pub struct SinkMetrics {
-    /// `stdout`, `file:PATH`, `unix:PATH` or `http://HOST:PORT`.
+    /// `stdout`, `file:PATH`, `unix:PATH`, `http://HOST:PORT`, or `sink:NAME`.
     pub name: String,
     /// Entries delivered: written to the file or output, acknowledged by the service.
     pub written: AtomicU64,
     pub written_bytes: AtomicU64,
     /// Batches delivered.
     pub batches: AtomicU64,
+    /// Records that the other side will never take: they are in the dead-letter file, or counted as dropped too.
+    pub refused: AtomicU64,
     /// Deliveries that failed and were tried again.
     pub retries: AtomicU64,
     /// Bytes of the spool that it has still to deliver.

@@ -33,6 +33,7 @@ mod ring;
 mod room;
 mod running;
 mod settings;
+mod shipping;
 mod shed;
 mod sink;
 mod span;
@@ -56,6 +57,7 @@ pub use self::settings::{
     FileSettings, Form, Sample, ServiceEndpoint, ServiceSettings, Settings, SinkSettings, SpoolSettings,
     StdoutSettings, Sync, Token,
 };
+pub use self::shipping::{Credentials, DeadLetter, Remote, ShippingSettings, Target};
 
 use crate::record::binary;
 use crate::record::id::SeedError;
@@ -75,6 +77,8 @@ pub enum Error {
     Tls(#[from] TlsError),
     #[error("the token for the log service has bytes that no header field may have")]
     Token,
+    #[error("this program was built without that kind of sink")]
+    NoSuchSink,
     #[error("cannot start a thread for the log")]
     Thread { source: std::io::Error },
     #[error("cannot take memory for the log")]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::shipping::ShippingSettings;
 use crate::tls::CertPair;
 use crate::tls::client::Roots;
 
@@ -90,6 +91,7 @@ pub enum SinkSettings {
     Stdout(StdoutSettings),
     File(FileSettings),
     Service(ServiceSettings),
+    Shipping(Box<ShippingSettings>),
 }
 
 /// The form of a line.
@@ -98,6 +100,12 @@ pub enum Form {
     /// The record with all fields; also process events, worker lines and gaps.
     #[default]
     Json,
+    /// The same in the names of Elastic's Common Schema.
+    Ecs,
+    /// The same as OpenTelemetry's log data model has it.
+    Otel,
+    /// HAProxy's HTTP log format; exchanges only.
+    Haproxy,
     /// The combined format of Apache and nginx; exchanges only.
     Combined,
     /// One line for people, as `logs tail` prints it; without start and stop. With colours or without.
@@ -106,17 +114,21 @@ pub enum Form {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StdoutSettings {
+    /// As the configuration calls it, if it is a sink with a name.
+    pub name: Option<String>,
     pub form: Form,
 }
 
 impl Default for StdoutSettings {
     fn default() -> Self {
-        Self { form: Form::Json }
+        Self { name: None, form: Form::Json }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSettings {
+    /// As the configuration calls it, if it is a sink with a name.
+    pub name: Option<String>,
     pub path: PathBuf,
     pub form: Form,
     /// Size from which a new file is begun; 0 means never.
@@ -128,7 +140,7 @@ pub struct FileSettings {
 impl FileSettings {
     /// 256 MiB per file, 7 old ones.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), form: Form::Json, rotate_bytes: 256 << 20, keep: 7 }
+        Self { name: None, path: path.into(), form: Form::Json, rotate_bytes: 256 << 20, keep: 7 }
     }
 }
 

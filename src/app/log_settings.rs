@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::log_child;
+use super::{log_child, log_sinks};
 use crate::access_log::{
     self, FileSettings, Form, Sample, ServiceEndpoint, ServiceSettings, SinkSettings, SpoolSettings,
     StdoutSettings, Sync, Token, recovery,
@@ -47,7 +47,7 @@ pub fn log_settings(config: &Config) -> access_log::Settings {
     let log = &config.log;
     let mut sinks = Vec::new();
     if let Some(form) = log.stdout.form() {
-        sinks.push(SinkSettings::Stdout(StdoutSettings { form: line_form(form) }));
+        sinks.push(SinkSettings::Stdout(StdoutSettings { name: None, form: line_form(form) }));
     }
     if let Some(file) = &log.file {
         sinks.push(SinkSettings::File(FileSettings {
@@ -83,14 +83,22 @@ pub fn log_settings(config: &Config) -> access_log::Settings {
             ..ServiceSettings::new(endpoint)
         })
     }));
+    let dead = dead_letters(config);
+    sinks.extend(log.sink.iter().filter_map(|(name, sink)| log_sinks::settings(name, sink, &dead, config)));
     // Whoever only looks on keeps nothing, and needs no place for it.
     let is_kept = !sinks.iter().all(|sink| matches!(sink, SinkSettings::Stdout(_)));
     let (spool, sample) = (spool(config, is_kept), log.sample.as_ref().map(|sample| sampling(sample)));
     access_log::Settings { spool, sample, ..access_log::Settings::new(host_name(), sinks) }
 }
 
+/// Where refused records are kept, if nobody says where: beside the spool.
+fn dead_letters(config: &Config) -> PathBuf {
+    let spool = config.log.spool.dir.as_ref().map(|dir| PathBuf::from(&*dir.value));
+    spool.as_deref().and_then(Path::parent).map_or_else(|| data_dir(config), Path::to_owned).join("dead")
+}
+
 /// Loading has refused a configuration whose files cannot be read.
-fn loaded(config: &Config, path: &str) -> Vec<u8> {
+pub(super) fn loaded(config: &Config, path: &str) -> Vec<u8> {
     config.files.get(Path::new(path)).map(|file| file.bytes.to_vec()).unwrap_or_default()
 }
 

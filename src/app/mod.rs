@@ -9,6 +9,7 @@ mod handover;
 mod life;
 pub mod log_child;
 pub mod log_settings;
+mod log_sinks;
 pub mod names;
 pub mod reload;
 pub mod run;

@@ -1,14 +1,20 @@
 //! The contract between proxy and log service: one [`Record`] per exchange, its binary form
-//! ([`binary`]), the frames in which it travels ([`frame`]), and its renderings ([`json`], [`combined`], [`mod@line`]).
+//! ([`binary`]), the frames in which it travels ([`frame`]), and its renderings ([`json`], [`ecs`], [`otel`],
+//! [`combined`], [`haproxy`], [`mod@line`]).
 
 pub mod binary;
 pub mod combined;
 mod copy;
+pub mod ecs;
 pub mod escape;
 pub mod frame;
+pub mod haproxy;
 pub mod id;
 pub mod json;
 pub mod line;
+pub mod members;
+pub mod names;
+pub mod otel;
 pub mod redact;
 
 use std::net::IpAddr;

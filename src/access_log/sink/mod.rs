@@ -5,7 +5,9 @@
 
 mod file;
 mod pace;
+mod parcel;
 mod service;
+mod ship;
 mod stdout;
 mod stop;
 mod tries;
@@ -20,7 +22,10 @@ use bytes::Bytes;
 
 use self::file::FileSink;
 use self::pace::{Pace, Rhythm, jittered, local_pace};
+use self::parcel::{Fault, Parcel};
 use self::service::ServiceSink;
+pub(super) use self::ship::Item;
+use self::ship::ShippingSink;
 use self::stdout::StdoutSink;
 pub(super) use self::stop::Stop;
 use self::tries::{End, Tries};
@@ -28,9 +33,9 @@ use super::Error;
 use super::handle::{Reopen, now_us};
 use super::metrics::{Reason, SinkMetrics};
 use super::render::Lines;
-use super::settings::{Form, ServiceEndpoint, SinkSettings};
+use super::settings::{FileSettings, Form, ServiceEndpoint, SinkSettings, StdoutSettings};
 use super::span::{Origin, Spans};
-use super::spool::{Chunk, Reader};
+use super::spool::Reader;
 use crate::record::frame::{self, Builder, Codec, Frame};
 use crate::record::id::Random;
 
@@ -185,20 +190,28 @@ impl Delivery {
 
     /// Reads what comes next, as lines for a sink that wants them.
     fn parcel(&mut self, most: usize) -> Parcel {
-        let has_lines = self.sink.wants_lines();
+        let (has_lines, has_items) = (self.sink.wants_lines(), self.sink.wants_items());
         let (mut rendered, mut unread) = (std::mem::take(&mut self.room), Vec::new());
+        let mut items = Vec::new();
         let lines = &mut self.lines;
         let chunk = self.reader.read(most, |frame| {
-            if has_lines {
-                let bad = lines.frame(frame, &mut rendered);
-                if bad > 0 {
-                    unread.push(bad);
-                }
+            let bad = match () {
+                () if has_items => lines.items(frame, &mut rendered, &mut items),
+                () if has_lines => lines.frame(frame, &mut rendered),
+                () => 0,
+            };
+            if bad > 0 {
+                unread.push(bad);
             }
         });
         self.metrics.dropped.add(Reason::BadFrame, unread.iter().sum());
-        let mut parcel = Parcel { chunks: Vec::with_capacity(2), has_lines, chunk };
-        if has_lines {
+        let mut parcel =
+            Parcel { chunks: Vec::with_capacity(2), has_lines, chunk, items, ..Parcel::default() };
+        if has_items {
+            // What was lost before them stands behind them: items are told apart by their time, not by their place.
+            self.lines.gap_items(&parcel.chunk.gaps, &mut rendered, &mut parcel.items);
+            parcel.chunks.push(rendered.into());
+        } else if has_lines {
             parcel.chunks.extend(self.gap_lines(&parcel.chunk.gaps));
             parcel.chunks.push(rendered.into());
         } else {
@@ -243,66 +256,35 @@ impl Delivery {
     }
 }
 
-/// What goes out at once: whole lines or whole frames, and which records they are.
-#[derive(Debug, Default)]
-struct Parcel {
-    chunks: Vec<Bytes>,
-    has_lines: bool,
-    chunk: Chunk,
-}
-
-impl Parcel {
-    fn bytes(&self) -> usize {
-        self.chunks.iter().map(Bytes::len).sum()
-    }
-}
-
-/// Why a parcel was not taken.
-#[derive(Debug, PartialEq, Eq)]
-enum Fault {
-    /// The other side does not know frames: the same again as lines.
-    Lines,
-    Is {
-        reason: Reason,
-        /// Trying again is of no use.
-        is_final: bool,
-        /// How long to wait, if the other side said so.
-        after: Option<Duration>,
-    },
-}
-
-impl Fault {
-    fn passing(reason: Reason) -> Self {
-        Self::Is { reason, is_final: false, after: None }
-    }
-
-    fn lasting(reason: Reason) -> Self {
-        Self::Is { reason, is_final: true, after: None }
-    }
-
-    fn io(error: &std::io::Error) -> Self {
-        Self::passing(Reason::of(error))
-    }
-}
-
 #[derive(Debug)]
 pub(super) enum Sink {
     Stdout(StdoutSink),
     File(FileSink),
     Service(Box<ServiceSink>),
+    Shipping(Box<ShippingSink>),
 }
 
 impl Sink {
-    pub(super) fn open(settings: SinkSettings, reopen: &Reopen) -> Result<Self, Error> {
+    pub(super) fn open(
+        settings: SinkSettings,
+        reopen: &Reopen,
+        metrics: &Arc<SinkMetrics>,
+    ) -> Result<Self, Error> {
         Ok(match settings {
             SinkSettings::Stdout(_) => Self::Stdout(StdoutSink::open()?),
             SinkSettings::File(settings) => Self::File(FileSink::open(settings, reopen.clone())?),
             SinkSettings::Service(settings) => Self::Service(Box::new(ServiceSink::new(settings)?)),
+            SinkSettings::Shipping(settings) => {
+                Self::Shipping(Box::new(ShippingSink::new(*settings, reopen, Arc::clone(metrics))?))
+            }
         })
     }
 
     pub(super) fn name(settings: &SinkSettings) -> String {
         match settings {
+            SinkSettings::Stdout(StdoutSettings { name: Some(name), .. })
+            | SinkSettings::File(FileSettings { name: Some(name), .. }) => format!("sink:{name}"),
+            SinkSettings::Shipping(shipping) => format!("sink:{}", shipping.name),
             SinkSettings::Stdout(_) => "stdout".into(),
             SinkSettings::File(file) => format!("file:{}", file.path.display()),
             SinkSettings::Service(service) => match &service.endpoint {
@@ -319,11 +301,13 @@ impl Sink {
             SinkSettings::Stdout(stdout) => stdout.form,
             SinkSettings::File(file) => file.form,
             SinkSettings::Service(_) => Form::Json,
+            SinkSettings::Shipping(shipping) => shipping.form,
         }
     }
 
     /// Whether frames should be compressed for it in any case.
     pub(super) fn is_remote(settings: &SinkSettings) -> bool {
+        // Those of others are sent lines, whatever the spool holds.
         matches!(settings, SinkSettings::Service(service) if service.endpoint.is_remote())
     }
 
@@ -331,6 +315,9 @@ impl Sink {
     pub(super) fn verify(settings: &SinkSettings) -> Result<(), Error> {
         match settings {
             SinkSettings::Service(service) => ServiceSink::new(service.clone()).map(drop),
+            SinkSettings::Shipping(shipping) => {
+                ShippingSink::new((**shipping).clone(), &Reopen::default(), Arc::default()).map(drop)
+            }
             SinkSettings::Stdout(_) | SinkSettings::File(_) => Ok(()),
         }
     }
@@ -348,27 +335,34 @@ impl Sink {
     fn trouble(&self, reason: Reason) -> &str {
         match self {
             Self::Service(service) => service.trouble(),
+            Self::Shipping(shipping) => shipping.trouble(),
             Self::Stdout(_) | Self::File(_) => reason.word(),
         }
     }
 
     fn wants_lines(&self) -> bool {
         match self {
-            Self::Stdout(_) | Self::File(_) => true,
+            Self::Stdout(_) | Self::File(_) | Self::Shipping(_) => true,
             Self::Service(service) => !service.knows_frames(),
         }
+    }
+
+    fn wants_items(&self) -> bool {
+        matches!(self, Self::Shipping(_))
     }
 
     fn pace(&self) -> Pace {
         match self {
             Self::Service(service) => service.pace(),
+            Self::Shipping(shipping) => shipping.pace(),
             // Not more than a core can miss for a moment: what comes in 50 ms of full load takes 3 ms to write.
             Self::File(_) | Self::Stdout(_) => local_pace(Duration::from_millis(10)),
         }
     }
 
-    async fn deliver(&mut self, parcel: &Parcel) -> Result<(), Fault> {
+    async fn deliver(&mut self, parcel: &mut Parcel) -> Result<(), Fault> {
         match self {
+            Self::Shipping(shipping) => shipping.ship(parcel).await,
             Self::Stdout(stdout) => stdout.write(&parcel.chunks),
             Self::File(file) => file.write(&parcel.chunks),
             Self::Service(service) => service.ship(&parcel.chunks, parcel.has_lines).await,
@@ -377,8 +371,10 @@ impl Sink {
 
     /// A delivery was given up in its middle.
     fn interrupted(&mut self) {
-        if let Self::Service(service) = self {
-            service.disconnect();
+        match self {
+            Self::Service(service) => service.disconnect(),
+            Self::Shipping(shipping) => shipping.disconnect(),
+            Self::Stdout(_) | Self::File(_) => {}
         }
     }
 

@@ -168,7 +168,7 @@ impl ServiceSink {
 }
 
 /// An error with its causes. None of them has seen more of the token than that there is one.
-fn plain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn plain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

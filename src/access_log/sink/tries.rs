@@ -36,7 +36,7 @@ impl Tries {
     pub(super) async fn deliver(
         mut self,
         sink: &mut Sink,
-        parcel: &Parcel,
+        parcel: &mut Parcel,
         stop: &mut Stop,
     ) -> Result<(), End> {
         let (began, mut backoff) = (Instant::now(), self.pace.backoff);

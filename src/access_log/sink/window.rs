@@ -74,10 +74,10 @@ impl Delivery {
     }
 }
 
-async fn carry(mut lane: Sink, parcel: Parcel, tries: Tries, mut stop: Stop) -> Done {
+async fn carry(mut lane: Sink, mut parcel: Parcel, tries: Tries, mut stop: Stop) -> Done {
     let end = match parcel.chunk.is_empty() {
         true => Ok(()),
-        false => tries.deliver(&mut lane, &parcel, &mut stop).await,
+        false => tries.deliver(&mut lane, &mut parcel, &mut stop).await,
     };
     Done { lane, parcel, end }
 }

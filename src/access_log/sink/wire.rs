@@ -29,16 +29,19 @@ impl Wire {
     ) -> io::Result<Self> {
         match endpoint {
             ServiceEndpoint::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
-            ServiceEndpoint::Http { host, port, .. } => {
-                let host = host.trim_matches(['[', ']']);
-                let stream = TcpStream::connect((host, *port)).await?;
-                stream.set_nodelay(true)?;
-                let Some(tls) = tls else { return Ok(Self::Tcp(stream)) };
-                let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-                let shaken = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
-                Ok(Self::Tls(Box::new(shaken)))
-            }
+            ServiceEndpoint::Http { host, port, .. } => Self::tcp(host, *port, tls).await,
         }
+    }
+
+    /// A connection over TCP; with TLS if it is given.
+    pub(super) async fn tcp(host: &str, port: u16, tls: Option<&Arc<ClientConfig>>) -> io::Result<Self> {
+        let host = host.trim_matches(['[', ']']);
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        let Some(tls) = tls else { return Ok(Self::Tcp(stream)) };
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let shaken = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
+        Ok(Self::Tls(Box::new(shaken)))
     }
 }
 

@@ -4,6 +4,8 @@ mod block;
 mod deaths;
 mod fake_service;
 mod harm;
+mod scripted;
+mod shipping;
 
 use std::collections::BTreeMap;
 use std::path::Path;

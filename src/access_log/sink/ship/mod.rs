@@ -1,0 +1,247 @@
+//! [`ShippingSink`]: records to somebody else's log service, each with its own verdict.
+//!
+//! A form only says how a group of items is sent and what the answer means ([`Verdict`]). What follows from it is here,
+//! once for all forms: what was taken does not go again; what is refused for ever goes into the dead-letter file; a group
+//! that is refused as a whole is halved until the bad one stands alone, so that no record blocks those behind it; what may
+//! be taken later is tried again by [`super::tries`], for ever, while the spool holds what comes behind.
+
+mod dial;
+mod elasticsearch;
+mod http;
+mod item;
+mod letters;
+mod post;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use self::elasticsearch::Elasticsearch;
+use self::http::Http;
+pub(in crate::access_log) use self::item::{Item, Todo};
+use self::letters::{Letter, Letters};
+use super::{Fault, Pace, Parcel, Reason};
+use crate::access_log::Error;
+use crate::access_log::handle::Reopen;
+use crate::access_log::metrics::SinkMetrics;
+use crate::access_log::shipping::{ShippingSettings, Target};
+
+/// An item that fails so often, while others that went with it are taken, is never taken.
+const MOST_FAILURES: u16 = 8;
+
+#[derive(Debug)]
+pub(in crate::access_log) struct ShippingSink {
+    settings: Arc<ShippingSettings>,
+    form: Form,
+    letters: Letters,
+    /// Why the last group was not taken, in words that may be shown.
+    trouble: String,
+}
+
+/// How it is spoken.
+#[derive(Debug)]
+enum Form {
+    Elasticsearch(Elasticsearch),
+    Http(Http),
+}
+
+/// Items on their way, with the lines that they stand for.
+#[derive(Clone, Copy, Debug)]
+struct Load<'a> {
+    text: &'a [u8],
+    all: &'a [Item],
+    chosen: &'a [u32],
+}
+
+impl<'a> Load<'a> {
+    /// The items with their lines, in order.
+    fn iter(self) -> impl ExactSizeIterator<Item = (&'a Item, &'a [u8])> {
+        self.chosen.iter().map(move |&number| {
+            let item = &self.all[number as usize];
+            (item, &self.text[item.place.clone()])
+        })
+    }
+
+    fn len(self) -> usize {
+        self.chosen.len()
+    }
+
+    /// Bytes of all lines, with a line feed each.
+    fn bytes(self) -> usize {
+        self.iter().map(|(_, line)| line.len() + 1).sum()
+    }
+}
+
+/// What the other side says about a group.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It has all of them.
+    Taken,
+    /// It has those that are not named; of the others each by its place in the group.
+    Items(Vec<(usize, Failed)>),
+    /// It takes less at once.
+    TooLarge,
+    /// It will never take the group as it is. Maybe one record spoils it.
+    Refused { status: u16, why: String },
+    /// It takes nothing for the moment, or did not answer.
+    Later { why: String, after: Option<Duration> },
+}
+
+/// Why one item was not taken.
+#[derive(Debug, PartialEq, Eq)]
+enum Failed {
+    /// Never.
+    Refused { status: u16, why: String },
+    /// The other side has too much to do.
+    Later { why: String },
+    /// It failed there; nobody knows whether it would again.
+    Broken { status: u16, why: String },
+}
+
+impl ShippingSink {
+    /// # Errors
+    /// Authorities, certificate or credentials cannot be used.
+    pub(super) fn new(
+        settings: ShippingSettings,
+        reopen: &Reopen,
+        metrics: Arc<SinkMetrics>,
+    ) -> Result<Self, Error> {
+        let form = Form::new(&settings)?;
+        let letters = Letters::new(settings.dead_letter.clone(), reopen.clone(), metrics);
+        Ok(Self { settings: Arc::new(settings), form, letters, trouble: String::new() })
+    }
+
+    pub(super) fn trouble(&self) -> &str {
+        &self.trouble
+    }
+
+    pub(super) fn pace(&self) -> Pace {
+        let settings = &self.settings;
+        Pace {
+            // In the spool they take a third of their lines, or less.
+            batch_bytes: settings.batch_bytes / 3,
+            linger: settings.linger,
+            // Each group has its own time.
+            timeout: Duration::MAX,
+            backoff: settings.backoff,
+            backoff_max: settings.backoff_max,
+        }
+    }
+
+    /// A delivery was given up in its middle.
+    pub(super) fn disconnect(&mut self) {
+        self.form.disconnect();
+        self.trouble = "it does not answer in time".to_owned();
+    }
+
+    /// Sends what is left of the parcel, until all of it has its verdict or the other side takes nothing.
+    pub(super) async fn ship(&mut self, parcel: &mut Parcel) -> Result<(), Fault> {
+        let Parcel { chunks, items, todo, .. } = parcel;
+        let text = chunks.first().map_or(&[][..], |text| text);
+        todo.begin(items, self.settings.batch_bytes, self.settings.batch_records);
+        while let Some(group) = todo.next() {
+            let load = Load { text, all: items, chosen: &group.items };
+            let verdict = match timeout(self.settings.timeout, self.form.send(load)).await {
+                Ok(verdict) => verdict,
+                Err(_) => {
+                    self.form.disconnect();
+                    Verdict::Later { why: "it does not answer in time".to_owned(), after: None }
+                }
+            };
+            self.judge(verdict, text, items, todo)?;
+        }
+        Ok(())
+    }
+
+    /// Draws the consequences; an error when it is to be tried again later.
+    fn judge(&mut self, verdict: Verdict, text: &[u8], items: &[Item], todo: &mut Todo) -> Result<(), Fault> {
+        let (status, why) = match verdict {
+            Verdict::Taken => {
+                todo.done(Vec::new(), 0);
+                return Ok(());
+            }
+            Verdict::Later { why, after } => return Err(self.later(why, after)),
+            Verdict::Items(failed) => return self.judge_items(failed, text, items, todo),
+            Verdict::TooLarge => (413, "it is too large for the other side, even alone".to_owned()),
+            Verdict::Refused { status, why } => (status, why),
+        };
+        if !todo.halve() {
+            self.refuse(todo, 0, status, &why, (text, items));
+            todo.done(Vec::new(), 0);
+        }
+        Ok(())
+    }
+
+    fn judge_items(
+        &mut self,
+        failed: Vec<(usize, Failed)>,
+        text: &[u8],
+        items: &[Item],
+        todo: &mut Todo,
+    ) -> Result<(), Fault> {
+        let (count, failures) = todo.next().map_or((0, 0), |group| (group.items.len(), group.failures));
+        // Nothing is learnt about one of them where none was taken, now or the first time.
+        let failures = if failed.len() < count || failures > 0 { failures + 1 } else { 0 };
+        let (mut left, mut trouble) = (Vec::new(), None);
+        for (place, failed) in failed {
+            match failed {
+                Failed::Refused { status, why } => self.refuse(todo, place, status, &why, (text, items)),
+                Failed::Broken { status, why } if failures >= MOST_FAILURES => {
+                    self.refuse(todo, place, status, &why, (text, items));
+                }
+                Failed::Later { why } | Failed::Broken { why, .. } => {
+                    left.extend(todo.next().and_then(|group| group.items.get(place)));
+                    trouble = Some(why);
+                }
+            }
+        }
+        todo.done(left, failures);
+        trouble.map_or(Ok(()), |why| Err(self.later(why, None)))
+    }
+
+    fn refuse(&mut self, todo: &Todo, place: usize, status: u16, why: &str, (text, items): (&[u8], &[Item])) {
+        let number = todo.next().and_then(|group| group.items.get(place));
+        let Some(item) = number.and_then(|&number| items.get(number as usize)) else { return };
+        self.letters.write(&Letter { id: item.id, line: &text[item.place.clone()], status, why });
+    }
+
+    fn later(&mut self, why: String, after: Option<Duration>) -> Fault {
+        self.trouble = why;
+        Fault::Is { reason: Reason::ServiceDown, is_final: false, after }
+    }
+}
+
+impl Form {
+    fn new(settings: &ShippingSettings) -> Result<Self, Error> {
+        Ok(match &settings.target {
+            Target::Elasticsearch { index } => Self::Elasticsearch(Elasticsearch::new(settings, index)?),
+            Target::Http => Self::Http(Http::new(settings)?),
+            Target::Loki { .. }
+            | Target::Otlp
+            | Target::ClickHouse { .. }
+            | Target::Kafka { .. }
+            | Target::Forward { .. }
+            | Target::Lumberjack
+            | Target::Syslog { .. }
+            | Target::Packets { .. } => return Err(Error::NoSuchSink),
+        })
+    }
+
+    async fn send(&mut self, load: Load<'_>) -> Verdict {
+        match self {
+            Self::Elasticsearch(form) => form.send(load).await,
+            Self::Http(form) => form.send(load).await,
+        }
+    }
+
+    /// What is under way is given up; the next group goes to the next address.
+    fn disconnect(&mut self) {
+        match self {
+            Self::Elasticsearch(form) => form.disconnect(),
+            Self::Http(form) => form.disconnect(),
+        }
+    }
+}

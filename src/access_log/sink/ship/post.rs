@@ -1,0 +1,170 @@
+//! [`Post`]: one HTTP/1.1 request after the other to one of several addresses, with credentials and compression.
+
+use std::io::Write as _;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use super::dial::Dial;
+use crate::access_log::Error;
+use crate::access_log::shipping::{Credentials, Remote, ShippingSettings};
+use crate::access_log::sink::service::plain;
+
+/// The longest answer that is read: one with a reason for each of ten thousand records.
+const ANSWER: usize = 16 << 20;
+/// Records are much alike: more than this costs more than it saves.
+const LEVEL: Compression = Compression::new(2);
+
+#[derive(Debug)]
+pub(super) struct Post {
+    dial: Dial,
+    connection: Option<SendRequest<Full<Bytes>>>,
+    headers: HeaderMap,
+    compress: bool,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Post {
+    /// # Errors
+    /// Authorities, certificate or credentials cannot be used.
+    pub(super) fn new(settings: &ShippingSettings, content_type: &'static str) -> Result<Self, Error> {
+        let mut headers: HeaderMap = settings.headers.iter().cloned().collect();
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if let Some(authorization) = authorization(&settings.credentials)? {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        let dial = Dial::new(settings, &[b"http/1.1"])?;
+        Ok(Self { dial, connection: None, headers, compress: settings.compress })
+    }
+
+    /// Sends `body` to `path` of the address and waits for the whole answer.
+    ///
+    /// # Errors
+    /// Why there is none, in words that may be shown; the next try goes to the next address.
+    pub(super) async fn send(&mut self, path: &str, body: Vec<u8>) -> Result<Answer, String> {
+        // Back in its place only when the exchange has ended well.
+        let connection = self.connection.take().filter(|connection| !connection.is_closed());
+        let connection = match connection {
+            Some(connection) => Ok(connection),
+            None => self.connect().await.map_err(|error| format!("cannot reach it: {}", plain(&error))),
+        };
+        let answer = match connection {
+            Ok(connection) => self.exchange(connection, path, body).await,
+            Err(why) => Err(why),
+        };
+        if answer.is_err() {
+            self.dial.turn();
+        }
+        answer
+    }
+
+    /// An exchange was given up in its middle.
+    pub(super) fn disconnect(&mut self) {
+        self.connection = None;
+        self.dial.turn();
+    }
+
+    async fn exchange(
+        &mut self,
+        mut connection: SendRequest<Full<Bytes>>,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Answer, String> {
+        let broken = |error: &dyn std::fmt::Display| format!("it broke off: {error}");
+        connection.ready().await.map_err(|error| format!("it broke off: {}", plain(&error)))?;
+        let request = self.request(path, body).map_err(|error| broken(&error))?;
+        let answer = connection.send_request(request).await;
+        let answer = answer.map_err(|error| format!("it broke off: {}", plain(&error)))?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, ANSWER).collect().await.map_err(|error| broken(&error))?.to_bytes();
+        self.connection = Some(connection);
+        Ok(Answer { status: head.status, headers: head.headers, body })
+    }
+
+    fn request(&self, path: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>, http::Error> {
+        let (prefix, host) =
+            self.dial.remote().map_or_else(Default::default, |to| (to.path.as_str(), host(to)));
+        let body = if self.compress { gzip(&body) } else { body };
+        let mut request =
+            Request::post(format!("{prefix}{path}")).header(HOST, host).body(Full::from(body))?;
+        request.headers_mut().extend(self.headers.clone());
+        if self.compress {
+            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        Ok(request)
+    }
+
+    async fn connect(&self) -> std::io::Result<SendRequest<Full<Bytes>>> {
+        let wire = self.dial.connect().await?;
+        let shaken = http1::handshake(TokioIo::new(wire)).await;
+        let (sender, connection) = shaken.map_err(std::io::Error::other)?;
+        // Ends when the sender is dropped or the other side goes away; its error reaches us with the answer.
+        tokio::spawn(async { drop(connection.await) });
+        Ok(sender)
+    }
+}
+
+impl Answer {
+    /// `Retry-After`, in seconds or as a date (RFC 9110 section 10.2.3).
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?;
+        let date = || httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok();
+        text.parse().ok().map(Duration::from_secs).or_else(date)
+    }
+
+    /// What it says, for a message: the status and the beginning of the text.
+    pub(super) fn words(&self) -> String {
+        const LONGEST: usize = 300;
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(LONGEST)]);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        format!("it answers {}: {}", self.status, text.escape_debug()).trim_end_matches([':', ' ']).to_owned()
+    }
+}
+
+fn host(remote: &Remote) -> String {
+    let Remote { host, port, .. } = remote;
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+fn authorization(credentials: &Credentials) -> Result<Option<HeaderValue>, Error> {
+    let text = match credentials {
+        Credentials::None => return Ok(None),
+        Credentials::Token(token) => format!("Bearer {}", token.0),
+        Credentials::User { name, password } => {
+            format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{}", password.0)))
+        }
+    };
+    let mut value = HeaderValue::try_from(text).map_err(|_| Error::Token)?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 6), LEVEL);
+    // Writing to a Vec cannot fail.
+    let _ = encoder.write_all(body);
+    encoder.finish().unwrap_or_default()
+}

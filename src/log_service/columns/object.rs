@@ -159,11 +159,11 @@ pub(super) fn names_other(members: &[Member<'_>], id: &Id) -> bool {
     others.any(|value| text_of(value).and_then(|text| named_id(&text)) == Some(*id))
 }
 
-pub(super) type Member<'a> = (Cow<'a, str>, &'a RawValue);
+pub(crate) type Member<'a> = (Cow<'a, str>, &'a RawValue);
 
 /// The members of an object in their order, values as they are written.
 #[derive(Default)]
-pub(super) struct Members<'a>(pub(super) Vec<Member<'a>>);
+pub(crate) struct Members<'a>(pub(crate) Vec<Member<'a>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

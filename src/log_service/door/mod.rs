@@ -5,12 +5,15 @@
 
 mod alerts;
 mod answer;
+mod body;
+mod bulk;
 mod forward;
 mod frames;
 mod http;
 pub(super) mod io;
-mod lumberjack;
 mod lines;
+mod lumberjack;
+mod otlp;
 mod packets;
 mod portion;
 mod questions;
@@ -34,6 +37,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -100,15 +105,29 @@ impl Door {
         })
     }
 
-    /// Whether a request that shows this may come in.
+    /// Whether a request with this `Authorization` may come in: the token as `Bearer`, as an `ApiKey` (also behind `ID:`,
+    /// in base64, as Elasticsearch writes its keys), or as the password of `Basic`, whoever the user is.
     fn admits(&self, shown: Option<&str>) -> bool {
         let shown = shown.and_then(|value| value.split_once(' '));
-        let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some(shown) = shown.map(|(_, token)| Token::new(token.trim())) else {
-            return self.tokens.is_empty();
-        };
+        let shown: Vec<Token> = shown.map(|(scheme, rest)| secrets(scheme, rest.trim())).unwrap_or_default();
+        let shown = shown.iter();
         // All are looked at, so that the time tells nothing.
-        self.tokens.is_empty() || self.tokens.iter().fold(false, |found, token| found | token.is(&shown))
+        let is_known = |found, shown| self.tokens.iter().fold(found, |found, token| found | token.is(shown));
+        self.tokens.is_empty() || shown.fold(false, is_known)
+    }
+}
+
+/// What may be the secret in an `Authorization`.
+fn secrets(scheme: &str, rest: &str) -> Vec<Token> {
+    let after_colon = || {
+        let text = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+        text.split_once(':').map(|(_, secret)| Token::new(secret))
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => vec![Token::new(rest)],
+        "apikey" => [Some(Token::new(rest)), after_colon()].into_iter().flatten().collect(),
+        "basic" => after_colon().into_iter().collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -125,6 +144,8 @@ struct Desk {
     tails: Arc<Semaphore>,
     beginnings: Arc<Semaphore>,
     searches: Arc<Semaphore>,
+    /// Documents of `_bulk` that came lately.
+    seen: bulk::Seen,
     stopping: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
 }
@@ -149,7 +170,13 @@ impl Doors {
             inputs.push((Socket::bind(&input.listen).await?, door));
         }
         let tls = settings.tls.as_ref().map(Handshake::new).transpose()?;
-        Ok(Self { http, packets, inputs, desk: Arc::new(Desk::new(settings, (tls, alerts), store)) })
+        let desk = Desk::new(settings, (tls, alerts), store);
+        if let Some(newest) = desk.store.parts().last() {
+            desk.seen
+                .recall(newest.as_ref())
+                .map_err(|error| ServiceError::Data(settings.data.clone(), error))?;
+        }
+        Ok(Self { http, packets, inputs, desk: Arc::new(desk) })
     }
 
     pub(crate) fn http(&self) -> Vec<Listen> {
@@ -251,6 +278,7 @@ impl Desk {
             tails: Arc::new(Semaphore::new(limits.tails)),
             beginnings: Arc::new(Semaphore::new(BEGINNINGS)),
             searches: Arc::new(Semaphore::new(limits.searches)),
+            seen: bulk::Seen::default(),
             limits,
             stopping,
             stop,

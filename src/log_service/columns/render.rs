@@ -142,7 +142,7 @@ const MICROS: i64 = 1_000_000;
 
 /// Appends microseconds since the Unix epoch as RFC 3339 in UTC, with six digits of fraction. As in `record::json`, a
 /// time beyond the calendar shows as the epoch with its fraction.
-pub(super) fn write_time(us: i64, out: &mut Vec<u8>) {
+pub(crate) fn write_time(us: i64, out: &mut Vec<u8>) {
     write_second(us.div_euclid(MICROS), out);
     write_fraction(us, out);
 }

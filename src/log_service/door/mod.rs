@@ -1,17 +1,26 @@
-//! The ways in: HTTP on TCP and Unix sockets, `¶` packets, syslog and JSON lines on TCP.
+//! The ways in: HTTP on TCP and Unix sockets, `¶` packets on TCP, and the protocols of shippers.
 //!
 //! Everything here is bounded: connections per socket, bytes held for all bodies and packets together, time for a
 //! head, a body and for silence, live tails and searches.
 
+mod alerts;
 mod answer;
+mod body;
+mod bulk;
+mod forward;
 mod frames;
 mod http;
 pub(super) mod io;
 mod lines;
+mod lumberjack;
+mod otlp;
 mod packets;
+mod portion;
 mod questions;
 mod refusals;
 mod rollups;
+#[cfg(test)]
+mod shipper_tests;
 mod silent;
 mod sockets;
 mod syslog;
@@ -28,12 +37,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::refusals::Refusals;
 use self::sockets::{Socket, Stream};
 use self::tls::Handshake;
+use super::alert;
 use super::batch::{Bounds, Parsed};
 use super::frames::Split;
 use super::store::{AppendError, Appended, Counts, Running, Store};
@@ -93,15 +105,29 @@ impl Door {
         })
     }
 
-    /// Whether a request that shows this may come in.
+    /// Whether a request with this `Authorization` may come in: the token as `Bearer`, as an `ApiKey` (also behind `ID:`,
+    /// in base64, as Elasticsearch writes its keys), or as the password of `Basic`, whoever the user is.
     fn admits(&self, shown: Option<&str>) -> bool {
         let shown = shown.and_then(|value| value.split_once(' '));
-        let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some(shown) = shown.map(|(_, token)| Token::new(token.trim())) else {
-            return self.tokens.is_empty();
-        };
+        let shown: Vec<Token> = shown.map(|(scheme, rest)| secrets(scheme, rest.trim())).unwrap_or_default();
+        let shown = shown.iter();
         // All are looked at, so that the time tells nothing.
-        self.tokens.is_empty() || self.tokens.iter().fold(false, |found, token| found | token.is(&shown))
+        let is_known = |found, shown| self.tokens.iter().fold(found, |found, token| found | token.is(shown));
+        self.tokens.is_empty() || shown.fold(false, is_known)
+    }
+}
+
+/// What may be the secret in an `Authorization`.
+fn secrets(scheme: &str, rest: &str) -> Vec<Token> {
+    let after_colon = || {
+        let text = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+        text.split_once(':').map(|(_, secret)| Token::new(secret))
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => vec![Token::new(rest)],
+        "apikey" => [Some(Token::new(rest)), after_colon()].into_iter().flatten().collect(),
+        "basic" => after_colon().into_iter().collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -111,18 +137,25 @@ struct Desk {
     /// The service's own HTTP.
     front: Arc<Door>,
     data: PathBuf,
+    alerts: alert::Handle,
     limits: Limits,
     /// Bytes of bodies and packets that may still be taken into memory.
     room: Arc<Semaphore>,
     tails: Arc<Semaphore>,
     beginnings: Arc<Semaphore>,
     searches: Arc<Semaphore>,
+    /// Documents of `_bulk` that came lately.
+    seen: bulk::Seen,
     stopping: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
 }
 
 impl Doors {
-    pub(crate) async fn bind(settings: &Settings, store: &Running) -> Result<Self, ServiceError> {
+    pub(crate) async fn bind(
+        settings: &Settings,
+        store: &Running,
+        alerts: alert::Handle,
+    ) -> Result<Self, ServiceError> {
         let mut http = Vec::new();
         for listen in &settings.http {
             http.push(Socket::bind(listen).await?);
@@ -137,7 +170,13 @@ impl Doors {
             inputs.push((Socket::bind(&input.listen).await?, door));
         }
         let tls = settings.tls.as_ref().map(Handshake::new).transpose()?;
-        Ok(Self { http, packets, inputs, desk: Arc::new(Desk::new(settings, tls, store)) })
+        let desk = Desk::new(settings, (tls, alerts), store);
+        if let Some(newest) = desk.store.parts().last() {
+            desk.seen
+                .recall(newest.as_ref())
+                .map_err(|error| ServiceError::Data(settings.data.clone(), error))?;
+        }
+        Ok(Self { http, packets, inputs, desk: Arc::new(desk) })
     }
 
     pub(crate) fn http(&self) -> Vec<Listen> {
@@ -219,24 +258,27 @@ async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>)
     match door.kind {
         InputKind::Http => http::serve(stream, from, desk, door).await,
         InputKind::Packets => packets::serve(stream, from, desk).await,
+        InputKind::Forward => forward::serve(stream, from, desk, door).await,
+        InputKind::Lumberjack => lumberjack::serve(stream, from, desk, door).await,
         InputKind::Syslog => syslog::serve(stream, from, desk, door).await,
         InputKind::Lines => lines::serve(stream, from, desk, door).await,
-        InputKind::Forward | InputKind::Lumberjack => {}
     }
 }
 
 impl Desk {
-    fn new(settings: &Settings, tls: Option<Handshake>, store: &Running) -> Self {
+    fn new(settings: &Settings, (tls, alerts): (Option<Handshake>, alert::Handle), store: &Running) -> Self {
         let (stop, stopping) = watch::channel(false);
         let limits = settings.limits.clone();
         Self {
             store: store.store(),
             front: Arc::new(Door { tokens: settings.tokens.clone(), tls, ..Door::open() }),
             data: settings.data.clone(),
+            alerts,
             room: Arc::new(Semaphore::new(limits.body_bytes_held().min(Semaphore::MAX_PERMITS))),
             tails: Arc::new(Semaphore::new(limits.tails)),
             beginnings: Arc::new(Semaphore::new(BEGINNINGS)),
             searches: Arc::new(Semaphore::new(limits.searches)),
+            seen: bulk::Seen::default(),
             limits,
             stopping,
             stop,

@@ -160,7 +160,7 @@ impl Intake {
 
     fn messages(&mut self, parsed: &mut Parsed, line: Line) -> Result<(), &'static str> {
         while parsed.entries.len() < BATCH {
-            let next = match self.framing.next() {
+            let next = match self.framing.message() {
                 Ok(None) if line == Line::Ended => self.framing.end(),
                 next => next,
             };

@@ -67,7 +67,7 @@ impl Framing {
     ///
     /// # Errors
     /// After [`Unframed::NoCount`] the connection is of no use; after [`Unframed::TooLong`] the next messages can be read.
-    pub fn next(&mut self) -> Result<Option<Bytes>, Unframed> {
+    pub fn message(&mut self) -> Result<Option<Bytes>, Unframed> {
         if !self.skip() {
             return Ok(None);
         }
@@ -96,7 +96,7 @@ impl Framing {
         match self.form {
             Form::Counted if rest.iter().all(is_between) => Ok(None),
             Form::Counted => Err(Unframed::Torn),
-            Form::Lines | Form::Unknown => Ok(Some(trimmed(rest))),
+            Form::Lines | Form::Unknown => Ok(Some(trimmed(&rest))),
         }
     }
 
@@ -146,7 +146,7 @@ impl Framing {
             return Ok(None);
         }
         self.buffer.advance(digits + 1);
-        Ok(Some(trimmed(self.buffer.split_to(count).freeze())))
+        Ok(Some(trimmed(&self.buffer.split_to(count).freeze())))
     }
 
     fn line(&mut self) -> Result<Option<Bytes>, Unframed> {
@@ -156,7 +156,7 @@ impl Framing {
                 let line = self.buffer.split_to(at).freeze();
                 self.buffer.advance(1);
                 self.searched = 0;
-                if line.len() > self.most { Err(Unframed::TooLong) } else { Ok(Some(trimmed(line))) }
+                if line.len() > self.most { Err(Unframed::TooLong) } else { Ok(Some(trimmed(&line))) }
             }
             None if self.buffer.len() > self.most => {
                 self.buffer.clear();
@@ -189,7 +189,7 @@ fn is_between(byte: &u8) -> bool {
     matches!(byte, b'\n' | b'\r' | 0)
 }
 
-fn trimmed(message: Bytes) -> Bytes {
+fn trimmed(message: &Bytes) -> Bytes {
     let len = message.len() - message.iter().rev().take_while(|byte| is_between(byte)).count();
     message.slice(..len)
 }
@@ -204,7 +204,7 @@ mod tests {
         framing.buffer.extend_from_slice(bytes);
         let mut found = Vec::new();
         loop {
-            match framing.next() {
+            match framing.message() {
                 Ok(None) => return found,
                 Ok(Some(message)) => found.push(Ok(String::from_utf8_lossy(&message).into_owned())),
                 Err(error) => {
@@ -312,7 +312,7 @@ mod tests {
                 prop_assert!(framing.buffer.len() <= 16 + MAX_DIGITS + 1);
             }
             let _ = framing.end();
-            prop_assert_eq!(framing.next(), Ok(None));
+            prop_assert_eq!(framing.message(), Ok(None));
         }
     }
 }

@@ -136,7 +136,7 @@ mod tests {
             write(&header, &[("tg@1", &[("k", &value)])], text.as_bytes(), &mut out);
             let mut framing = Framing::new(1000);
             framing.buffer.extend_from_slice(&out);
-            let message = framing.next().unwrap().unwrap();
+            let message = framing.message().unwrap().unwrap();
             prop_assert!(framing.is_between());
             let message = String::from_utf8(message.to_vec()).unwrap();
             let read = Message::parse(&message, Timestamp::UNIX_EPOCH).to_json(false);

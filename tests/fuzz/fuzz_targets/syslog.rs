@@ -29,7 +29,7 @@ fn cut(bytes: &[u8], piece: usize) -> Vec<Result<Vec<u8>, Unframed>> {
     let mut found = Vec::new();
     for piece in bytes.chunks(piece) {
         framing.buffer.extend_from_slice(piece);
-        while let Some(next) = framing.next().transpose() {
+        while let Some(next) = framing.message().transpose() {
             found.push(next.map(|message| message.to_vec()));
             if found.last() == Some(&Err(Unframed::NoCount)) {
                 return found;

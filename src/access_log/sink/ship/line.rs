@@ -228,3 +228,38 @@ impl Sent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(ages: &[u64], now: Instant) -> Sent {
+        let parts = ages.iter().map(|age| (now - Duration::from_secs(*age), Bytes::from_static(b"part")));
+        let parts: VecDeque<_> = parts.collect();
+        Sent { bytes: parts.len() * 4, parts, again: 0 }
+    }
+
+    #[test]
+    fn after_an_end_in_order_only_the_last_moments_are_sent_again() {
+        let now = Instant::now() + Duration::from_secs(100);
+        let mut ordered = sent(&[60, 3, 1, 0], now);
+        ordered.break_off(End::InOrder(now));
+        assert_eq!((ordered.again, ordered.bytes), (2, 8));
+        let mut broken = sent(&[60, 3, 1, 0], now);
+        broken.break_off(End::Broken);
+        assert_eq!((broken.again, broken.bytes), (4, 16));
+        while broken.next_again().is_some() {
+            broken.went_again();
+        }
+        assert_eq!((broken.parts.len(), broken.bytes), (4, 16), "they may have to go once more");
+    }
+
+    #[test]
+    fn no_more_is_kept_than_the_most() {
+        let mut sent = Sent::default();
+        for _ in 0..20 {
+            sent.push(Bytes::from(vec![0; MOST / 8]));
+        }
+        assert!(sent.bytes <= MOST && sent.parts.len() == 8);
+    }
+}

@@ -135,9 +135,8 @@ async fn bounds_of_bodies_hold() {
         service.send(&format!("{head}transfer-encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n")).await;
     assert_eq!(status, 413);
     for (coding, expected) in [("br", 415), ("gzip", 400)] {
-        let (status, _) = service
-            .send(&format!("{head}content-encoding: {coding}\r\ncontent-length: 2\r\n\r\n{{}}"))
-            .await;
+        let (status, _) =
+            service.send(&format!("{head}content-encoding: {coding}\r\ncontent-length: 2\r\n\r\n{{}}")).await;
         assert_eq!(status, expected, "{coding}");
     }
     service.stop().await;

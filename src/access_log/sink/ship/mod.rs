@@ -7,10 +7,13 @@
 
 mod dial;
 mod elasticsearch;
+mod forward;
 mod http;
 mod item;
 mod letters;
+mod lumberjack;
 mod post;
+mod strikes;
 #[cfg(test)]
 mod tests;
 
@@ -20,9 +23,11 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use self::elasticsearch::Elasticsearch;
+use self::forward::Forward;
 use self::http::Http;
 pub(in crate::access_log) use self::item::{Item, Todo};
 use self::letters::{Letter, Letters};
+use self::lumberjack::Lumberjack;
 use super::{Fault, Pace, Parcel, Reason};
 use crate::access_log::Error;
 use crate::access_log::handle::Reopen;
@@ -45,7 +50,9 @@ pub(in crate::access_log) struct ShippingSink {
 #[derive(Debug)]
 enum Form {
     Elasticsearch(Elasticsearch),
+    Forward(Box<Forward>),
     Http(Http),
+    Lumberjack(Box<Lumberjack>),
 }
 
 /// Items on their way, with the lines that they stand for.
@@ -144,7 +151,7 @@ impl ShippingSink {
         todo.begin(items, self.settings.batch_bytes, self.settings.batch_records);
         while let Some(group) = todo.next() {
             let load = Load { text, all: items, chosen: &group.items };
-            let verdict = match timeout(self.settings.timeout, self.form.send(load)).await {
+            let verdict = match timeout(self.form.within(self.settings.timeout), self.form.send(load)).await {
                 Ok(verdict) => verdict,
                 Err(_) => {
                     self.form.disconnect();
@@ -218,13 +225,13 @@ impl Form {
     fn new(settings: &ShippingSettings) -> Result<Self, Error> {
         Ok(match &settings.target {
             Target::Elasticsearch { index } => Self::Elasticsearch(Elasticsearch::new(settings, index)?),
+            Target::Forward { tag, key } => Self::Forward(Box::new(Forward::new(settings, tag, key.as_ref())?)),
             Target::Http => Self::Http(Http::new(settings)?),
+            Target::Lumberjack => Self::Lumberjack(Box::new(Lumberjack::new(settings)?)),
             Target::Loki { .. }
             | Target::Otlp
             | Target::ClickHouse { .. }
             | Target::Kafka { .. }
-            | Target::Forward { .. }
-            | Target::Lumberjack
             | Target::Syslog { .. }
             | Target::Packets { .. } => return Err(Error::NoSuchSink),
         })
@@ -233,15 +240,24 @@ impl Form {
     async fn send(&mut self, load: Load<'_>) -> Verdict {
         match self {
             Self::Elasticsearch(form) => form.send(load).await,
+            Self::Forward(form) => form.send(load).await,
             Self::Http(form) => form.send(load).await,
+            Self::Lumberjack(form) => form.send(load).await,
         }
+    }
+
+    /// How long a group may take; for ever where the form says itself how long the other side may be silent.
+    fn within(&self, timeout: Duration) -> Duration {
+        if matches!(self, Self::Lumberjack(_)) { Duration::MAX } else { timeout }
     }
 
     /// What is under way is given up; the next group goes to the next address.
     fn disconnect(&mut self) {
         match self {
             Self::Elasticsearch(form) => form.disconnect(),
+            Self::Forward(form) => form.disconnect(),
             Self::Http(form) => form.disconnect(),
+            Self::Lumberjack(form) => form.disconnect(),
         }
     }
 }

@@ -279,7 +279,9 @@ fn has_other_log(old: &Config, new: &Config) -> bool {
     let child = |config: &Config| {
         (config.log.service.value == LogService::Embedded).then(|| log_settings::log_child(config))
     };
-    log_settings::log_settings(old) != log_settings::log_settings(new) || child(old) != child(new)
+    log_settings::log_settings(old) != log_settings::log_settings(new)
+        || child(old) != child(new)
+        || old.log.host.value != new.log.host.value
 }
 
 fn summary(warnings: usize, fixed: Option<&str>) -> String {

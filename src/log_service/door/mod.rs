@@ -3,6 +3,7 @@
 //! Everything here is bounded: connections per socket, bytes held for all bodies and packets together, time for a
 //! head, a body and for silence, live tails and searches.
 
+mod alerts;
 mod answer;
 mod complaints;
 mod forward;
@@ -34,6 +35,7 @@ use tokio::task::JoinSet;
 use self::complaints::Complaints;
 use self::sockets::{Socket, Stream};
 use self::tls::Handshake;
+use super::alert;
 use super::batch::{Bounds, Parsed};
 use super::frames::Split;
 use super::store::{AppendError, Appended, Counts, Running, Store};
@@ -111,6 +113,7 @@ struct Desk {
     /// The service's own HTTP.
     front: Arc<Door>,
     data: PathBuf,
+    alerts: alert::Handle,
     limits: Limits,
     /// Bytes of bodies and packets that may still be taken into memory.
     room: Arc<Semaphore>,
@@ -122,7 +125,11 @@ struct Desk {
 }
 
 impl Doors {
-    pub(crate) async fn bind(settings: &Settings, store: &Running) -> Result<Self, ServiceError> {
+    pub(crate) async fn bind(
+        settings: &Settings,
+        store: &Running,
+        alerts: alert::Handle,
+    ) -> Result<Self, ServiceError> {
         let mut http = Vec::new();
         for listen in &settings.http {
             http.push(Socket::bind(listen).await?);
@@ -137,7 +144,7 @@ impl Doors {
             inputs.push((Socket::bind(&input.listen).await?, door));
         }
         let tls = settings.tls.as_ref().map(Handshake::new).transpose()?;
-        Ok(Self { http, packets, inputs, desk: Arc::new(Desk::new(settings, tls, store)) })
+        Ok(Self { http, packets, inputs, desk: Arc::new(Desk::new(settings, (tls, alerts), store)) })
     }
 
     pub(crate) fn http(&self) -> Vec<Listen> {
@@ -226,13 +233,14 @@ async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>)
 }
 
 impl Desk {
-    fn new(settings: &Settings, tls: Option<Handshake>, store: &Running) -> Self {
+    fn new(settings: &Settings, (tls, alerts): (Option<Handshake>, alert::Handle), store: &Running) -> Self {
         let (stop, stopping) = watch::channel(false);
         let limits = settings.limits.clone();
         Self {
             store: store.store(),
             front: Arc::new(Door { tokens: settings.tokens.clone(), tls, ..Door::open() }),
             data: settings.data.clone(),
+            alerts,
             room: Arc::new(Semaphore::new(limits.body_bytes_held().min(Semaphore::MAX_PERMITS))),
             tails: Arc::new(Semaphore::new(limits.tails)),
             beginnings: Arc::new(Semaphore::new(BEGINNINGS)),

@@ -104,8 +104,10 @@ impl Post {
         let (prefix, host) =
             self.dial.remote().map_or_else(Default::default, |to| (to.path.as_str(), host(to)));
         let body = if self.compress { gzip(&body) } else { body };
+        // An address without a path means the root, also with a query.
+        let root = if prefix.starts_with('/') || path.starts_with('/') { "" } else { "/" };
         let mut request =
-            Request::post(format!("{prefix}{path}")).header(HOST, host).body(Full::from(body))?;
+            Request::post(format!("{root}{prefix}{path}")).header(HOST, host).body(Full::from(body))?;
         request.headers_mut().extend(self.headers.clone());
         if self.compress {
             request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));

@@ -111,13 +111,18 @@ impl Forward {
                 self.connection = Some(connection);
                 Ok(())
             }
-            _ if handshake::is_helo(&answer) => Err(Trouble::Away("it asks for a shared key: `token`".to_owned())),
-            _ => Err(Trouble::Away("it answers with something that is no acknowledgement of the chunk".to_owned())),
+            _ if handshake::is_helo(&answer) => {
+                Err(Trouble::Away("it asks for a shared key: `token`".to_owned()))
+            }
+            _ => Err(Trouble::Away(
+                "it answers with something that is no acknowledgement of the chunk".to_owned(),
+            )),
         }
     }
 
     async fn connect(&self) -> Result<Reader<BufReader<Wire>>, String> {
-        let wire = self.dial.connect().await.map_err(|error| format!("cannot reach it: {}", plain(&error)))?;
+        let wire =
+            self.dial.connect().await.map_err(|error| format!("cannot reach it: {}", plain(&error)))?;
         let mut connection = Reader::new(BufReader::new(wire), ANSWER);
         if let Some(key) = &self.key {
             let let_in = self.greet(&mut connection, &key.0).await;

@@ -129,7 +129,8 @@ impl Lumberjack {
             let read = timeout(self.within, connection.read_exact(&mut ack)).await;
             read.map_err(silent(taken))?.map_err(broken(taken))?;
             let seq = acked(ack).and_then(|seq| usize::try_from(seq).ok()).filter(|&seq| seq <= count);
-            let nonsense = || Trouble::Away("it answers with something that is no acknowledgement".to_owned());
+            let nonsense =
+                || Trouble::Away("it answers with something that is no acknowledgement".to_owned());
             taken = taken.max(seq.ok_or_else(nonsense)?);
         }
         self.connection = Some(connection);
@@ -139,7 +140,8 @@ impl Lumberjack {
 
 /// A line that is an object, with what Beats put in front of theirs.
 fn event(line: &[u8], time: Option<Timestamp>) -> Vec<u8> {
-    const METADATA: &str = concat!(r#""@metadata":{"beat":"tollgate","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+    const METADATA: &str =
+        concat!(r#""@metadata":{"beat":"tollgate","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#);
     let time = time.map(|time| format!(r#""@timestamp":"{time:.6}","#)).unwrap_or_default();
     let members = line.strip_prefix(b"{").unwrap_or(line);
     let comma = if members == b"}" { "" } else { "," };
@@ -153,7 +155,8 @@ mod tests {
     #[test]
     fn an_event_has_what_beats_give_theirs() {
         let time = Timestamp::from_microsecond(1_500_000).unwrap();
-        for (line, time) in [("{\"a\":1}", Some(time)), ("{}", Some(time)), ("{\"@timestamp\":\"x\"}", None)] {
+        for (line, time) in [("{\"a\":1}", Some(time)), ("{}", Some(time)), ("{\"@timestamp\":\"x\"}", None)]
+        {
             let event: serde_json::Value = serde_json::from_slice(&event(line.as_bytes(), time)).unwrap();
             assert_eq!(event["@metadata"]["beat"], "tollgate");
             let expected = if time.is_some() { "1970-01-01T00:00:01.500000Z" } else { "x" };

@@ -93,6 +93,8 @@ enum Verdict {
     TooLarge,
     /// It will never take the group as it is. Maybe one record spoils it.
     Refused { status: u16, why: String },
+    /// Nobody knows: the groups behind it are to be tried first.
+    Behind,
     /// It takes nothing for the moment, or did not answer.
     Later { why: String, after: Option<Duration> },
 }
@@ -172,6 +174,10 @@ impl ShippingSink {
             }
             Verdict::Later { why, after } => return Err(self.later(why, after)),
             Verdict::Items(failed) => return self.judge_items(failed, text, items, todo),
+            Verdict::Behind => {
+                todo.put_behind();
+                return Ok(());
+            }
             Verdict::TooLarge => (413, "it is too large for the other side, even alone".to_owned()),
             Verdict::Refused { status, why } => (status, why),
         };
@@ -225,7 +231,9 @@ impl Form {
     fn new(settings: &ShippingSettings) -> Result<Self, Error> {
         Ok(match &settings.target {
             Target::Elasticsearch { index } => Self::Elasticsearch(Elasticsearch::new(settings, index)?),
-            Target::Forward { tag, key } => Self::Forward(Box::new(Forward::new(settings, tag, key.as_ref())?)),
+            Target::Forward { tag, key } => {
+                Self::Forward(Box::new(Forward::new(settings, tag, key.as_ref())?))
+            }
             Target::Http => Self::Http(Http::new(settings)?),
             Target::Lumberjack => Self::Lumberjack(Box::new(Lumberjack::new(settings)?)),
             Target::Loki { .. }

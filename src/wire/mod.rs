@@ -3,10 +3,17 @@
 //! Bytes in, bytes out, both directions of a form in one file: `access_log` writes them to its sinks, `log_service` reads
 //! them at its doors. Not here: sockets, retries, what becomes of an entry.
 
+pub mod bulk;
 pub mod forward;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod lumberjack;
 mod msgpack;
+pub mod otlp;
+pub mod packet;
+pub mod short;
 mod source;
+pub mod syslog;
 
 use std::io;
 

@@ -7,6 +7,7 @@ mod harm;
 mod scripted;
 mod shippers;
 mod shipping;
+mod silent;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -11,9 +11,10 @@ use arrow_schema::{DataType, TimeUnit};
 use jiff::Timestamp;
 
 use super::is_made;
-use super::object::{Members, names_other};
+use super::object::names_other;
 use super::schema::JSON_TEXTS;
 use crate::record::escape::{hex, json_string};
+use crate::record::members::Members;
 use crate::record::{Id, id};
 
 /// Appends one row as a JSON object; [`RowWriter`] is faster for many.
@@ -142,7 +143,7 @@ const MICROS: i64 = 1_000_000;
 
 /// Appends microseconds since the Unix epoch as RFC 3339 in UTC, with six digits of fraction. As in `record::json`, a
 /// time beyond the calendar shows as the epoch with its fraction.
-pub(super) fn write_time(us: i64, out: &mut Vec<u8>) {
+pub(crate) fn write_time(us: i64, out: &mut Vec<u8>) {
     write_second(us.div_euclid(MICROS), out);
     write_fraction(us, out);
 }

@@ -71,9 +71,18 @@ impl http_body::Body for Body {
 }
 
 pub(super) fn json(status: StatusCode, value: &Value) -> Answer {
-    let mut answer = Response::new(Body::Whole(Some(Bytes::from(format!("{value}\n")))));
+    text(status, format!("{value}\n"))
+}
+
+/// JSON that is written already.
+pub(super) fn text(status: StatusCode, text: String) -> Answer {
+    whole(status, HeaderValue::from_static("application/json"), text.into())
+}
+
+pub(super) fn whole(status: StatusCode, media: HeaderValue, body: Bytes) -> Answer {
+    let mut answer = Response::new(Body::Whole(Some(body)));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.headers_mut().insert(CONTENT_TYPE, media);
     answer
 }
 

@@ -1,5 +1,6 @@
 //! HTTP/1.1: `POST /frames` (see [`super::frames`]), `POST /logs`, `GET /logs/tail`, `GET /logs/search`,
-//! `GET /logs/show|top|stats|explain|compare`, `GET /rollups`, `/alerts` (see [`super::alerts`]), `GET /status`.
+//! `GET /logs/show|top|stats|explain|compare`, `GET /rollups`, `/alerts` (see [`super::alerts`]), `GET /status`;
+//! Elasticsearch's calls ([`bulk`]) and `POST /v1/logs` ([`otlp`]).
 //!
 //! `POST /logs` answers `{"accepted":n,"duplicates":n,"rejected":n,"reasons":[{"line":n,"reason":"…"}]}`: 200 when
 //! what was accepted is durable (even if other entries of the batch were no JSON objects), 400 when there was nothing
@@ -10,29 +11,23 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue, ORIGIN,
-    WWW_AUTHENTICATE,
-};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time;
 
 use super::answer::{self, Answer};
+use super::body::{self, Held, Refused};
 use super::io::Watched;
 use super::sockets::Stream;
-use super::{Desk, Door, alerts, frames, questions, rollups, tail};
+use super::{Desk, Door, alerts, bulk, frames, otlp, questions, rollups, tail};
 use crate::log_service::batch::{self, Parsed, Shape};
 use crate::log_service::exec::Question;
 use crate::log_service::read;
-use crate::log_service::store::{AppendError, Appended, Counts};
+use crate::log_service::store::{AppendError, Appended};
 
 const MAX_HEAD: usize = 32 << 10;
 
@@ -41,9 +36,9 @@ pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door:
     let service = service_fn(|request: Request<Incoming>| {
         let (desk, door, from) = (Arc::clone(&desk), Arc::clone(&door), Arc::clone(&from));
         async move {
-            let refusal = refuse(request.headers(), browsers, needs_token, &door);
-            let answer = match refusal {
-                Some(refusal) => refusal,
+            let refused = refuse(request.headers(), browsers, needs_token, &door);
+            let answer = match refused {
+                Some((status, reason)) => refusal(request.uri().path(), status, reason),
                 None => answer_to(request, &from, desk).await,
             };
             Ok::<_, Infallible>(answer)
@@ -83,6 +78,8 @@ async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>)
         (method, path) if path == "/alerts" || path.starts_with("/alerts/") => {
             alerts::answer(method, path, request.uri().query(), &desk).await
         }
+        (_, otlp::PATH) => otlp::answer(request, from, &desk).await,
+        (_, path) if bulk::serves(path) => bulk::answer(request, from, desk).await,
         (_, "/frames" | "/logs" | "/logs/tail" | "/logs/search" | "/rollups" | "/status") => {
             answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
         }
@@ -98,21 +95,34 @@ fn question_of(path: &str) -> Option<Question> {
     path.strip_prefix("/logs/").and_then(Question::named)
 }
 
-fn refuse(headers: &HeaderMap, is_loopback: bool, needs_token: bool, door: &Door) -> Option<Answer> {
+/// A refusal at the door, in the words of who asks.
+fn refusal(path: &str, status: StatusCode, reason: &str) -> Answer {
+    let mut refused =
+        if bulk::serves(path) { bulk::refusal(status, reason) } else { answer::refusal(status, reason) };
+    if status == StatusCode::UNAUTHORIZED {
+        refused.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    refused
+}
+
+fn refuse(
+    headers: &HeaderMap,
+    is_loopback: bool,
+    needs_token: bool,
+    door: &Door,
+) -> Option<(StatusCode, &'static str)> {
     let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     if needs_token && !door.admits(shown) {
-        let mut answer = answer::refusal(StatusCode::UNAUTHORIZED, "show a token: Authorization: Bearer …");
-        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        return Some(answer);
+        return Some((StatusCode::UNAUTHORIZED, "show a token: Authorization: Bearer …"));
     }
     refuse_browsers(headers, is_loopback)
 }
 
 /// A page in the operator's browser can reach loopback addresses. It must not write entries or, by a name that
 /// resolves to 127.0.0.1, read them.
-fn refuse_browsers(headers: &HeaderMap, is_loopback: bool) -> Option<Answer> {
+fn refuse_browsers(headers: &HeaderMap, is_loopback: bool) -> Option<(StatusCode, &'static str)> {
     if headers.contains_key(ORIGIN) {
-        return Some(answer::refusal(StatusCode::FORBIDDEN, "requests of web pages are not taken"));
+        return Some((StatusCode::FORBIDDEN, "requests of web pages are not taken"));
     }
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let is_own = host.parse::<http::uri::Authority>().is_ok_and(|host| {
@@ -120,8 +130,7 @@ fn refuse_browsers(headers: &HeaderMap, is_loopback: bool) -> Option<Answer> {
         name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok()
     });
     let refused = is_loopback && !is_own;
-    refused
-        .then(|| answer::refusal(StatusCode::MISDIRECTED_REQUEST, "use the address or localhost as the host"))
+    refused.then_some((StatusCode::MISDIRECTED_REQUEST, "use the address or localhost as the host"))
 }
 
 async fn take(request: Request<Incoming>, from: &Arc<str>, desk: &Desk) -> Answer {
@@ -136,57 +145,15 @@ async fn take(request: Request<Incoming>, from: &Arc<str>, desk: &Desk) -> Answe
     answer_of(stored, &parsed)
 }
 
-/// The whole body of a request, within all bounds.
+/// The whole body of a request; what stands against it, as this service tells it.
 pub(super) async fn body_of(request: Request<Incoming>, desk: &Desk) -> Result<Held, Box<Answer>> {
-    let headers = request.headers();
-    if headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
-        let reason = "send the body without content-encoding";
-        return Err(Box::new(answer::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason)));
-    }
-    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length: u64| length > desk.limits.body_bytes as u64) {
-        return Err(Box::new(too_large(desk)));
-    }
-    let body = time::timeout(desk.limits.body_timeout, collect(request.into_body(), desk)).await;
-    body.unwrap_or_else(|_| {
-        Err(Box::new(answer::refusal(StatusCode::REQUEST_TIMEOUT, "the body took too long")))
-    })
-}
-
-/// A body with the permission to hold it in memory.
-pub(super) struct Held {
-    pub(super) bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
-}
-
-async fn collect(mut body: Incoming, desk: &Desk) -> Result<Held, Box<Answer>> {
-    let mut bytes = BytesMut::new();
-    let mut room: Option<OwnedSemaphorePermit> = None;
-    while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|_| Box::new(answer::refusal(StatusCode::BAD_REQUEST, "the body broke off")))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > desk.limits.body_bytes {
-            return Err(Box::new(too_large(desk)));
-        }
-        let more = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        // Not waiting here: bodies that each hold a part and wait for the rest would wait for ever.
-        let Ok(more) = Arc::clone(&desk.room).try_acquire_many_owned(more) else {
-            return Err(Box::new(answer::later("slow_down", "too much is waiting to be stored", 1)));
+    body::of(request, desk).await.map_err(|refused| {
+        let refused = match refused {
+            Refused::Full => answer::later("slow_down", &refused.to_string(), 1),
+            _ => answer::refusal(refused.status(), &refused.to_string()),
         };
-        match &mut room {
-            Some(room) => room.merge(more),
-            None => room = Some(more),
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(Held { bytes: bytes.freeze(), _room: room })
-}
-
-fn too_large(desk: &Desk) -> Answer {
-    Counts::add(&desk.counts().rejected, 1u64);
-    let reason = format!("the body is larger than {} bytes: send smaller batches", desk.limits.body_bytes);
-    answer::refusal(StatusCode::PAYLOAD_TOO_LARGE, &reason)
+        Box::new(refused)
+    })
 }
 
 fn answer_of(stored: Result<Appended, AppendError>, parsed: &Parsed) -> Answer {

@@ -5,19 +5,27 @@
 
 mod alerts;
 mod answer;
-mod complaints;
+mod body;
+mod bulk;
 mod forward;
 mod frames;
 mod http;
 pub(super) mod io;
+mod lines;
 mod lumberjack;
+mod otlp;
 mod packets;
 mod portion;
 mod questions;
+mod refusals;
 mod rollups;
 #[cfg(test)]
 mod shipper_tests;
+mod silent;
 mod sockets;
+mod syslog;
+#[cfg(test)]
+mod syslog_tests;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -29,10 +37,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use self::complaints::Complaints;
+use self::refusals::Refusals;
 use self::sockets::{Socket, Stream};
 use self::tls::Handshake;
 use super::alert;
@@ -68,7 +78,7 @@ struct Door {
     /// The same as it was written, for protocols that need it so.
     secret: Option<Secret>,
     tls: Option<Handshake>,
-    complaints: Complaints,
+    refusals: Refusals,
 }
 
 impl Door {
@@ -80,7 +90,7 @@ impl Door {
             tokens: Vec::new(),
             secret: None,
             tls: None,
-            complaints: Complaints::default(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -91,19 +101,33 @@ impl Door {
             tokens: input.secret.iter().map(Secret::token).collect(),
             secret: input.secret.clone(),
             tls: input.tls.as_ref().map(Handshake::new).transpose()?,
-            complaints: Complaints::default(),
+            refusals: Refusals::default(),
         })
     }
 
-    /// Whether a request that shows this may come in.
+    /// Whether a request with this `Authorization` may come in: the token as `Bearer`, as an `ApiKey` (also behind `ID:`,
+    /// in base64, as Elasticsearch writes its keys), or as the password of `Basic`, whoever the user is.
     fn admits(&self, shown: Option<&str>) -> bool {
         let shown = shown.and_then(|value| value.split_once(' '));
-        let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some(shown) = shown.map(|(_, token)| Token::new(token.trim())) else {
-            return self.tokens.is_empty();
-        };
+        let shown: Vec<Token> = shown.map(|(scheme, rest)| secrets(scheme, rest.trim())).unwrap_or_default();
+        let shown = shown.iter();
         // All are looked at, so that the time tells nothing.
-        self.tokens.is_empty() || self.tokens.iter().fold(false, |found, token| found | token.is(&shown))
+        let is_known = |found, shown| self.tokens.iter().fold(found, |found, token| found | token.is(shown));
+        self.tokens.is_empty() || shown.fold(false, is_known)
+    }
+}
+
+/// What may be the secret in an `Authorization`.
+fn secrets(scheme: &str, rest: &str) -> Vec<Token> {
+    let after_colon = || {
+        let text = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+        text.split_once(':').map(|(_, secret)| Token::new(secret))
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => vec![Token::new(rest)],
+        "apikey" => [Some(Token::new(rest)), after_colon()].into_iter().flatten().collect(),
+        "basic" => after_colon().into_iter().collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -120,6 +144,8 @@ struct Desk {
     tails: Arc<Semaphore>,
     beginnings: Arc<Semaphore>,
     searches: Arc<Semaphore>,
+    /// Documents of `_bulk` that came lately.
+    seen: bulk::Seen,
     stopping: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
 }
@@ -144,7 +170,13 @@ impl Doors {
             inputs.push((Socket::bind(&input.listen).await?, door));
         }
         let tls = settings.tls.as_ref().map(Handshake::new).transpose()?;
-        Ok(Self { http, packets, inputs, desk: Arc::new(Desk::new(settings, (tls, alerts), store)) })
+        let desk = Desk::new(settings, (tls, alerts), store);
+        if let Some(newest) = desk.store.parts().last() {
+            desk.seen
+                .recall(newest.as_ref())
+                .map_err(|error| ServiceError::Data(settings.data.clone(), error))?;
+        }
+        Ok(Self { http, packets, inputs, desk: Arc::new(desk) })
     }
 
     pub(crate) fn http(&self) -> Vec<Listen> {
@@ -228,7 +260,8 @@ async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>)
         InputKind::Packets => packets::serve(stream, from, desk).await,
         InputKind::Forward => forward::serve(stream, from, desk, door).await,
         InputKind::Lumberjack => lumberjack::serve(stream, from, desk, door).await,
-        InputKind::Syslog | InputKind::Lines => {}
+        InputKind::Syslog => syslog::serve(stream, from, desk, door).await,
+        InputKind::Lines => lines::serve(stream, from, desk, door).await,
     }
 }
 
@@ -245,6 +278,7 @@ impl Desk {
             tails: Arc::new(Semaphore::new(limits.tails)),
             beginnings: Arc::new(Semaphore::new(BEGINNINGS)),
             searches: Arc::new(Semaphore::new(limits.searches)),
+            seen: bulk::Seen::default(),
             limits,
             stopping,
             stop,

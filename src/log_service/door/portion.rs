@@ -64,7 +64,7 @@ impl Portion {
             }
             Err(why) => {
                 Counts::add(&self.desk.counts().rejected, 1u64);
-                self.complain(&format!("an entry is refused: {why}"));
+                self.complain(&why);
             }
         }
         if self.seen == 0 {
@@ -84,7 +84,7 @@ impl Portion {
 
     /// Says in the service's log what is wrong with what was sent.
     pub(super) fn complain(&self, what: &str) {
-        self.door.complaints.tell(&self.door.name, &self.from, what);
+        self.door.refusals.add(1, &self.door.name, &self.from, what);
     }
 
     /// Makes room, by storing what is here if there is none. Then it waits while it holds nothing: connections that each

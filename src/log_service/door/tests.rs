@@ -209,13 +209,13 @@ async fn over_tcp_a_token_is_asked_for_over_a_unix_socket_not() {
 }
 
 /// A certificate of an authority, PEM, with its key.
-struct Issued {
-    ca: String,
-    chain: String,
-    key: String,
+pub(super) struct Issued {
+    pub(super) ca: String,
+    pub(super) chain: String,
+    pub(super) key: String,
 }
 
-fn issue() -> Issued {
+pub(super) fn issue() -> Issued {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -227,7 +227,7 @@ fn issue() -> Issued {
     Issued { ca: ca.pem(), chain: chain.pem(), key: key.serialize_pem() }
 }
 
-fn connector(server: &Issued, client: Option<&Issued>) -> TlsConnector {
+pub(super) fn connector(server: &Issued, client: Option<&Issued>) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(server.ca.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -6,14 +6,20 @@
 //! be taken later is tried again by [`super::tries`], for ever, while the spool holds what comes behind.
 
 mod dial;
+mod distributor;
 mod elasticsearch;
 mod forward;
 mod http;
 mod item;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod letters;
+mod line;
 mod lumberjack;
+mod packets;
 mod post;
 mod strikes;
+mod syslog;
 #[cfg(test)]
 mod tests;
 
@@ -26,8 +32,12 @@ use self::elasticsearch::Elasticsearch;
 use self::forward::Forward;
 use self::http::Http;
 pub(in crate::access_log) use self::item::{Item, Todo};
+#[cfg(feature = "kafka")]
+use self::kafka::Kafka;
 use self::letters::{Letter, Letters};
 use self::lumberjack::Lumberjack;
+use self::packets::Packets;
+use self::syslog::Syslog;
 use super::{Fault, Pace, Parcel, Reason};
 use crate::access_log::Error;
 use crate::access_log::handle::Reopen;
@@ -53,6 +63,10 @@ enum Form {
     Forward(Box<Forward>),
     Http(Http),
     Lumberjack(Box<Lumberjack>),
+    Syslog(Box<Syslog>),
+    Packets(Box<Packets>),
+    #[cfg(feature = "kafka")]
+    Kafka(Box<Kafka>),
 }
 
 /// Items on their way, with the lines that they stand for.
@@ -236,12 +250,19 @@ impl Form {
             }
             Target::Http => Self::Http(Http::new(settings)?),
             Target::Lumberjack => Self::Lumberjack(Box::new(Lumberjack::new(settings)?)),
-            Target::Loki { .. }
-            | Target::Otlp
-            | Target::ClickHouse { .. }
-            | Target::Kafka { .. }
-            | Target::Syslog { .. }
-            | Target::Packets { .. } => return Err(Error::NoSuchSink),
+            Target::Syslog { facility, app_name } => {
+                Self::Syslog(Box::new(Syslog::new(settings, *facility, app_name)?))
+            }
+            Target::Packets { is_distributor } => {
+                Self::Packets(Box::new(Packets::new(settings, *is_distributor)?))
+            }
+            #[cfg(feature = "kafka")]
+            Target::Kafka { topic } => Self::Kafka(Box::new(Kafka::new(settings, topic)?)),
+            #[cfg(not(feature = "kafka"))]
+            Target::Kafka { .. } => return Err(Error::NoSuchSink),
+            Target::Loki { .. } | Target::Otlp | Target::ClickHouse { .. } => {
+                return Err(Error::NoSuchSink);
+            }
         })
     }
 
@@ -251,6 +272,10 @@ impl Form {
             Self::Forward(form) => form.send(load).await,
             Self::Http(form) => form.send(load).await,
             Self::Lumberjack(form) => form.send(load).await,
+            Self::Syslog(form) => form.send(load).await,
+            Self::Packets(form) => form.send(load).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(form) => form.send(load).await,
         }
     }
 
@@ -266,6 +291,10 @@ impl Form {
             Self::Forward(form) => form.disconnect(),
             Self::Http(form) => form.disconnect(),
             Self::Lumberjack(form) => form.disconnect(),
+            Self::Syslog(form) => form.disconnect(),
+            Self::Packets(form) => form.disconnect(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(form) => form.disconnect(),
         }
     }
 }

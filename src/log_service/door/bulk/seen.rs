@@ -1,0 +1,194 @@
+//! Which documents came lately, by their `_id`: what a shipper sends again because the answer was lost is stored once.
+//!
+//! It is remembered in memory, and only so much of it: forgetting lets a duplicate through, never loses a document. A start reads
+//! it again from the rows that are not in a file yet: among them is what was stored just before the end, and never answered.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use serde_json::Value;
+
+use super::document;
+use crate::log_service::columns::{self, RowWriter};
+use crate::log_service::part::{Part, Prune};
+use crate::wire::bulk::Action;
+
+/// Documents that are remembered; some 10 MB.
+const MOST: usize = 1 << 17;
+
+/// What makes a document the same. Half a SHA-256: nobody can send one that passes for another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key([u8; 16]);
+
+impl Key {
+    /// A creation is the same by its `_id`; what is indexed may be a new version of it, so there the content counts as well.
+    pub(super) fn of(action: Action, index: &str, doc_id: &str, entry: &Value) -> Self {
+        let mut context = Context::new(&SHA256);
+        let content = if action == Action::Create { String::new() } else { entry.to_string() };
+        for part in [action.name(), index, doc_id, &content] {
+            context.update(&part.len().to_le_bytes());
+            context.update(part.as_bytes());
+        }
+        let mut key = [0; 16];
+        key.copy_from_slice(&context.finish().as_ref()[..16]);
+        Self(key)
+    }
+}
+
+/// What is known of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    New,
+    Stored,
+    /// Another request has brought it, and is waiting for it to be stored.
+    Coming,
+}
+
+#[derive(Default)]
+pub(in crate::log_service::door) struct Seen(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    /// Whether it is stored.
+    known: HashMap<Key, bool>,
+    /// Oldest first.
+    order: VecDeque<Key>,
+}
+
+impl Seen {
+    /// Claims what is new of a request's documents. The same key a second time within it counts as stored.
+    pub(super) fn claim(&self, keys: impl Iterator<Item = Option<Key>>) -> Vec<Claim> {
+        let mut table = self.table();
+        let mut own = HashSet::new();
+        keys.map(|key| {
+            let Some(key) = key else { return Claim::New };
+            match table.known.get(&key) {
+                Some(true) => Claim::Stored,
+                Some(false) if own.contains(&key) => Claim::Stored,
+                Some(false) => Claim::Coming,
+                None => {
+                    table.add(key, false);
+                    own.insert(key);
+                    Claim::New
+                }
+            }
+        })
+        .collect()
+    }
+
+    /// Says what became of documents that were new.
+    pub(super) fn settle(&self, keys: &[Key], are_stored: bool) {
+        let mut table = self.table();
+        for key in keys {
+            if are_stored {
+                table.add(*key, true);
+            } else {
+                // Its place in the order is taken again, or found empty, later.
+                table.known.remove(key);
+            }
+        }
+    }
+
+    /// Learns what a row is.
+    fn learn(&self, row: &[u8]) -> bool {
+        let Ok(Value::Object(mut entry)) = serde_json::from_slice(row) else { return false };
+        // The store's own.
+        entry.remove("recv");
+        entry.remove("from");
+        let entry = Value::Object(entry);
+        let Some((index, doc_id)) = document::target(&entry) else { return false };
+        let keys = [Action::Create, Action::Index].map(|action| Key::of(action, index, doc_id, &entry));
+        self.settle(&keys, true);
+        true
+    }
+
+    /// Learns what is in memory, the newest last.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub(in crate::log_service::door) fn recall(&self, rows: &dyn Part) -> io::Result<()> {
+        let mut batches = Vec::new();
+        rows.read(columns::NAMES, &Prune::default(), &mut |batch| {
+            batches.push(batch);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let mut room = MOST / 2;
+        let mut text = Vec::new();
+        for batch in batches.iter().rev() {
+            let writer = RowWriter::new(batch);
+            for row in (0..batch.num_rows()).rev().take(room) {
+                text.clear();
+                writer.write(row, &mut text);
+                let may_be = memchr::memmem::find(&text, b"\"_id\":").is_some();
+                room -= usize::from(may_be && self.learn(&text));
+            }
+        }
+        Ok(())
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn add(&mut self, key: Key, is_stored: bool) {
+        if self.known.insert(key, is_stored).is_some() {
+            return;
+        }
+        self.order.push_back(key);
+        while self.order.len() > MOST {
+            if let Some(oldest) = self.order.pop_front() {
+                self.known.remove(&oldest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str) -> Key {
+        Key::of(Action::Create, "app", id, &Value::Null)
+    }
+
+    fn claim(seen: &Seen, ids: &[&str]) -> Vec<Claim> {
+        seen.claim(ids.iter().map(|id| Some(key(id))))
+    }
+
+    #[test]
+    fn a_document_is_new_once() {
+        let seen = Seen::default();
+        assert_eq!(claim(&seen, &["a", "b", "a"]), [Claim::New, Claim::New, Claim::Stored]);
+        assert_eq!(claim(&seen, &["a"]), [Claim::Coming]);
+        seen.settle(&[key("a")], true);
+        seen.settle(&[key("b")], false);
+        assert_eq!(claim(&seen, &["a", "b"]), [Claim::Stored, Claim::New]);
+        assert_eq!(seen.claim([None, None].into_iter()), [Claim::New, Claim::New]);
+    }
+
+    #[test]
+    fn a_new_version_of_what_is_indexed_is_new() {
+        let of = |action, content: i32| Key::of(action, "app", "7", &content.into());
+        assert_eq!(of(Action::Create, 1), of(Action::Create, 2));
+        assert_ne!(of(Action::Index, 1), of(Action::Index, 2));
+        let split = |index, id| Key::of(Action::Create, index, id, &Value::Null);
+        assert_ne!(split("ap", "p7"), split("app", "7"));
+    }
+
+    #[test]
+    fn only_so_much_is_remembered() {
+        let seen = Seen::default();
+        for round in 0..3 {
+            let ids: Vec<Key> = (0..MOST).map(|n| key(&format!("{round} {n}"))).collect();
+            seen.claim(ids.iter().copied().map(Some));
+            seen.settle(&ids, round != 1);
+        }
+        let table = seen.table();
+        assert!(table.known.len() <= MOST && table.order.len() <= MOST);
+    }
+}

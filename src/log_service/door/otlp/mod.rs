@@ -1,0 +1,137 @@
+//! `POST /v1/logs`: OTLP over HTTP, in protobuf or JSON. What is answered 200 is durable, but for what `partial_success` counts.
+//!
+//! 400 a body that cannot be read, 413 one that is too large, 415 of another form: sending it again is of no use. 429 and 503,
+//! both with `Retry-After`: nothing was stored, all of it may be sent again. [`entry`] says what becomes of a record.
+
+mod entry;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+
+use super::Desk;
+use super::answer::{self, Answer};
+use super::body::{self, Held, Refused};
+use crate::log_service::batch::Parsed;
+use crate::log_service::entry::Entry;
+use crate::log_service::store::AppendError;
+pub(super) use crate::wire::otlp::PATH;
+use crate::wire::otlp::message::{Answer as Told, LogRecord, PartialSuccess, Status};
+use crate::wire::otlp::read::Origin;
+use crate::wire::otlp::{Form, FormError};
+
+pub(super) async fn answer(request: Request<Incoming>, from: &Arc<str>, desk: &Desk) -> Answer {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let Some(form) = Form::of(content_type) else {
+        let reason = "send application/x-protobuf or application/json";
+        return refusal(Form::Json, StatusCode::UNSUPPORTED_MEDIA_TYPE, reason);
+    };
+    if request.method() != Method::POST {
+        return refusal(form, StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+    }
+    let held = match body::of(request, desk).await {
+        Ok(held) => held,
+        Err(refused @ Refused::Full) => {
+            return later(form, StatusCode::TOO_MANY_REQUESTS, &refused.to_string(), 1);
+        }
+        Err(refused) => return refusal(form, refused.status(), &refused.to_string()),
+    };
+    let mut taken = match take(form, &held, desk) {
+        Ok(taken) => taken,
+        Err(error) => return refusal(form, StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match desk.store(&mut taken.parsed, from).await {
+        Ok(_) => written(form, StatusCode::OK, form.write(&taken.told())),
+        Err(error) => not_stored(form, error),
+    }
+}
+
+/// What came out of a body.
+struct Taken<'d> {
+    desk: &'d Desk,
+    parsed: Parsed,
+    /// Why the first of those that were refused was.
+    reason: Option<String>,
+}
+
+fn take<'d>(form: Form, held: &Held, desk: &'d Desk) -> Result<Taken<'d>, FormError> {
+    let mut taken = Taken { desk, parsed: Parsed::default(), reason: None };
+    form.records(&held.bytes, desk.limits.entry_bytes, &mut |origin, record| taken.record(origin, record))?;
+    Ok(taken)
+}
+
+impl Taken<'_> {
+    fn record(&mut self, origin: &Origin, record: Result<LogRecord, usize>) {
+        let limits = &self.desk.limits;
+        let entry = match record {
+            Err(size) => Err(format!("a record of {size} bytes is larger than {}", limits.entry_bytes)),
+            Ok(_) if self.parsed.entries.len() >= limits.batch_entries => {
+                Err(format!("more than {} records in one request: send smaller ones", limits.batch_entries))
+            }
+            Ok(record) => self.entry(origin, &record),
+        };
+        match entry {
+            Ok(entry) => self.parsed.entries.push(entry),
+            Err(reason) => {
+                self.parsed.rejected_count += 1;
+                self.reason.get_or_insert(reason);
+            }
+        }
+    }
+
+    fn entry(&self, origin: &Origin, record: &LogRecord) -> Result<Entry, String> {
+        let text = entry::text(origin, record);
+        let most = self.desk.limits.entry_bytes;
+        if text.len() > most {
+            return Err(format!("a record with what describes its program is larger than {most} bytes"));
+        }
+        Entry::parse(Bytes::from(text)).map_err(|error| error.to_string())
+    }
+
+    fn told(&self) -> Told {
+        let partial_success = self.reason.as_ref().map(|reason| PartialSuccess {
+            rejected_log_records: i64::try_from(self.parsed.rejected_count).unwrap_or(i64::MAX),
+            error_message: reason.clone(),
+        });
+        Told { partial_success }
+    }
+}
+
+fn not_stored(form: Form, error: AppendError) -> Answer {
+    let (status, seconds) = match error {
+        AppendError::Behind => (StatusCode::TOO_MANY_REQUESTS, 1),
+        AppendError::Full => (StatusCode::SERVICE_UNAVAILABLE, 10),
+        AppendError::Failed | AppendError::Closed => (StatusCode::SERVICE_UNAVAILABLE, 5),
+    };
+    later(form, status, &error.to_string(), seconds)
+}
+
+fn later(form: Form, status: StatusCode, reason: &str, seconds: u16) -> Answer {
+    let mut answer = refusal(form, status, reason);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    answer
+}
+
+fn refusal(form: Form, status: StatusCode, reason: &str) -> Answer {
+    let told = Status { code: code_of(status), message: reason.to_owned() };
+    written(form, status, form.write(&told))
+}
+
+/// The code of gRPC that a status stands for.
+fn code_of(status: StatusCode) -> i32 {
+    match status.as_u16() {
+        429 => 8,
+        503 => 14,
+        405 => 12,
+        _ => 3,
+    }
+}
+
+fn written(form: Form, status: StatusCode, body: Vec<u8>) -> Answer {
+    answer::whole(status, HeaderValue::from_static(form.media()), body.into())
+}

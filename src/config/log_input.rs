@@ -36,6 +36,13 @@ choice! {
 }
 
 impl LogInput {
+    /// What it says, wherever it stands.
+    pub fn words(&self) -> String {
+        let text = |word: &Option<At<Text>>| word.as_ref().map(|word| word.value.clone());
+        let texts = [&self.token, &self.cert, &self.key, &self.client_ca].map(text);
+        format!("{:?} {} {texts:?}", self.kind.value, self.listen.value)
+    }
+
     /// Every file that it names, with what it is.
     pub(super) fn files(&self) -> impl Iterator<Item = (&At<Text>, &'static str)> {
         [(&self.cert, "certificate"), (&self.key, "private key"), (&self.client_ca, "authorities' file")]

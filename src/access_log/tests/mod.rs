@@ -6,6 +6,7 @@ mod fake_service;
 mod harm;
 mod scripted;
 mod shipping;
+mod web;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -30,7 +30,6 @@ mod tests;
 
 pub(crate) use builder::{Builder, Origin};
 pub(crate) use extent::{ExtentBuilder, union_of_streams};
-pub(crate) use object::{Member, Members};
 pub(crate) use render::RowWriter;
 #[cfg(test)]
 pub(crate) use render::render;

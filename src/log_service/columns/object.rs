@@ -127,11 +127,11 @@ pub(super) fn names_other(members: &[Member<'_>], id: &Id) -> bool {
     others.any(|(_, value)| text_of(value).and_then(|text| named_id(&text)) == Some(*id))
 }
 
-pub(crate) type Member<'a> = (Cow<'a, str>, &'a RawValue);
+pub(super) type Member<'a> = (Cow<'a, str>, &'a RawValue);
 
 /// The members of an object in their order, values as they are written.
 #[derive(Default)]
-pub(crate) struct Members<'a>(pub(crate) Vec<Member<'a>>);
+pub(super) struct Members<'a>(pub(super) Vec<Member<'a>>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

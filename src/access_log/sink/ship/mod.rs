@@ -5,11 +5,14 @@
 //! that is refused as a whole is halved until the bad one stands alone, so that no record blocks those behind it; what may
 //! be taken later is tried again by [`super::tries`], for ever, while the spool holds what comes behind.
 
+mod clickhouse;
 mod dial;
 mod elasticsearch;
 mod http;
 mod item;
 mod letters;
+mod loki;
+mod otlp;
 mod post;
 #[cfg(test)]
 mod tests;
@@ -19,10 +22,13 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use self::clickhouse::ClickHouse;
 use self::elasticsearch::Elasticsearch;
 use self::http::Http;
 pub(in crate::access_log) use self::item::{Item, Todo};
 use self::letters::{Letter, Letters};
+use self::loki::Loki;
+use self::otlp::Otlp;
 use super::{Fault, Pace, Parcel, Reason};
 use crate::access_log::Error;
 use crate::access_log::handle::Reopen;
@@ -44,8 +50,11 @@ pub(in crate::access_log) struct ShippingSink {
 /// How it is spoken.
 #[derive(Debug)]
 enum Form {
+    ClickHouse(ClickHouse),
     Elasticsearch(Elasticsearch),
     Http(Http),
+    Loki(Loki),
+    Otlp(Otlp),
 }
 
 /// Items on their way, with the lines that they stand for.
@@ -82,6 +91,8 @@ enum Verdict {
     Taken,
     /// It has those that are not named; of the others each by its place in the group.
     Items(Vec<(usize, Failed)>),
+    /// It has all but so many, of which it does not say which they are: none may go again.
+    Partly { refused: u64, why: String },
     /// It takes less at once.
     TooLarge,
     /// It will never take the group as it is. Maybe one record spoils it.
@@ -163,6 +174,12 @@ impl ShippingSink {
                 todo.done(Vec::new(), 0);
                 return Ok(());
             }
+            Verdict::Partly { refused, why } => {
+                self.refuse(todo, 0, 200, &format!("{refused} of those sent with it: {why}"), (text, items));
+                self.letters.count(refused.saturating_sub(1));
+                todo.done(Vec::new(), 0);
+                return Ok(());
+            }
             Verdict::Later { why, after } => return Err(self.later(why, after)),
             Verdict::Items(failed) => return self.judge_items(failed, text, items, todo),
             Verdict::TooLarge => (413, "it is too large for the other side, even alone".to_owned()),
@@ -219,10 +236,10 @@ impl Form {
         Ok(match &settings.target {
             Target::Elasticsearch { index } => Self::Elasticsearch(Elasticsearch::new(settings, index)?),
             Target::Http => Self::Http(Http::new(settings)?),
-            Target::Loki { .. }
-            | Target::Otlp
-            | Target::ClickHouse { .. }
-            | Target::Kafka { .. }
+            Target::ClickHouse { table } => Self::ClickHouse(ClickHouse::new(settings, table)?),
+            Target::Loki { labels } => Self::Loki(Loki::new(settings, labels)?),
+            Target::Otlp => Self::Otlp(Otlp::new(settings)?),
+            Target::Kafka { .. }
             | Target::Forward { .. }
             | Target::Lumberjack
             | Target::Syslog { .. }
@@ -232,16 +249,22 @@ impl Form {
 
     async fn send(&mut self, load: Load<'_>) -> Verdict {
         match self {
+            Self::ClickHouse(form) => form.send(load).await,
             Self::Elasticsearch(form) => form.send(load).await,
             Self::Http(form) => form.send(load).await,
+            Self::Loki(form) => form.send(load).await,
+            Self::Otlp(form) => form.send(load).await,
         }
     }
 
     /// What is under way is given up; the next group goes to the next address.
     fn disconnect(&mut self) {
         match self {
+            Self::ClickHouse(form) => form.disconnect(),
             Self::Elasticsearch(form) => form.disconnect(),
             Self::Http(form) => form.disconnect(),
+            Self::Loki(form) => form.disconnect(),
+            Self::Otlp(form) => form.disconnect(),
         }
     }
 }

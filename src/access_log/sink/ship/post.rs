@@ -104,8 +104,7 @@ impl Post {
         let (prefix, host) =
             self.dial.remote().map_or_else(Default::default, |to| (to.path.as_str(), host(to)));
         let body = if self.compress { gzip(&body) } else { body };
-        let mut request =
-            Request::post(format!("{prefix}{path}")).header(HOST, host).body(Full::from(body))?;
+        let mut request = Request::post(joined(prefix, path)).header(HOST, host).body(Full::from(body))?;
         request.headers_mut().extend(self.headers.clone());
         if self.compress {
             request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -137,6 +136,16 @@ impl Answer {
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(LONGEST)]);
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         format!("it answers {}: {}", self.status, text.escape_debug()).trim_end_matches([':', ' ']).to_owned()
+    }
+}
+
+/// The path of the form behind that of the address; both may have a query.
+fn joined(prefix: &str, path: &str) -> String {
+    let Some((prefix, query)) = prefix.split_once('?') else { return format!("{prefix}{path}") };
+    let prefix = prefix.trim_end_matches('/');
+    match path.split_once('?') {
+        Some((path, further)) => format!("{prefix}{path}?{query}&{further}"),
+        None => format!("{prefix}{path}?{query}"),
     }
 }
 

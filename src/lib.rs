@@ -44,6 +44,9 @@
 //! * **for a reader**: [`log_service::query`] reads the filter → `log_service/exec` (in the service) or [`log_service::read`] (a directory,
 //!   files of others by [`log_service::foreign`]) finds the rows → `cli/logs` prints them.
 //!
+//! What the machine and the process use is a record, too: `app/host.rs` makes one every few seconds, and
+//! `log_service/rollup/host.rs` counts them by the minute.
+//!
 //! After `kill -9` the next start goes on at `access_log/recovery.rs`; the log service at `store/recover.rs`.
 //!
 //! # Words

@@ -98,7 +98,7 @@ impl Framer {
         self.gap(self.control_core(), None, missing, Reason::LinesFull);
     }
 
-    /// A process event or a line of a worker.
+    /// A process event, a line of a worker, or facts.
     pub(super) fn entry(&mut self, entry: &Entry) {
         let (id, ts_us) = (self.ids.next(entry.ts_us), entry.ts_us);
         self.numbered(ts_us, |renderer, stamp, out| match &entry.what {
@@ -111,6 +111,7 @@ impl Framer {
                 let stream = if *stream == Stream::Stdout { "stdout" } else { "stderr" };
                 renderer.app_line(&AppLine { id, ts_us, worker, stream, line }, stamp, out);
             }
+            What::Host(facts) => renderer.host(ts_us, &id, facts, stamp, out),
         });
     }
 

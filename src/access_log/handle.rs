@@ -39,8 +39,18 @@ pub(super) struct Entry {
 
 #[derive(Debug)]
 pub(super) enum What {
-    Event { kind: Kind, cfg: u64, text: Option<String> },
-    Line { worker: Arc<str>, stream: Stream, line: Vec<u8> },
+    Event {
+        kind: Kind,
+        cfg: u64,
+        text: Option<String>,
+    },
+    Line {
+        worker: Arc<str>,
+        stream: Stream,
+        line: Vec<u8>,
+    },
+    /// A JSON object.
+    Host(Vec<u8>),
 }
 
 impl Handle {
@@ -55,6 +65,13 @@ impl Handle {
     pub fn line(&self, worker: &Arc<str>, stream: Stream, line: &[u8]) {
         let line = line[..line.len().min(LONGEST_LINE)].to_vec();
         self.send(What::Line { worker: Arc::clone(worker), stream, line });
+    }
+
+    /// Records the facts of machine and process at this moment (`kind` is `host`); none of the names is one that every
+    /// entry has.
+    pub fn host(&self, facts: &serde_json::Map<String, serde_json::Value>) {
+        // Its keys are texts, so nothing can be wrong with it.
+        self.send(What::Host(serde_json::to_vec(facts).unwrap_or_default()));
     }
 
     /// Log files are closed and opened by name before the next write: for log rotation from outside.

@@ -1,6 +1,6 @@
 //! What the log counts about itself.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::pressure::Step;
@@ -146,6 +146,8 @@ pub struct SinkMetrics {
     pub retries: AtomicU64,
     /// Bytes of the spool that it has still to deliver.
     pub lag_bytes: AtomicU64,
+    /// Since when the oldest of them waits, microseconds since the Unix epoch, to a second; 0 when none does.
+    pub(super) waiting_since_us: AtomicI64,
     pub dropped: Dropped,
     /// Why it takes nothing at the moment, if so.
     pub(super) trouble: Mutex<Option<String>>,
@@ -154,6 +156,14 @@ pub struct SinkMetrics {
 }
 
 impl SinkMetrics {
+    /// For how long the oldest record has waited that it has still to deliver, seconds; `None` when none does. `now_us` is
+    /// microseconds since the Unix epoch.
+    pub fn waits_s(&self, now_us: i64) -> Option<f64> {
+        let since = self.waiting_since_us.load(Ordering::Relaxed);
+        let is_waiting = since != 0 && self.lag_bytes.load(Ordering::Relaxed) > 0;
+        is_waiting.then(|| now_us.saturating_sub(since).max(0) as f64 / 1e6)
+    }
+
     /// Why it takes nothing at the moment, if so. Without secrets.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()

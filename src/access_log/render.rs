@@ -217,12 +217,12 @@ pub(super) fn gap_object(span: &Span, ids: &IdSource, renderer: &mut Renderer) -
 }
 
 /// The form for people is made from the JSON, so that it is the one that `logs tail` shows. Start and stop are left
-/// out: whoever looks on has just started it.
+/// out: whoever looks on has just started it; and host facts, which are for machines.
 fn for_people(stored: &[u8], colours: bool, out: &mut Vec<u8>) {
     let Ok(text) = std::str::from_utf8(stored) else { return };
     let text = text.trim_end();
     let Ok(entry) = serde_json::from_str::<serde_json::Value>(text) else { return };
-    if matches!(entry["kind"].as_str(), Some("start" | "stop")) {
+    if matches!(entry["kind"].as_str(), Some("start" | "stop" | "host")) {
         return;
     }
     let styled = line::render(&entry, text, false);

@@ -33,8 +33,9 @@ pub(super) fn log_child(config: &Config) -> log_child::Settings {
         keep_mib: mib(keep.size.value),
         free_mib: keep.free.as_ref().map(|free| mib(free.value)),
         memory_mib: mib(config.log.memory.value),
-        config: (!config.log.input.is_empty()).then(|| config.sources.main().into()),
-        written: format!("{:?}", config.log.input.value),
+        config: (!config.log.input.is_empty() || !config.alerts.rules.is_empty())
+            .then(|| config.sources.main().into()),
+        written: format!("{:?}{}", config.log.input.value, config.alerts.words()),
     }
 }
 

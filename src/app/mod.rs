@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod ground;
 mod handover;
+mod host;
 mod life;
 pub mod log_child;
 pub mod log_settings;

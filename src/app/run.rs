@@ -12,7 +12,7 @@ use super::log_settings::{data_dir, log_child, log_settings};
 use super::reload::{Control, Loaded};
 use super::serve::{self, Seat, Stage};
 use super::workers::{self, Workers};
-use super::{admin, ground, status};
+use super::{admin, ground, host, status};
 use crate::access_log::{self, CoreLog};
 use crate::config::log::LogService;
 use crate::config::read::OneOrMany;
@@ -107,8 +107,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let running_log = collector.spawn()?;
     let log = running_log.handle();
     let (stop_log, log_stopped) = watch::channel(false);
-    let log_service = matches!(config.log.service.value, LogService::Embedded)
-        .then(|| tokio::spawn(super::log_child::keep(log_child(&config), log_stopped)));
+    let (wanted, log_service) = start_log_service(&config, log_stopped);
     let lines = workers::lines(log.clone());
     workers.start(intended, &plan, &lines).await;
 
@@ -120,17 +119,15 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     log.event(Kind::Start, plan.load_full().configuration, None);
 
     let started = started(&config, &listeners);
+    let every = config.log.host.to_std();
     let loaded = Loaded::new(config, workers, ground);
-    let control = Arc::new(Control::new(loaded, loader, Arc::clone(&plan), lines, log.clone(), cores));
+    let control = Control::new(loaded, loader, Arc::clone(&plan), (lines, wanted), log.clone(), cores);
+    let control = Arc::new(control);
     control.start_checks();
     let following = tokio::spawn(Arc::clone(&control).follow());
-    let view = status::View {
-        control: Arc::clone(&control),
-        counts,
-        gate,
-        listeners,
-        metrics: running_log.metrics(),
-    };
+    let (metrics, control_seen) = (running_log.metrics(), Arc::clone(&control));
+    let view = Arc::new(status::View { control: control_seen, counts, gate, listeners, metrics });
+    let telling = tell_host(every, Arc::clone(&view), &log, started.data.clone());
     let admin = tokio::spawn(admin.serve(actions(&control, view, &stage, log.clone())));
     on_start(&started);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -138,6 +135,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let drain = wait_for_end(&mut signals, &control, &stage, &log).await;
     finish_cores(threads, &mut signals, &stage, drain).await;
     following.abort();
+    telling.iter().for_each(tokio::task::JoinHandle::abort);
     control.stop_workers().await;
     deliver(running_log).await;
     let _ = stop_log.send(true);
@@ -147,6 +145,26 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     admin.abort();
     let _ = admin.await;
     Ok(())
+}
+
+/// Starts the log service if it is embedded; gives with it the way to change how it is started.
+fn start_log_service(
+    config: &Config,
+    stop: watch::Receiver<bool>,
+) -> (watch::Sender<super::log_child::Settings>, Option<tokio::task::JoinHandle<()>>) {
+    let (wanted, seen) = watch::channel(log_child(config));
+    let is_embedded = matches!(config.log.service.value, LogService::Embedded);
+    (wanted, is_embedded.then(|| tokio::spawn(super::log_child::keep(seen, stop))))
+}
+
+/// Starts to write host facts, unless the interval is zero.
+fn tell_host(
+    every: Duration,
+    view: Arc<status::View>,
+    log: &access_log::Handle,
+    disk: PathBuf,
+) -> Option<tokio::task::JoinHandle<()>> {
+    (every > Duration::ZERO).then(|| tokio::spawn(host::keep(view, log.clone(), every, disk)))
 }
 
 /// Ends the log after everything that writes to it, and says what it could not deliver.
@@ -289,7 +307,7 @@ fn started(config: &Config, listeners: &[(Arc<str>, Address)]) -> Started {
 
 fn actions(
     control: &Arc<Control>,
-    view: status::View,
+    view: Arc<status::View>,
     stage: &watch::Sender<Stage>,
     log: access_log::Handle,
 ) -> admin::Actions {

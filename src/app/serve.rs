@@ -67,7 +67,8 @@ async fn serve(seat: Seat) -> io::Result<()> {
     let core = Rc::new(core(seat.index, seat.log, seat.counts)?);
     let proxy = Rc::new(Proxy { plans: seat.plan, core: Rc::clone(&core) });
     let station = Station::new(proxy, seat.gate, seat.spread);
-    tokio::task::spawn_local(Rc::clone(&core.deadlines).run());
+    let counts = Arc::clone(&core.counts);
+    tokio::task::spawn_local(Rc::clone(&core.deadlines).run(move |late| counts.lag.note(late)));
     tokio::task::spawn_local(keep_house(Rc::clone(&station.proxy)));
     let taking = tokio::task::spawn_local(take_in(seat.inbox, Rc::clone(&station), stage.clone()));
     let mut accepting = Vec::new();

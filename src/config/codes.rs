@@ -46,6 +46,8 @@ codes! {
     NO_CARRY = "E0216", "a `*` carries over what no `*` stands for";
     NO_CERTIFICATE = "E0217", "https is listened on, but no site has `tls`";
     OUT_OF_ORDER = "E0218", "two values contradict each other";
+    NO_NOTIFY = "E0221", "there is no such notify";
+    NOBODY_TOLD = "E0222", "a notify that sends nowhere, or to several places";
     UNFIT = "E0301", "a part of the plan cannot be built";
     BAD_CERTIFICATE = "E0302", "a certificate or its key cannot be used";
     NO_ROOT = "E0303", "a directory of files cannot be served";

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Config;
+use super::alert::Alerts;
 use super::codes;
 use super::diagnostic::Diagnostic;
 use super::log::Log;
@@ -67,7 +68,15 @@ pub(super) fn read_all(config: &Config, sink: &mut Sink) -> LoadedFiles {
         }
     }
     of_log(&config.log, &mut files, sink);
+    of_alerts(&config.alerts, &mut files, sink);
     files
+}
+
+/// Reads every file that `[notify.NAME]` names.
+pub(super) fn of_alerts(alerts: &Alerts, files: &mut LoadedFiles, sink: &mut Sink) {
+    for ca in alerts.notifies.iter().filter_map(|notify| notify.body.ca.as_ref()) {
+        read_one(ca, "authorities' file", files, sink);
+    }
 }
 
 /// Reads every file that `[log]` names.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+use super::alert::Alerts;
 use super::env::Variables;
 use super::files::{self, LoadedFile, LoadedFiles};
 use super::log::{Log, LogService};
@@ -72,7 +73,7 @@ pub fn records(path: &Path, variables: Variables<'_>) -> Option<(LogService, Opt
 /// What a log service needs of a configuration. Nothing else of it is looked at.
 ///
 /// # Errors
-/// Every error of `[log]`, and of files that cannot be read.
+/// Every error of `[log]`, `[alert.NAME]` and `[notify.NAME]`, and of files that cannot be read.
 pub fn service(path: &Path, variables: Variables<'_>) -> Result<Service, Diagnostics> {
     let mut loader = Loader::new(variables);
     let name: Arc<str> = path.to_string_lossy().into();
@@ -87,11 +88,14 @@ pub fn service(path: &Path, variables: Variables<'_>) -> Result<Service, Diagnos
         }
     }
     let log = single::<Log>(loader.whole.log.as_ref(), &mut loader.sink);
+    let alerts = alerts(&loader.whole, &mut loader.sink);
     loader.sink.found.append(&mut loader.syntax_errors);
-    let mut service = log.map(|log| Service { log, files: LoadedFiles::new() });
+    let mut service = log.map(|log| Service { log, alerts, files: LoadedFiles::new() });
     if let Some(service) = &mut service {
         check::log::check(&service.log, &mut loader.sink);
+        check::alerts::check(&service.alerts, &loader.whole.notifies, &mut loader.sink);
         files::of_log(&service.log, &mut service.files, &mut loader.sink);
+        files::of_alerts(&service.alerts, &mut service.files, &mut loader.sink);
     }
     let has_errors = loader.sink.found.iter().any(|one| one.severity == Severity::Error);
     service.filter(|_| !has_errors).ok_or_else(|| Diagnostics::new(loader.sources, loader.sink.found))
@@ -116,6 +120,8 @@ struct Whole {
     limits: Vec<Entry>,
     upstreams: Vec<Entry>,
     sites: Vec<Entry>,
+    alerts: Vec<Entry>,
+    notifies: Vec<Entry>,
 }
 
 impl<'a> Loader<'a> {
@@ -162,7 +168,7 @@ impl<'a> Loader<'a> {
 
     fn take(&mut self, root: &Node) {
         for entry in root.entries().unwrap_or_default() {
-            let Whole { server, log, limits, upstreams, sites } = &mut self.whole;
+            let Whole { server, log, limits, upstreams, sites, alerts, notifies } = &mut self.whole;
             match &*entry.key {
                 "include" => {}
                 "server" => only_once(server, entry, &mut self.sink),
@@ -170,6 +176,8 @@ impl<'a> Loader<'a> {
                 "limit" => add_all(limits, entry, &mut self.sink),
                 "upstream" => add_all(upstreams, entry, &mut self.sink),
                 "site" => add_all(sites, entry, &mut self.sink),
+                "alert" => add_all(alerts, entry, &mut self.sink),
+                "notify" => add_all(notifies, entry, &mut self.sink),
                 "cache" => self.sink.push(no_cache_yet(entry)),
                 _ => self.sink.push(unknown_key(entry, &reference::root())),
             }
@@ -229,6 +237,7 @@ impl<'a> Loader<'a> {
             limits: all(&whole.limits, sink),
             upstreams: all(&whole.upstreams, sink),
             sites: all(&whole.sites, sink),
+            alerts: alerts(&whole, sink),
             server: server?,
             log: log?,
             files: LoadedFiles::new(),
@@ -238,6 +247,7 @@ impl<'a> Loader<'a> {
         // What follows from a line that was not understood would only hide the reason.
         if self.syntax_errors.is_empty() {
             check::check(&config, &names, &mut self.sink);
+            check::alerts::check(&config.alerts, &whole.notifies, &mut self.sink);
             config.files = files::read_all(&config, &mut self.sink);
         }
         Some(config)
@@ -319,6 +329,10 @@ fn single<T: Read>(entry: Option<&Entry>, sink: &mut Sink) -> Option<At<T>> {
         Some(entry) => read_at(&entry.node, sink),
         None => read_at(&Literal::Table.node(), sink),
     }
+}
+
+fn alerts(whole: &Whole, sink: &mut Sink) -> Alerts {
+    Alerts { rules: all(&whole.alerts, sink), notifies: all(&whole.notifies, sink) }
 }
 
 fn all<N: Word, T: Read>(entries: &[Entry], sink: &mut Sink) -> Vec<Named<N, T>> {

@@ -37,6 +37,8 @@ table! {
         rotate: default Rotate = ();
         /// One line per request on the standard output: JSON with `true` or `json`, `line` for people, `combined` as Apache and nginx write it.
         stdout: default Stdout = false;
+        /// How often a `host` record tells what the machine, tollgate and its workers use: CPU, memory, disk, network, lag, restarts. `0s` for never.
+        host: default Duration = "10s";
         /// What is never kept, beyond the credentials that never are: `query.NAME`.
         redact: default Vec<At<Redact>> = &[] as &[&str];
         /// What waits on disk for a place that is away or slow.

@@ -7,6 +7,7 @@
 //! Invariants: one run reports every error of every file; a [`Config`] that was given out has no error; every value
 //! knows its place ([`At`]).
 
+pub mod alert;
 mod check;
 pub mod codes;
 pub mod compress;
@@ -46,6 +47,7 @@ pub use reference::{KeyDoc, reference};
 pub use schema::schema;
 
 use crate::units::Size;
+use alert::Alerts;
 use compress::CompressTable;
 use limit::Limit;
 use log::Log;
@@ -65,6 +67,7 @@ pub struct Config {
     pub limits: Vec<Named<Name, Limit>>,
     pub upstreams: Vec<Named<Name, Upstream>>,
     pub sites: Vec<Named<Host, Site>>,
+    pub alerts: Alerts,
     /// Every file that the configuration names: certificates, keys, error pages.
     pub files: LoadedFiles,
     /// The texts of the configuration, to show lines of them.
@@ -77,7 +80,8 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct Service {
     pub log: At<Log>,
-    /// Every file that its doors name.
+    pub alerts: Alerts,
+    /// Every file that its doors and alarms name.
     pub files: LoadedFiles,
 }
 

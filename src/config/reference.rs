@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::alert::{Alert, Notify};
 use super::limit::Limit;
 use super::log::Log;
 use super::read::{Read, Word};
@@ -42,6 +43,8 @@ pub fn root() -> Shape {
             optional("limit", named(<Name as Word>::WHAT, Limit::kind()), &["Limits, by name."]),
             optional("upstream", named(<Name as Word>::WHAT, Upstream::kind()), &["Upstreams, by name."]),
             optional("site", named(<Host as Word>::WHAT, Site::kind()), &["Sites, by host name."]),
+            optional("alert", named(<Name as Word>::WHAT, Alert::kind()), &["Alarms, by name."]),
+            optional("notify", named(<Name as Word>::WHAT, Notify::kind()), &["Whom alarms tell, by name."]),
         ],
     }
 }

@@ -98,7 +98,8 @@ impl Parsed {
         }
     }
 
-    fn take(&mut self, line: usize, text: Bytes, bounds: Bounds) {
+    /// One entry; `line` is its place for a refusal.
+    pub(crate) fn take(&mut self, line: usize, text: Bytes, bounds: Bounds) {
         if text.len() > bounds.entry_bytes {
             return self.reject(line, format!("larger than {} bytes", bounds.entry_bytes));
         }
@@ -111,7 +112,7 @@ impl Parsed {
         }
     }
 
-    fn reject(&mut self, line: usize, reason: String) {
+    pub(crate) fn reject(&mut self, line: usize, reason: String) {
         self.rejected_count += 1;
         if self.rejected.len() < TOLD {
             self.rejected.push(Rejected { line, reason });

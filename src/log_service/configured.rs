@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{InputKind, InputSettings, Listen, Secret, Settings, Tls};
+use super::{AlertSettings, InputKind, InputSettings, Listen, Secret, Settings, Tls};
 use crate::config::Service;
 use crate::config::log_input::{InputType, LogInput};
 use crate::config::words::{Listen as Written, Text};
@@ -22,6 +22,7 @@ impl Settings {
         limits.memory_bytes = log.memory.to_usize();
         let inputs = log.input.iter().map(|(name, one)| input(&name.value, one, config));
         settings.inputs = inputs.collect();
+        settings.alerts = AlertSettings::of(config);
         settings
     }
 }

@@ -1,5 +1,6 @@
 //! [`RowFile`]: rows as JSON objects become one Parquet file with the columns of the store, sorted by `id` as its files are.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::columns::Builder;
 use super::parquet::{FileWriter, Footers, Level, Merge, StoredFile, sorted};
@@ -41,14 +42,15 @@ impl RowFile {
 
     /// Adds a row, a JSON object as the store gives it.
     pub(crate) fn row(&mut self, json: &str) -> io::Result<()> {
-        let mut object: serde_json::Map<String, Value> = serde_json::from_str(json)?;
-        let time = |text: Option<&Value>| text?.as_str()?.parse::<Timestamp>().ok();
+        // Values as they are written: a number may have more digits than a float.
+        let mut object: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json)?;
+        let text = |value: &RawValue| serde_json::from_str::<String>(value.get()).ok();
+        let time = |value: Option<&Box<RawValue>>| text(value?)?.parse::<Timestamp>().ok();
         let (mut recv, mut from) = (time(object.get("recv")), String::new());
         if recv.is_some() {
             // The service has added both; they have columns of their own.
             object.remove("recv");
-            from =
-                object.remove("from").and_then(|from| from.as_str().map(str::to_owned)).unwrap_or_default();
+            from = object.remove("from").and_then(|from| text(&from)).unwrap_or_default();
         }
         recv = recv.or_else(|| time(object.get("ts")));
         let recv = recv.unwrap_or_default().as_microsecond();

@@ -7,6 +7,7 @@
 //! Invariants: an entry is acknowledged only after it is in the log, durable as far as [`SyncWhen`] asks; what was cut by a crash is
 //! recognised by its checksum and never shown; a resent record `(proxy, boot, core, seq)` is stored once.
 
+mod alert;
 mod batch;
 #[doc(hidden)]
 pub mod bench;
@@ -26,7 +27,7 @@ mod parquet;
 mod part;
 pub mod query;
 pub mod read;
-mod rollup;
+pub(crate) mod rollup;
 mod settings;
 mod store;
 #[cfg(test)]
@@ -38,6 +39,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use tokio::sync::oneshot;
+
+pub use alert::Settings as AlertSettings;
 pub use settings::{
     DEFAULT_PACKETS, InputKind, InputSettings, Limits, Listen, ListenError, Secret, Settings, SyncError,
     SyncWhen, Tls, Token,
@@ -78,6 +82,7 @@ const AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
 pub struct LogService {
     doors: door::Doors,
     store: store::Running,
+    alerts: alert::Watch,
 }
 
 impl LogService {
@@ -94,8 +99,9 @@ impl LogService {
                 opened => break opened?,
             }
         };
-        let doors = door::Doors::bind(&settings, &store).await?;
-        Ok(Self { doors, store })
+        let (alerts, handle) = alert::Watch::new(&settings.alerts, store.store(), settings.data.clone());
+        let doors = door::Doors::bind(&settings, &store, handle).await?;
+        Ok(Self { doors, store, alerts })
     }
 
     /// The addresses that are bound, in the order of the settings.
@@ -115,7 +121,7 @@ impl LogService {
 
     /// Serves until `stop` is ready; then lets open requests end (a few seconds), writes what was accepted and returns.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServiceError> {
-        let Self { doors, store } = self;
+        let Self { doors, store, alerts } = self;
         let stop = async {
             tokio::select! {
                 () = stop => {}
@@ -123,7 +129,13 @@ impl LogService {
                 () = store.ended() => {}
             }
         };
-        doors.serve(stop).await;
+        let (served, watched) = oneshot::channel::<()>();
+        let watching = alerts.run(async { drop(watched.await) });
+        let serving = async {
+            doors.serve(stop).await;
+            drop(served);
+        };
+        tokio::join!(serving, watching);
         store.close().await
     }
 }

@@ -23,6 +23,8 @@ pub struct Settings {
     pub tls: Option<Tls>,
     /// Doors for what others send.
     pub inputs: Vec<InputSettings>,
+    /// What is watched for, and who is told.
+    pub alerts: super::AlertSettings,
     pub sync: SyncWhen,
     pub limits: Limits,
 }
@@ -37,6 +39,7 @@ impl Settings {
             tokens: Vec::new(),
             tls: None,
             inputs: Vec::new(),
+            alerts: super::AlertSettings::default(),
             sync: SyncWhen::Always,
             limits: Limits::default(),
         }

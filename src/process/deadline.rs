@@ -55,12 +55,13 @@ impl Deadlines {
         self.now_ms.get()
     }
 
-    /// Sweeps for ever, once per [`TICK`].
-    pub async fn run(self: Rc<Self>) {
+    /// Sweeps for ever, once per [`TICK`]; tells `lag` how late it comes to it.
+    pub async fn run(self: Rc<Self>, lag: impl Fn(Duration)) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
+            let due = tick.tick().await;
+            lag(due.elapsed());
             self.sweep(process_ms());
         }
     }
@@ -247,6 +248,20 @@ mod tests {
         let sweeping = async { table.sweep(table.now_ms() + 10_000) };
         let (output, ()) = tokio::join!(waiting, sweeping);
         assert!(output.is_none());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    #[expect(clippy::disallowed_methods, reason = "a core that is blocked is what is tested")]
+    async fn tells_how_late_it_sweeps() {
+        let (told, mut hears) = tokio::sync::mpsc::unbounded_channel();
+        let sweeps = async move {
+            tokio::task::spawn_local(Deadlines::new().run(move |late| _ = told.send(late)));
+            hears.recv().await;
+            // Something that does not give the core away.
+            std::thread::sleep(TICK * 3);
+            while hears.recv().await.is_some_and(|late| late < TICK) {}
+        };
+        tokio::task::LocalSet::new().run_until(sweeps).await;
     }
 
     #[test]

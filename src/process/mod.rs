@@ -1,4 +1,5 @@
-//! Clock, coarse deadlines, signals, the limit of open files, files that are replaced, and the executor of one core.
+//! Clock, coarse deadlines, signals, the limit of open files, files that are replaced, the executor of one core and how
+//! late it is, and what the machine has.
 //!
 //! Nothing here knows HTTP. Invariant: a deadline never fires early, and fires at most two ticks late.
 
@@ -6,6 +7,8 @@ pub mod bell;
 pub mod clock;
 pub mod deadline;
 pub mod executor;
+pub mod lag;
+pub mod machine;
 pub mod memory;
 pub mod open_files;
 pub mod replace;

@@ -9,6 +9,7 @@ use crate::access_log::follow::Writer;
 use crate::files::OpenFiles;
 use crate::process::clock::Clock;
 use crate::process::deadline::Deadlines;
+use crate::process::lag::Lag;
 use crate::record::id::{IdSource, Random};
 use crate::upstream::local::Locals;
 
@@ -20,6 +21,7 @@ pub struct Counts {
     pub in_flight: AtomicU32,
     pub refused: AtomicU64,
     pub idle_upstream: AtomicU32,
+    pub lag: Lag,
 }
 
 impl Counts {

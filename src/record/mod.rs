@@ -9,6 +9,7 @@ pub mod ecs;
 pub mod escape;
 pub mod frame;
 pub mod haproxy;
+pub mod host;
 pub mod id;
 pub mod json;
 pub mod line;

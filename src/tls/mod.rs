@@ -19,7 +19,7 @@ mod tests;
 
 pub use handshake::{Facts, HandshakeError};
 pub use pair::{CertFacts, CertPair, Finding, KeyKind, inspect};
-pub use server::{Server, Tickets};
+pub use server::{End, Server, Tickets};
 
 /// What the TLS room needs to serve: certificates, and which host names get which of them.
 #[derive(Clone, Debug)]

@@ -43,6 +43,16 @@ pub struct Server {
     /// hardware.
     theirs: Arc<ServerConfig>,
     resolver: Arc<Resolver>,
+    ends: Arc<[End]>,
+}
+
+/// When a certificate ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Where the certificate comes from: a file name, or `local`.
+    pub origin: String,
+    /// Unix seconds.
+    pub not_after: i64,
 }
 
 impl Server {
@@ -52,15 +62,24 @@ impl Server {
         let provider = Arc::new(provider());
         let loaded = load_all(settings, &provider)?;
         let resolver = Arc::new(Resolver::new(settings, &loaded)?);
+        let pairs = settings.pairs.iter().zip(&loaded);
+        let ends = pairs
+            .map(|(pair, loaded)| End { origin: pair.origin.clone(), not_after: loaded.facts.not_after });
+        let ends = ends.collect();
         let theirs = config(settings, provider, &resolver, tickets).map_err(|error| vec![error])?;
         let mut ours = theirs.clone();
         ours.ignore_client_order = true;
-        Ok(Self { ours: Arc::new(ours), theirs: Arc::new(theirs), resolver })
+        Ok(Self { ours: Arc::new(ours), theirs: Arc::new(theirs), resolver, ends })
     }
 
     /// Whether a request for `host` belongs on a connection that asked for `sni`; see [`Facts::covers`].
     pub fn covers(&self, sni: Option<&str>, host: &str) -> bool {
         self.resolver.covers(sni, self.resolver.find(sni), host)
+    }
+
+    /// When each of the certificates ends.
+    pub fn ends(&self) -> &[End] {
+        &self.ends
     }
 
     /// Shakes hands, unless `deadline` completes first.

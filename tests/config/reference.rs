@@ -49,7 +49,7 @@ fn schema_has_the_same_keys_as_the_reference() {
     for key in config::reference() {
         assert!(in_schema.contains(key.key), "the schema lacks {}.{}", key.table, key.key);
     }
-    for noun in ["include", "server", "log", "limit", "upstream", "site"] {
+    for noun in ["include", "server", "log", "limit", "upstream", "site", "alert", "notify"] {
         assert!(schema["properties"].get(noun).is_some(), "{noun}");
     }
 }

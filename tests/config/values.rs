@@ -133,3 +133,48 @@ fn write(dir: &Path, name: &str, text: &str) -> String {
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
 }
+
+#[test]
+fn an_alarm_reads_as_it_is_meant() {
+    use tollgate::config::alert::{AlertBy, Metric, Sign, Silence};
+    let config = loaded(
+        r#"
+[server]
+http = ":80"
+[site.a]
+routes = [{ path = "/*", respond = "" }]
+[alert.errors]
+when = "error_share > 0.5%"
+over = "5m"
+for = "2m"
+until = "error_share<0.1%"
+by = "route"
+where = "host:*.example -status:4xx"
+silence = ["mon-fri 18:00-08:00", "until 2026-12-01"]
+repeat = false
+notify = "ops"
+[alert.quiet]
+when = "requests < 6/m"
+[notify.ops]
+slack = "https://hooks.slack.com/services/T0/B0/secret"
+"#,
+    );
+    let errors = &config.alerts.rules[0].body;
+    let when = &errors.when.value;
+    assert_eq!(
+        (when.metric, when.sign, when.bound, when.is_rate),
+        (Metric::ErrorShare, Sign::More, 0.005, false)
+    );
+    assert_eq!(
+        (errors.by.value, errors.hold.as_millis(), errors.repeat.every()),
+        (AlertBy::Route, 120_000, None)
+    );
+    let filter = &errors.filter.as_ref().unwrap().0;
+    assert_eq!((filter.len(), filter[1].is_negated, &*filter[1].pattern), (2, true, "4xx"));
+    assert!(matches!(errors.silence[1].value, Silence::UntilDay(_)));
+    let quiet = &config.alerts.rules[1].body;
+    assert_eq!((quiet.when.bound, quiet.when.is_rate), (0.1, true));
+    assert_eq!(quiet.repeat.every().unwrap().as_millis(), 4 * 3_600_000);
+    let shown = format!("{:?}", config.alerts.notifies[0].body.slack.as_ref().unwrap().value);
+    assert!(shown.contains("https://hooks.slack.com/…") && !shown.contains("secret"), "{shown}");
+}

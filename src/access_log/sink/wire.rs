@@ -4,9 +4,11 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -42,6 +44,23 @@ impl Wire {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let shaken = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
         Ok(Self::Tls(Box::new(shaken)))
+    }
+
+    /// Breaks when what was sent is not acknowledged for so long, or nobody is there any more; and holds no more than so many
+    /// bytes that are not.
+    ///
+    /// # Errors
+    /// The system does not let it be.
+    pub(super) fn guard(&self, patience: Duration, send_buffer: usize) -> io::Result<()> {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Unix(_) => return Ok(()),
+        };
+        let socket = SockRef::from(stream);
+        socket.set_send_buffer_size(send_buffer)?;
+        socket.set_tcp_user_timeout(Some(patience))?;
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(patience).with_interval(patience))
     }
 }
 

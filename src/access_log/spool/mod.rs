@@ -19,6 +19,7 @@
 //! A full spool takes nothing out of the rings ([`super::pressure`]). But a sink that is away does not harm one that keeps
 //! up: then the oldest segment is given up for the one that lags, and declared to it.
 
+mod age;
 mod cursor;
 mod ends;
 mod give_up;
@@ -44,10 +45,12 @@ pub(super) use self::ends::End;
 pub(super) use self::reader::{Blame, Chunk, Reader};
 pub(super) use self::writer::Writer;
 
+use self::age::Marks;
 use self::cursor::{Cursor, Known};
 use self::ends::Ends;
 use self::segment::{Place, Segment};
 use self::sync::Chores;
+use super::handle::now_us;
 use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::settings::SpoolSettings;
 use super::span::Spans;
@@ -94,6 +97,7 @@ struct State {
     /// The first segment of this start.
     begun: u64,
     is_closed: bool,
+    marks: Marks,
 }
 
 /// Where one sink stands.
@@ -120,6 +124,11 @@ pub(super) fn open(settings: SpoolSettings, sinks: Vec<Arc<SinkMetrics>>) -> (Wr
     if let Some(dir) = dir {
         state.segments = segment::recover(dir);
         state.next = state.segments.back().map_or(1, |last| last.number + 1);
+        for segment in &state.segments {
+            // What is older in it waits for longer than this says.
+            let at = Position { segment: segment.number, offset: 0 };
+            state.marks.add(at, segment::written_us(dir, segment.number).unwrap_or_else(now_us));
+        }
     }
     let mut ends = dir.map(Ends::read).unwrap_or_default();
     let cursors: Vec<Option<(Cursor, Option<Known>)>> =
@@ -239,7 +248,7 @@ impl Spool {
     }
 
     fn publish(&self, metrics: &Metrics) -> u64 {
-        let state = self.lock();
+        let mut state = self.lock();
         let (disk, memory) = state.bytes();
         let fill = self.fill((disk, memory));
         metrics.spool_bytes.store(disk + memory, Ordering::Relaxed);
@@ -247,8 +256,19 @@ impl Spool {
         for (seat, sink) in state.seats.iter().zip(&self.sinks) {
             let lag = if seat.is_abandoned { state.lag_on_disk(seat.at) } else { state.lag(seat.at) };
             sink.lag_bytes.store(lag, Ordering::Relaxed);
+            sink.waiting_since_us.store(state.waiting_since(seat.at).unwrap_or(0), Ordering::Relaxed);
         }
+        state.forget_marks();
         fill
+    }
+
+    /// So many bytes were appended just now.
+    fn mark(&self, bytes: usize) {
+        let mut state = self.lock();
+        let last = state.segments.back().map(|last| (last.number, last.len.saturating_sub(bytes as u64)));
+        if let Some((segment, offset)) = last {
+            state.marks.add(Position { segment, offset }, now_us());
+        }
     }
 }
 
@@ -280,6 +300,17 @@ impl State {
     /// Bytes behind `at`.
     fn lag(&self, at: Position) -> u64 {
         self.segments.iter().map(|segment| segment.behind(at)).sum()
+    }
+
+    /// When the first of them was appended, microseconds since the Unix epoch; `None` when there are none.
+    fn waiting_since(&self, at: Position) -> Option<i64> {
+        let first = self.segments.iter().find(|segment| segment.behind(at) > 0)?;
+        self.marks.time_of(at.max(Position { segment: first.number, offset: 0 }))
+    }
+
+    fn forget_marks(&mut self) {
+        let waiting = self.seats.iter().filter(|seat| !seat.is_abandoned).map(|seat| seat.at).min();
+        waiting.into_iter().for_each(|at| self.marks.forget_before(at));
     }
 
     /// Of these, those that another start finds.

@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
@@ -49,6 +50,12 @@ pub(super) enum Piece<'p, 'b> {
 
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:08}.{ENDING}"))
+}
+
+/// When a segment was written last, microseconds since the Unix epoch.
+pub(super) fn written_us(dir: &Path, number: u64) -> Option<i64> {
+    let written = fs::metadata(path(dir, number)).and_then(|meta| meta.modified()).ok()?;
+    i64::try_from(written.duration_since(UNIX_EPOCH).ok()?.as_micros()).ok()
 }
 
 /// The segments of a directory, oldest first. The end of the last one is cut off where a crash has torn it.

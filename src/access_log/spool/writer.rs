@@ -88,6 +88,7 @@ impl Writer {
             self.append_to_memory(frames);
             self.careful.iter_mut().for_each(|careful| careful.is_on_disk = false);
         }
+        self.spool.mark(frames.len());
         if self.spool.settings.dir.is_some() {
             self.ends.note(frames);
         }

@@ -5,7 +5,9 @@ mod deaths;
 mod fake_service;
 mod harm;
 mod scripted;
+mod shippers;
 mod shipping;
+mod silent;
 mod web;
 
 use std::collections::BTreeMap;

@@ -41,6 +41,8 @@ pub(super) enum Command {
     Explain(super::explain::ExplainArgs),
     /// Sent, stored, sampled and lost, per proxy and core, with the reasons.
     Audit(super::audit::AuditArgs),
+    /// How every alarm stands; send a test message, be silent for a while.
+    Alerts(super::alerts::AlertsArgs),
     /// Write entries as NDJSON, CSV, combined or Parquet.
     Export(super::export::ExportArgs),
     /// Send log files to a log service; what it has already is recognised.
@@ -62,6 +64,7 @@ impl LogsArgs {
                 Command::Search(args) => args.output = Form::Json,
                 Command::Show(args) => args.output = Form::Json,
                 Command::Open(args) => args.output = OpenForm::Json,
+                Command::Alerts(args) => args.json = true,
                 _ => {}
             }
         }
@@ -83,6 +86,7 @@ impl LogsArgs {
             Command::Replay(args) => &mut args.source.config,
             Command::Sql(args) => &mut args.source.config,
             Command::Open(args) => &mut args.config,
+            Command::Alerts(args) => &mut args.config,
             Command::Serve(args) => {
                 args.config = written.map(Path::to_owned);
                 return self;
@@ -381,6 +385,10 @@ pub(super) struct StatsArgs {
     /// One row per span of time: 1m, 10s; together with --by, the span of each step of the curves.
     #[arg(long, value_name = "SPAN")]
     pub(super) every: Option<String>,
+    /// What machines, proxies and workers use: CPU, memory, files, disk, network, lag, restarts. [--since: 5m, with --every
+    /// 1h]
+    #[arg(long, conflicts_with = "by")]
+    pub(super) host: bool,
     #[command(flatten)]
     pub(super) table: TableArgs,
     #[command(flatten)]

@@ -26,7 +26,7 @@ enum Into {
     /// One JSON object per line: everything that is known.
     #[value(alias = "json")]
     Ndjson,
-    /// Requests, in the columns of --columns.
+    /// Requests, or with --columns all entries, in these columns.
     Csv,
     /// Requests, as nginx and Apache write them.
     Combined,
@@ -45,8 +45,8 @@ pub(super) struct ExportArgs {
     #[arg(long = "as", value_enum, value_name = "FORMAT")]
     into: Option<Into>,
     /// Members that become columns of CSV.
-    #[arg(long, value_name = "FIELD,…", default_value = COLUMNS, hide_default_value = true)]
-    columns: String,
+    #[arg(long, value_name = "FIELD,…")]
+    columns: Option<String>,
     /// Write to this file instead of stdout; it appears when it is whole.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -64,14 +64,25 @@ pub(super) fn run(args: &ExportArgs) -> Result<bool, CommandError> {
         return columns(args, &source, &asked, started);
     }
     let mut target = Target::open(args.output.as_deref())?;
-    let fields: Vec<Field> =
-        args.columns.split(',').filter(|name| !name.is_empty()).map(Field::named).collect();
+    let fields: Vec<Field> = args
+        .columns
+        .as_deref()
+        .unwrap_or(COLUMNS)
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(Field::named)
+        .collect();
     if into == Into::Csv {
         let names: Vec<String> = fields.iter().map(|field| cell(field.name())).collect();
         target.line(&names.join(","))?;
     }
     let (mut failed, mut left_out) = (None, 0u64);
-    let mut told = source.each(&asked, &mut |row| match rendered(row, into, &fields) {
+    let is_wanted = |entry: &Value| is_request(entry) || into == Into::Csv && args.columns.is_some();
+    let rendered = |row: &Row<'_>| match into {
+        Into::Csv | Into::Combined if !is_wanted(row.value) => None,
+        into => Some(rendered(row, into, &fields)),
+    };
+    let mut told = source.each(&asked, &mut |row| match rendered(row) {
         Some(line) => match target.line(&line) {
             Ok(()) => Flow::Continue(()),
             Err(error) => {
@@ -136,14 +147,13 @@ fn by_name(file: Option<&Path>) -> Into {
     }
 }
 
-fn rendered(row: &Row<'_>, into: Into, fields: &[Field]) -> Option<String> {
+fn rendered(row: &Row<'_>, into: Into, fields: &[Field]) -> String {
     match into {
-        Into::Ndjson | Into::Parquet => Some(escape::json(row.json).into_owned()),
-        _ if !is_request(row.value) => None,
+        Into::Ndjson | Into::Parquet => escape::json(row.json).into_owned(),
         Into::Csv => {
-            Some(fields.iter().map(|field| cell(&plain(field.of(row.value)))).collect::<Vec<_>>().join(","))
+            fields.iter().map(|field| cell(&plain(field.of(row.value)))).collect::<Vec<_>>().join(",")
         }
-        Into::Combined => Some(combined_line(row.value)),
+        Into::Combined => combined_line(row.value),
     }
 }
 
@@ -262,7 +272,6 @@ mod tests {
         assert_eq!(cells, ["\"'=HYPERLINK(1)\"", "-1", "\"'+a\"", "\"'@x\"\"y\"", "a=b"]);
         let fields = ["status", "path", "ua", "nothing"].map(Field::named);
         let row = Row { json: "", value: &entry };
-        assert_eq!(rendered(&row, Into::Csv, &fields).unwrap(), "200,\"/a\"\"\\x1b\",\"x, y\",");
-        assert_eq!(rendered(&Row { json: "", value: &json!({"kind": "app"}) }, Into::Csv, &fields), None);
+        assert_eq!(rendered(&row, Into::Csv, &fields), "200,\"/a\"\"\\x1b\",\"x, y\",");
     }
 }

@@ -10,6 +10,7 @@
 //! Exit codes of the reading commands are grep's: 0 found, 1 nothing found, 2 wrong usage or an error.
 
 mod access;
+mod alerts;
 mod args;
 mod audit;
 mod compare;
@@ -17,6 +18,7 @@ mod door;
 mod explain;
 mod export;
 mod import;
+mod host;
 mod line;
 mod open;
 mod output;
@@ -92,6 +94,7 @@ pub(super) fn run(args: LogsArgs, quiet: bool, socket: impl FnOnce() -> PathBuf)
         Command::Compare(args) => compare::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Alerts(args) => alerts::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -17,6 +17,7 @@ use crate::log_service::read::Flow;
 pub(super) fn run(args: &SearchArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
     let (source, asked) = source::question(&args.filter, Some(&args.window), &args.source)?;
+    let asked = asked.without_host()?;
     let (rows, told) = match args.sort {
         Sort::Ts => source.newest(&asked, args.count)?,
         Sort::Dur => match source.first(&asked, exec::Sort::Slowest, args.count)? {

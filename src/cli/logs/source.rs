@@ -21,8 +21,9 @@ use crate::log_service::client::{self, ClientError, Service};
 use crate::log_service::directory::Directory;
 use crate::log_service::exec::{AnswerError, Control, ExecError, Question, Sort};
 use crate::log_service::foreign::{self, Format, Walk};
-use crate::log_service::query::{Query, moment};
+use crate::log_service::query::{Field, Query, moment};
 use crate::log_service::read::{Flow, Newest, Report, Row, Scan, Window};
+use crate::record::host;
 
 /// Most rows that the executor holds at once.
 pub(super) const MAX_PAGE: usize = 10_000;
@@ -41,6 +42,19 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) fn new(text: String, window: Window) -> Result<Self, CommandError> {
         Ok(Self { query: Query::parse(&text)?, text, window, needle: None })
+    }
+
+    /// Without host facts, which come every few seconds, unless the filter asks for them.
+    pub(super) fn without_host(self) -> Result<Self, CommandError> {
+        let mut names = self.query.fields().iter().map(Field::name);
+        if names.any(|name| name == "kind" || host::FACTS.contains(&name)) {
+            return Ok(self);
+        }
+        let text = match self.text.trim() {
+            "" => "-kind:host".to_owned(),
+            text => format!("({text}) -kind:host"),
+        };
+        Ok(Self { query: Query::parse(&text)?, text, ..self })
     }
 }
 

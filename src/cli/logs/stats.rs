@@ -51,6 +51,9 @@ struct Stats {
 }
 
 pub(super) fn run(args: &StatsArgs) -> Result<bool, CommandError> {
+    if args.host {
+        return super::host::run(args);
+    }
     let started = Instant::now();
     let (source, asked) = source::question(&args.filter, Some(&args.window), &args.source)?;
     let split = Split::new(args)?;

@@ -132,8 +132,9 @@ fn walked(
     windows: Option<(Window, Window)>,
 ) -> Result<Answer, CommandError> {
     let mut groups = Groups { map: HashMap::new(), others: 0, all: Group::default() };
+    let with_lines = !fields.iter().any(Field::is_of_requests);
     let told = source.each(asked, &mut |row| {
-        if is_request(row.value) {
+        if with_lines || is_request(row.value) {
             groups.add(row.value, fields, windows.as_ref().map(|(now, before)| [now, before]));
         }
         Flow::Continue(())

@@ -6,10 +6,12 @@ use super::super::log::{Log, LogService};
 use super::super::read::Sink;
 use super::super::{Diagnostic, codes};
 use super::{log_sinks, without_effect};
-use crate::units::Size;
+use crate::units::{self, Size};
 
 /// What files are written and merged with has a fixed size.
 const MIN_LOG_MEMORY: Size = Size::from_bytes(256 << 20);
+/// Reading `/proc` and the workers takes about a millisecond.
+const MIN_HOST: units::Duration = units::Duration::from_secs(1);
 
 pub(in crate::config) fn check(log: &Log, sink: &mut Sink) {
     if log.rotate.is_written() && log.file.is_none() {
@@ -21,6 +23,10 @@ pub(in crate::config) fn check(log: &Log, sink: &mut Sink) {
     if log.memory.value < MIN_LOG_MEMORY {
         let wrong = Diagnostic::error(codes::BAD_VALUE, "the embedded log service needs more `memory`");
         sink.push(wrong.at(&log.memory.place, "").help("write at least \"256MiB\""));
+    }
+    if log.host.as_millis() != 0 && log.host.value < MIN_HOST {
+        let wrong = Diagnostic::error(codes::BAD_VALUE, "`host` records cannot come so often");
+        sink.push(wrong.at(&log.host.place, "").help("write at least \"1s\", or \"0s\" for none"));
     }
     let is_embedded = log.service.value == LogService::Embedded;
     for (name, written) in [

@@ -38,6 +38,10 @@ fn check_sink(name: &At<Name>, one: &At<LogSink>, sink: &mut Sink) {
     addresses(name, one, sink);
     pair(("user", one.user.as_ref()), ("password", one.password.as_ref()), sink);
     pair(("cert", one.cert.as_ref()), ("key", one.key.as_ref()), sink);
+    if let Some(user) = one.user.as_ref().filter(|_| kind == Forward && one.token.is_none()) {
+        let message = "`user` has no meaning for `forward` without `token`, the shared key";
+        sink.push(without_effect(&user.place, message));
+    }
     if kind == S3 && one.bucket.is_none() {
         missing(&one.kind.place, "bucket", sink);
     }
@@ -47,6 +51,14 @@ fn check_sink(name: &At<Name>, one: &At<LogSink>, sink: &mut Sink) {
             let message = format!("`{key}` of the sink `{}` is empty, or has control bytes", name.value);
             sink.push(Diagnostic::error(codes::BAD_VALUE, message));
         }
+    }
+    if kind == Syslog {
+        element_name(&format!("the sink `{}`", name.value), one.token.as_ref(), sink);
+    }
+    if kind == Kafka && !cfg!(feature = "kafka") {
+        let message = "this program was built without sinks of type `kafka`";
+        let help = "build it with `cargo build --release --features kafka`";
+        sink.push(Diagnostic::error(codes::BAD_VALUE, message).at(&one.kind.place, "").help(help));
     }
     let is_text = matches!(one.form.value, SinkForm::Combined | SinkForm::Haproxy);
     if is_text && !TEXTS.contains(&kind) {
@@ -92,7 +104,7 @@ fn written(one: &LogSink) -> Vec<(&'static str, &Place, &'static [SinkType])> {
         &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Syslog, Packets, Http];
     const COMPRESSED: &[SinkType] =
         &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Http];
-    const TOKENS: &[SinkType] = &[Elasticsearch, Loki, Otlp, ClickHouse, Http, Forward];
+    const TOKENS: &[SinkType] = &[Elasticsearch, Loki, Otlp, ClickHouse, Http, Forward, Syslog];
     const USERS: &[SinkType] = &[Elasticsearch, Loki, Otlp, ClickHouse, Http, Kafka, S3, Forward];
     const ROTATED: &[SinkType] =
         &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Syslog, Packets, Http, File];
@@ -177,11 +189,26 @@ fn check_input(name: &At<Name>, one: &At<LogInput>, sink: &mut Sink) {
         let message = format!("`token` of the input `{}` is empty, or has control bytes", name.value);
         sink.push(Diagnostic::error(codes::BAD_VALUE, message));
     }
+    if one.kind.value == InputType::Syslog {
+        element_name(&format!("the input `{}`", name.value), one.token.as_ref(), sink);
+    }
     // Neither protocol has a place for it.
     let has_no_token = matches!(one.kind.value, InputType::Lumberjack | InputType::Packets);
     if let Some(token) = one.token.as_ref().filter(|_| has_no_token) {
         let message = format!("`token` has no meaning for an input of type `{}`", one.kind.value.word());
         sink.push(without_effect(&token.place, message).help("use `client_ca`: senders show a certificate"));
+    }
+}
+
+/// Over syslog a token is the name of an element of structured data (RFC 5424 section 6.3.2).
+fn element_name(of: &str, token: Option<&At<Text>>, sink: &mut Sink) {
+    let is_fit = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'=' | b'"' | b']');
+    // With the six bytes of the number behind it.
+    if token.is_some_and(|token| token.len() > 26 || !token.bytes().all(is_fit)) {
+        // Without its line: it has the secret in it.
+        let message = format!("`token` of {of} cannot be the name of an element of structured data");
+        let help = "over syslog it has up to 26 printable characters, none of them a space, `=`, `\"` or `]`";
+        sink.push(Diagnostic::error(codes::BAD_VALUE, message).help(help));
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Not here: what needs certificates, sockets or other rooms; the plan adds that.
 
+pub(super) mod alerts;
 mod headers;
 pub(super) mod log;
 mod log_sinks;
@@ -25,11 +26,12 @@ pub(super) struct Declared {
 
 impl Declared {
     pub(super) fn new(limits: &[Entry], upstreams: &[Entry]) -> Self {
-        let names = |entries: &[Entry]| {
-            entries.iter().map(|entry| (Arc::clone(&entry.key), entry.key_place.clone())).collect()
-        };
-        Self { limits: names(limits), upstreams: names(upstreams) }
+        Self { limits: names_of(limits), upstreams: names_of(upstreams) }
     }
+}
+
+fn names_of(entries: &[Entry]) -> Vec<(Arc<str>, Place)> {
+    entries.iter().map(|entry| (Arc::clone(&entry.key), entry.key_place.clone())).collect()
 }
 
 /// Adds whatever is wrong or doubtful to `sink`.

@@ -37,7 +37,7 @@ fn names(limit: Option<&At<OneOrMany<Name>>>) -> impl Iterator<Item = &At<Name>>
     limit.into_iter().flat_map(|names| names.value.iter())
 }
 
-fn dangling(
+pub(super) fn dangling(
     noun: &str,
     code: Code,
     used: &[&At<Name>],

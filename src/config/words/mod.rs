@@ -3,6 +3,7 @@
 //! Lives here: grammar only. Not here: whether a name exists or two words contradict each other (`check`).
 
 mod address;
+mod alert;
 mod http;
 mod path;
 

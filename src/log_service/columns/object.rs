@@ -1,17 +1,17 @@
 //! A JSON object becomes a row.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use crc_fast::{CrcAlgorithm, checksum};
 use jiff::Timestamp;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::alias::{self, Aliases};
 use super::builder::{Builder, PushError};
 use super::cells::text_of;
-use super::{MADE_VERSION, OTHER_IDS, is_made, named_id};
+use super::{MADE_VERSION, is_made, named_id, other_ids};
 use crate::record::escape::json_string;
+use crate::record::members::{Member, Members};
 use crate::record::{Id, id};
 
 /// What a row takes beside its texts, roughly.
@@ -33,8 +33,14 @@ impl Builder {
         self.columns.from.set(row, from);
         // At most one per column: of members of the same name, those behind the first that does not fit stay with it.
         let mut refused: Vec<&str> = Vec::new();
+        let level = one_level(&members);
         for (place, (name, value)) in members.iter().enumerate() {
             if heading.is_shown(place) {
+                continue;
+            }
+            if let Some(word) = level.as_ref().filter(|_| *name == "level") {
+                self.columns.level.set(row, word);
+                put_member("level_in", value, &mut self.scratch.body);
                 continue;
             }
             let column = self.columns.of_member(name).filter(|_| !refused.contains(&&**name));
@@ -46,9 +52,24 @@ impl Builder {
             }
             put_member(name, value, &mut self.scratch.body);
         }
+        self.put_aliases(row, &Aliases::of(&members));
         self.end_row(ROW_BYTES + text.len());
         Ok(())
     }
+
+    fn put_aliases(&mut self, row: usize, aliases: &Aliases<'_>) {
+        self.columns.level.set_some(row, aliases.level.as_deref());
+        aliases.rid.iter().for_each(|rid| self.columns.rid.set(row, rid));
+        self.columns.trace_id.set_some(row, aliases.trace_id);
+        self.columns.span_id.set_some(row, aliases.span_id);
+    }
+}
+
+/// The word of a `level` that is written otherwise, when there is one and its own name is free for what was written.
+fn one_level(members: &[Member<'_>]) -> Option<Cow<'static, str>> {
+    let mut levels = members.iter().filter(|(name, _)| matches!(&**name, "level" | "level_in"));
+    let (name, value) = levels.next()?;
+    alias::other_level(value).filter(|_| *name == "level" && levels.next().is_none())
 }
 
 fn put_member(name: &str, value: &RawValue, body: &mut Vec<u8>) {
@@ -89,13 +110,14 @@ impl<'a> Heading<'a> {
             shown[1] = place.filter(|_| is_exact && us != recv);
             Some(us)
         });
+        let ts = ts.or_else(|| other_time(members));
         let named = only("id").and_then(|(place, text)| {
             let id = named_id(&text)?;
             let is_exact = id::text(&id) == *text.as_bytes() && !is_made(&id) && !names_other(members, &id);
             shown[2] = place.filter(|_| is_exact);
             Some(id)
         });
-        let other = || OTHER_IDS.iter().find_map(|name| named_id(&only(name)?.1));
+        let other = || other_ids().find_map(|name| named_id(&text_of(alias::find(members, name)?)?));
         let id = named.or_else(other).unwrap_or_else(|| made_id(recv, text));
         Self { ts: ts.unwrap_or(recv), id, kind, shown }
     }
@@ -113,6 +135,15 @@ fn time_of(text: &str) -> Option<(i64, bool)> {
     Some((us, again == text.as_bytes()))
 }
 
+/// When it happened, as another member says or in another form.
+fn other_time(members: &[Member<'_>]) -> Option<i64> {
+    let names = ["ts"].into_iter().chain(alias::TIMES);
+    names.filter_map(|name| alias::find(members, name)).find_map(|value| match text_of(value) {
+        Some(text) => time_of(&text).map(|(us, _)| us).or_else(|| alias::epoch_us(&text)),
+        None => alias::epoch_us(value.get()),
+    })
+}
+
 /// The same for the same text received at the same time, so that a replay makes no second row.
 fn made_id(recv: i64, text: &[u8]) -> Id {
     let us = recv.max(0).unsigned_abs();
@@ -123,62 +154,6 @@ fn made_id(recv: i64, text: &[u8]) -> Id {
 
 /// Whether a member other than `id` names this id.
 pub(super) fn names_other(members: &[Member<'_>], id: &Id) -> bool {
-    let mut others = members.iter().filter(|(name, _)| OTHER_IDS.contains(&&**name));
-    others.any(|(_, value)| text_of(value).and_then(|text| named_id(&text)) == Some(*id))
-}
-
-pub(super) type Member<'a> = (Cow<'a, str>, &'a RawValue);
-
-/// The members of an object in their order, values as they are written.
-#[derive(Default)]
-pub(super) struct Members<'a>(pub(super) Vec<Member<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Vec::with_capacity(16);
-        while let Some((Name(name), value)) = map.next_entry()? {
-            members.push((name, value));
-        }
-        Ok(Members(members))
-    }
-}
-
-struct Name<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_identifier(NameVisitor)
-    }
-}
-
-struct NameVisitor;
-
-impl<'de> Visitor<'de> for NameVisitor {
-    type Value = Name<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a member name")
-    }
-
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
-        Ok(Name(Cow::Borrowed(name)))
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
-        Ok(Name(Cow::Owned(name.to_owned())))
-    }
+    let mut others = other_ids().filter_map(|name| alias::find(members, name));
+    others.any(|value| text_of(value).and_then(|text| named_id(&text)) == Some(*id))
 }

@@ -105,8 +105,6 @@ fn members_without_a_column_and_values_that_do_not_fit_are_kept() {
         r#"{"ts":"2026-11-21T09:15:00.000001Z","id":"01a1fd62-5978-8cdd-9c2e-51f0b7c1a9d4"}"#,
         r#"{"trace_id":"01a1fd6259787cdd9c2e51f0b7c1a9d4"}"#,
         r#"{"trace_id":"01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4","span_id":"0123","parent_id":"0123456789abcdef"}"#,
-        r#"{"x-request-id":"01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4"}"#,
-        r#"{"id":"01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4","x-request-id":"01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4"}"#,
         r#"{"id":"01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4","trace_id":"01a1fd6259787cdd9c2e51f0b7c1a9d4"}"#,
         r#"{"try_log":[{"addr":"a"}],"last_seqs":[1,2],"cut":"no list","host":"a\"\u00e9\n"}"#,
         r#"{"a":1,"a":2,"status":200,"status":500,"id":"x","id":"y","kind":"a","kind":"b"}"#,
@@ -114,6 +112,132 @@ fn members_without_a_column_and_values_that_do_not_fit_are_kept() {
     ] {
         assert_kept(text);
     }
+}
+
+proptest! {
+    #[test]
+    fn no_alias_takes_anything_away(
+        names in proptest::collection::hash_set(0..ALIASES.len(), 0..8),
+        values in proptest::collection::vec((0..8u8, "[a-fA-F0-9:TZ. -]{0,36}", any::<i32>().prop_map(|number| f64::from(number) * 1000.25)), 8),
+    ) {
+        let value = |(kind, text, number): &(u8, String, f64)| match kind {
+            0 => json!(number),
+            1 => json!(*number as i64),
+            2 => json!({"id": text, "level": text, "request": {"id": text}}),
+            3 => json!("ERROR"),
+            4 => json!("01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4"),
+            5 => json!("01a1fd6259787cdd9c2e51f0b7c1a9d4"),
+            6 => Value::Null,
+            _ => json!(text),
+        };
+        let said: Object = names.iter().zip(&values).map(|(name, one)| (ALIASES[*name].to_owned(), value(one))).collect();
+        let text = Value::from(said.clone()).to_string();
+        let rows = through(|builder| builder.push_object(text.as_bytes(), RECV, "unix").unwrap());
+        for (name, value) in said {
+            let is_kept = rows[0].get(&name) == Some(&value) || name == "level" && rows[0].get("level_in") == Some(&value);
+            prop_assert!(is_kept, "{name} of {text}");
+        }
+    }
+}
+
+/// All names that mean something.
+const ALIASES: &[&str] = &[
+    "id",
+    "kind",
+    "ts",
+    "@timestamp",
+    "timestamp",
+    "time",
+    "level",
+    "level_in",
+    "severity",
+    "log.level",
+    "log",
+    "rid",
+    "x-request-id",
+    "request_id",
+    "http",
+    "http.request.id",
+    "trace_id",
+    "traceId",
+    "trace",
+    "trace.id",
+    "span_id",
+    "span",
+];
+
+/// What the store adds to an object, which keeps all that it says.
+fn added_to(text: &str) -> Value {
+    let said: Object = serde_json::from_str(text).unwrap();
+    let rows = through(|builder| builder.push_object(text.as_bytes(), RECV, "unix").unwrap());
+    let mut row = rows[0].clone();
+    for (name, value) in said {
+        assert_eq!(row.remove(&name), Some(value), "{name} of {text}");
+    }
+    row.into()
+}
+
+#[test]
+fn what_loggers_call_otherwise_stands_in_the_column_besides() {
+    let uuid = "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4";
+    let trace = "01a1fd6259787cdd9c2e51f0b7c1a9d4";
+    for (said, added) in [
+        (json!({"severity": "ERROR", "message": "x", "user": {"id": 42}}), json!({"level": "error"})),
+        (json!({"log.level": "Warning"}), json!({"level": "warn"})),
+        (
+            json!({"log": {"level": "INFO", "logger": "a.b"}, "http": {"request": {"id": "r1"}}}),
+            json!({"level": "info", "rid": "r1"}),
+        ),
+        (json!({"levelname": "DEBUG", "requestId": "r-7"}), json!({"level": "debug", "rid": "r-7"})),
+        (json!({"x-request-id": uuid}), json!({"rid": uuid})),
+        (json!({"id": uuid, "request_id": uuid}), json!({"rid": uuid})),
+        (
+            json!({"traceId": trace, "spanId": "00F067AA0BA902B7"}),
+            json!({"trace_id": trace, "span_id": "00f067aa0ba902b7"}),
+        ),
+        (
+            json!({"trace.id": trace, "span": {"id": "00f067aa0ba902b7"}}),
+            json!({"trace_id": trace, "span_id": "00f067aa0ba902b7"}),
+        ),
+        (json!({"@timestamp": "2026-11-21T10:14:03.5+01:00"}), json!({"ts": "2026-11-21T09:14:03.500000Z"})),
+        (json!({"time": 1_795_252_443_512_u64, "v": 1}), json!({"ts": "2026-11-21T09:14:03.512000Z"})),
+        (json!({"timestamp": "1795252443"}), json!({"ts": "2026-11-21T09:14:03.000000Z"})),
+        // A duration, a text, something of our own name: nothing is guessed.
+        (json!({"time": 0.25, "severity": "not a level", "rid": "mine", "requestId": "other"}), json!({})),
+        (json!({"ts": 1_795_252_443, "level": 7, "trace_id": "short", "traceId": trace}), json!({})),
+        (json!({"log": "a text", "http": 7, "trace": {"id": 9}, "request_id": ""}), json!({})),
+    ] {
+        assert_eq!(added_to(&said.to_string()), added, "{said}");
+    }
+}
+
+#[test]
+fn a_level_is_one_word_and_what_was_written_is_kept() {
+    let row = |text: &str| {
+        let rows = through(|builder| builder.push_object(text.as_bytes(), RECV, "unix").unwrap());
+        Value::from(rows[0].clone())
+    };
+    assert_eq!(row(r#"{"level":"ERROR"}"#), json!({"level": "error", "level_in": "ERROR"}));
+    assert_eq!(row(r#"{"level":30,"x":1}"#), json!({"level": "info", "level_in": 30, "x": 1}));
+    assert_kept(r#"{"level":"ERROR","level_in":"x"}"#);
+    assert_kept(r#"{"level":{"name":"x"}}"#);
+}
+
+#[test]
+fn times_of_other_names_are_those_of_the_row() {
+    use arrow_array::cast::AsArray as _;
+    let mut builder = Builder::new(10);
+    for text in [
+        r#"{"@timestamp":"2026-11-21T09:14:03Z"}"#,
+        r#"{"ts":1795252443.0}"#,
+        r#"{"time":1795252443000000000}"#,
+    ] {
+        builder.push_object(text.as_bytes(), RECV, "unix").unwrap();
+    }
+    let batch = builder.finish().unwrap();
+    let times =
+        batch.column_by_name("ts").unwrap().as_primitive::<arrow_array::types::TimestampMicrosecondType>();
+    assert!(times.values().iter().all(|time| *time == 1_795_252_443_000_000), "{times:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! HTTP/1.1: `POST /frames` (see [`super::frames`]), `POST /logs`, `GET /logs/tail`, `GET /logs/search`,
-//! `GET /logs/show|top|stats|explain|compare`, `GET /rollups`, `GET /status`; Elasticsearch's calls ([`bulk`]) and `POST /v1/logs` ([`otlp`]).
+//! `GET /logs/show|top|stats|explain|compare`, `GET /rollups`, `/alerts` (see [`super::alerts`]), `GET /status`;
+//! Elasticsearch's calls ([`bulk`]) and `POST /v1/logs` ([`otlp`]).
 //!
 //! `POST /logs` answers `{"accepted":n,"duplicates":n,"rejected":n,"reasons":[{"line":n,"reason":"…"}]}`: 200 when
 //! what was accepted is durable (even if other entries of the batch were no JSON objects), 400 when there was nothing
@@ -22,7 +23,7 @@ use super::answer::{self, Answer};
 use super::body::{self, Held, Refused};
 use super::io::Watched;
 use super::sockets::Stream;
-use super::{Desk, Door, bulk, frames, otlp, questions, rollups, tail};
+use super::{Desk, Door, alerts, bulk, frames, otlp, questions, rollups, tail};
 use crate::log_service::batch::{self, Parsed, Shape};
 use crate::log_service::exec::Question;
 use crate::log_service::read;
@@ -74,6 +75,9 @@ async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>)
             let progress = questions::wants_progress(request.headers());
             questions::ask(question, request.uri().query(), progress, &desk).await
         }
+        (method, path) if path == "/alerts" || path.starts_with("/alerts/") => {
+            alerts::answer(method, path, request.uri().query(), &desk).await
+        }
         (_, otlp::PATH) => otlp::answer(request, from, &desk).await,
         (_, path) if bulk::serves(path) => bulk::answer(request, from, desk).await,
         (_, "/frames" | "/logs" | "/logs/tail" | "/logs/search" | "/rollups" | "/status") => {
@@ -81,7 +85,7 @@ async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>)
         }
         _ => answer::refusal(
             StatusCode::NOT_FOUND,
-            "there is POST /frames, /logs, GET /logs/tail, /logs/search, /logs/show, /logs/top, /logs/stats, /logs/explain, /logs/compare, /logs/audit, /rollups, /status",
+            "there is POST /frames, /logs, GET /logs/tail, /logs/search, /logs/show, /logs/top, /logs/stats, /logs/explain, /logs/compare, /logs/audit, /rollups, /alerts, /status",
         ),
     }
 }

@@ -22,6 +22,12 @@ impl<S> Watched<S> {
         Self { stream, quiet, alarm }
     }
 
+    /// From now on silence of another length is too long.
+    pub(crate) fn allow(&mut self, quiet: Duration) {
+        self.quiet = quiet;
+        self.alarm.as_mut().reset(time::Instant::now() + quiet);
+    }
+
     /// Passes a result on, but turns waiting for too long into an error.
     fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {

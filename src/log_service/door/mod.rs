@@ -1,19 +1,31 @@
-//! The ways in: HTTP on TCP and Unix sockets, `¶` packets on TCP.
+//! The ways in: HTTP on TCP and Unix sockets, `¶` packets on TCP, and the protocols of shippers.
 //!
 //! Everything here is bounded: connections per socket, bytes held for all bodies and packets together, time for a
 //! head, a body and for silence, live tails and searches.
 
+mod alerts;
 mod answer;
 mod body;
 mod bulk;
+mod forward;
 mod frames;
 mod http;
 pub(super) mod io;
+mod lines;
+mod lumberjack;
 mod otlp;
 mod packets;
+mod portion;
 mod questions;
+mod refusals;
 mod rollups;
+#[cfg(test)]
+mod shipper_tests;
+mod silent;
 mod sockets;
+mod syslog;
+#[cfg(test)]
+mod syslog_tests;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -30,8 +42,10 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use self::refusals::Refusals;
 use self::sockets::{Socket, Stream};
 use self::tls::Handshake;
+use super::alert;
 use super::batch::{Bounds, Parsed};
 use super::frames::Split;
 use super::store::{AppendError, Appended, Counts, Running, Store};
@@ -64,12 +78,20 @@ struct Door {
     /// The same as it was written, for protocols that need it so.
     secret: Option<Secret>,
     tls: Option<Handshake>,
+    refusals: Refusals,
 }
 
 impl Door {
     /// HTTP for everybody who reaches it.
     fn open() -> Self {
-        Self { name: String::new(), kind: InputKind::Http, tokens: Vec::new(), secret: None, tls: None }
+        Self {
+            name: String::new(),
+            kind: InputKind::Http,
+            tokens: Vec::new(),
+            secret: None,
+            tls: None,
+            refusals: Refusals::default(),
+        }
     }
 
     fn of(input: &InputSettings) -> Result<Self, ServiceError> {
@@ -79,6 +101,7 @@ impl Door {
             tokens: input.secret.iter().map(Secret::token).collect(),
             secret: input.secret.clone(),
             tls: input.tls.as_ref().map(Handshake::new).transpose()?,
+            refusals: Refusals::default(),
         })
     }
 
@@ -114,6 +137,7 @@ struct Desk {
     /// The service's own HTTP.
     front: Arc<Door>,
     data: PathBuf,
+    alerts: alert::Handle,
     limits: Limits,
     /// Bytes of bodies and packets that may still be taken into memory.
     room: Arc<Semaphore>,
@@ -127,7 +151,11 @@ struct Desk {
 }
 
 impl Doors {
-    pub(crate) async fn bind(settings: &Settings, store: &Running) -> Result<Self, ServiceError> {
+    pub(crate) async fn bind(
+        settings: &Settings,
+        store: &Running,
+        alerts: alert::Handle,
+    ) -> Result<Self, ServiceError> {
         let mut http = Vec::new();
         for listen in &settings.http {
             http.push(Socket::bind(listen).await?);
@@ -142,7 +170,7 @@ impl Doors {
             inputs.push((Socket::bind(&input.listen).await?, door));
         }
         let tls = settings.tls.as_ref().map(Handshake::new).transpose()?;
-        let desk = Desk::new(settings, tls, store);
+        let desk = Desk::new(settings, (tls, alerts), store);
         if let Some(newest) = desk.store.parts().last() {
             desk.seen
                 .recall(newest.as_ref())
@@ -230,18 +258,22 @@ async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>)
     match door.kind {
         InputKind::Http => http::serve(stream, from, desk, door).await,
         InputKind::Packets => packets::serve(stream, from, desk).await,
-        InputKind::Syslog | InputKind::Forward | InputKind::Lumberjack | InputKind::Lines => {}
+        InputKind::Forward => forward::serve(stream, from, desk, door).await,
+        InputKind::Lumberjack => lumberjack::serve(stream, from, desk, door).await,
+        InputKind::Syslog => syslog::serve(stream, from, desk, door).await,
+        InputKind::Lines => lines::serve(stream, from, desk, door).await,
     }
 }
 
 impl Desk {
-    fn new(settings: &Settings, tls: Option<Handshake>, store: &Running) -> Self {
+    fn new(settings: &Settings, (tls, alerts): (Option<Handshake>, alert::Handle), store: &Running) -> Self {
         let (stop, stopping) = watch::channel(false);
         let limits = settings.limits.clone();
         Self {
             store: store.store(),
             front: Arc::new(Door { tokens: settings.tokens.clone(), tls, ..Door::open() }),
             data: settings.data.clone(),
+            alerts,
             room: Arc::new(Semaphore::new(limits.body_bytes_held().min(Semaphore::MAX_PERMITS))),
             tails: Arc::new(Semaphore::new(limits.tails)),
             beginnings: Arc::new(Semaphore::new(BEGINNINGS)),

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,8 +18,8 @@ use super::Desk;
 use super::sockets::Stream;
 use crate::log_service::batch::{self, Parsed, Shape};
 use crate::log_service::store::{AppendError, Counts};
+use crate::wire::packet::{END, Frames};
 
-const END: &[u8] = "¶".as_bytes();
 const READ_BYTES: usize = 16 << 10;
 /// A key is sent back as it came; longer ones are no keys.
 const MAX_KEY: usize = 64;
@@ -141,81 +141,9 @@ fn reply(replies: &mut Vec<u8>, key: Option<&str>, outcome: Outcome) {
     replies.extend_from_slice(END);
 }
 
-/// Bytes that came, cut into packets.
-struct Frames {
-    buffer: BytesMut,
-    /// Bytes at the front that are known to hold no end.
-    searched: usize,
-    max_packet: usize,
-}
-
-impl Frames {
-    fn new(max_packet: usize) -> Self {
-        Self { buffer: BytesMut::new(), searched: 0, max_packet }
-    }
-
-    /// Takes all whole packets out; true when the one that is coming is too large, or one was.
-    fn take(&mut self) -> (Vec<Bytes>, bool) {
-        let mut packets = Vec::new();
-        // The first half of an end may stand at the edge of what was searched.
-        while let Some(at) = memchr::memmem::find(&self.buffer[self.searched..], END) {
-            let packet = self.buffer.split_to(self.searched + at).freeze();
-            self.buffer.advance(END.len());
-            self.searched = 0;
-            if packet.len() > self.max_packet {
-                return (packets, true);
-            }
-            if !packet.trim_ascii().is_empty() {
-                packets.push(packet);
-            }
-        }
-        self.searched = self.buffer.len().saturating_sub(END.len() - 1);
-        (packets, self.buffer.len() > self.max_packet + END.len())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn cutting_does_not_depend_on_how_bytes_arrive(
-            packets in proptest::collection::vec("[a-z\u{b6}¬Â ]{0,12}", 0..8),
-            cuts in proptest::collection::vec(0usize..80, 0..10),
-        ) {
-            let sent = packets.iter().map(|packet| format!("{}¶", packet.replace('¶', "?"))).collect::<String>();
-            let mut frames = Frames::new(100);
-            let mut got = Vec::new();
-            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(sent.len())).collect();
-            cuts.extend([0, sent.len()]);
-            cuts.sort_unstable();
-            for pair in cuts.windows(2) {
-                frames.buffer.extend_from_slice(&sent.as_bytes()[pair[0]..pair[1]]);
-                let (packets, lost) = frames.take();
-                prop_assert!(!lost);
-                got.extend(packets);
-            }
-            let expected: Vec<String> =
-                packets.iter().map(|p| p.replace('¶', "?")).filter(|p| !p.as_bytes().trim_ascii().is_empty()).collect();
-            prop_assert_eq!(got, expected);
-            prop_assert!(frames.buffer.is_empty());
-        }
-    }
-
-    #[test]
-    fn an_oversized_packet_loses_the_frame() {
-        let mut frames = Frames::new(4);
-        frames.buffer.extend_from_slice("1234¶".as_bytes());
-        assert_eq!(frames.take(), (vec![Bytes::from_static(b"1234")], false));
-        frames.buffer.extend_from_slice("12345¶".as_bytes());
-        assert_eq!(frames.take(), (vec![], true));
-        let mut frames = Frames::new(4);
-        frames.buffer.extend_from_slice(b"1234567");
-        assert_eq!(frames.take(), (vec![], true));
-    }
 
     #[test]
     fn keys_that_ask_for_an_answer() {

@@ -14,7 +14,7 @@ use crate::log_service::rollup::{self, Asked, Bounds, RollupError};
 const DEFAULT_SINCE: &str = "1h";
 
 pub(super) async fn rollups(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
-    let asked = match asked(query.unwrap_or_default()) {
+    let (asked, is_host) = match asked(query.unwrap_or_default()) {
         Ok(asked) => asked,
         Err(reason) => return answer::refusal(StatusCode::BAD_REQUEST, &reason),
     };
@@ -24,7 +24,11 @@ pub(super) async fn rollups(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
     let told = tokio::task::spawn_blocking(move || {
         // Who has gone does not end the thread: its place is free when it has ended.
         let _place = place;
-        rollup::answer(&store.rollups(), &asked, Timestamp::now().as_microsecond(), bounds)
+        let (counted, now) = (store.rollups(), Timestamp::now().as_microsecond());
+        match is_host {
+            true => rollup::host_answer(&counted, &asked, now, bounds),
+            false => rollup::answer(&counted, &asked, now, bounds),
+        }
     });
     match told.await {
         Ok(Ok(told)) => answer::json(StatusCode::OK, &told),
@@ -39,17 +43,23 @@ pub(super) async fn rollups(query: Option<&str>, desk: &Arc<Desk>) -> Answer {
     }
 }
 
-fn asked(query: &str) -> Result<Asked, String> {
+/// What is asked for, and whether of host facts.
+fn asked(query: &str) -> Result<(Asked, bool), String> {
     let values = tail::arguments(query)?;
     if let Some(unknown) =
-        values.keys().find(|name| !["since", "until", "by", "step"].contains(&name.as_str()))
+        values.keys().find(|name| !["since", "until", "by", "step", "of"].contains(&name.as_str()))
     {
-        return Err(format!("unknown argument `{unknown}`: there is since, until, by, step"));
+        return Err(format!("unknown argument `{unknown}`: there is since, until, by, step, of"));
     }
     let get = |name: &str| values.get(name).map(String::as_str).filter(|value| !value.is_empty());
     let now = Timestamp::now();
     let time = |text| moment::parse(text, now).map_err(|error| error.to_string());
     let since = Some(get("since").unwrap_or(DEFAULT_SINCE)).filter(|since| *since != "all");
     let times = (since.map(time).transpose()?, get("until").map(time).transpose()?);
-    Asked::new(times, get("by").unwrap_or_default(), get("step").unwrap_or("1m"))
+    let is_host = match get("of") {
+        None | Some("requests") => false,
+        Some("host") => true,
+        Some(other) => return Err(format!("of `{other}`: there is requests and host")),
+    };
+    Ok((Asked::new(times, get("by").unwrap_or_default(), get("step").unwrap_or("1m"))?, is_host))
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -18,6 +19,9 @@ use crate::log_service::{Listen, ServiceError};
 
 /// Owner and group may write to the log; the group is how a proxy under another user is let in.
 const SOCKET_MODE: u32 = 0o660;
+
+/// After so much silence the other side is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(120);
 
 pub(super) enum Socket {
     Tcp(TcpListener),
@@ -104,6 +108,19 @@ impl Stream {
             Self::Unix(_) => return false,
         };
         tcp.local_addr().is_ok_and(|address| address.ip().is_loopback())
+    }
+
+    /// Lets the system ask after some minutes of silence whether the other side is still there: senders that are silent for
+    /// long are not given up, but one that went without a word would keep its place for ever.
+    pub(super) fn keep_alive(&self) {
+        let tcp = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Unix(_) => return,
+        };
+        let asking = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 4);
+        // Without it only a place is lost.
+        let _ = SockRef::from(tcp).set_tcp_keepalive(&asking);
     }
 
     /// Who may open a Unix socket is what its permissions say.

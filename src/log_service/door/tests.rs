@@ -1,5 +1,6 @@
 //! Frames, tokens and TLS as a client sees them: real sockets, a real directory.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -35,12 +36,14 @@ pub(super) fn scan_until_stopped(desk: &Desk, control: &Control) {
     while !matches!(look(), Err(ExecError::Stopped)) {}
 }
 
-struct Service {
+pub(super) struct Service {
     listen: Vec<Listen>,
+    /// The first of the inputs, if there are any.
+    pub(super) input: Option<SocketAddr>,
     _data: tempfile::TempDir,
 }
 
-async fn start(change: impl FnOnce(&mut Settings)) -> Service {
+pub(super) async fn start(change: impl FnOnce(&mut Settings)) -> Service {
     let data = tempfile::tempdir().unwrap();
     let mut settings = Settings::new(data.path().join("logs"));
     settings.http =
@@ -48,8 +51,12 @@ async fn start(change: impl FnOnce(&mut Settings)) -> Service {
     change(&mut settings);
     let service = LogService::start(settings).await.unwrap();
     let listen = service.http();
+    let input = service.inputs().first().map(|(_, listen)| match listen {
+        Listen::Tcp(address) => *address,
+        Listen::Unix(path) => panic!("{}", path.display()),
+    });
     tokio::spawn(service.run(std::future::pending()));
-    Service { listen, _data: data }
+    Service { listen, input, _data: data }
 }
 
 impl Service {
@@ -58,7 +65,7 @@ impl Service {
         TcpStream::connect(address).await.unwrap()
     }
 
-    async fn unix(&self) -> UnixStream {
+    pub(super) async fn unix(&self) -> UnixStream {
         let Listen::Unix(path) = &self.listen[1] else { panic!("not unix") };
         UnixStream::connect(path).await.unwrap()
     }
@@ -79,7 +86,7 @@ async fn post(mut stream: impl AsyncRead + AsyncWrite + Unpin, headers: &str, bo
     (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
 }
 
-async fn get(service: &Service, target: &str) -> Value {
+pub(super) async fn get(service: &Service, target: &str) -> Value {
     let mut stream = service.tcp().await;
     let request = format!("GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -202,13 +209,13 @@ async fn over_tcp_a_token_is_asked_for_over_a_unix_socket_not() {
 }
 
 /// A certificate of an authority, PEM, with its key.
-struct Issued {
-    ca: String,
-    chain: String,
-    key: String,
+pub(super) struct Issued {
+    pub(super) ca: String,
+    pub(super) chain: String,
+    pub(super) key: String,
 }
 
-fn issue() -> Issued {
+pub(super) fn issue() -> Issued {
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -220,7 +227,7 @@ fn issue() -> Issued {
     Issued { ca: ca.pem(), chain: chain.pem(), key: key.serialize_pem() }
 }
 
-fn connector(server: &Issued, client: Option<&Issued>) -> TlsConnector {
+pub(super) fn connector(server: &Issued, client: Option<&Issued>) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(server.ca.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -208,8 +208,8 @@ impl Request {
     const COLUMNS: [&str; 11] =
         ["kind", "ts", "id", "proxy", "boot", "core", "conn", "rid", "trace_id", "dur_us", "body"];
 
-    /// Where a line can name a request (`x-request-id` has no column of its own). Most files have none of them.
-    const LINE_COLUMNS: [&str; 4] = ["line", "msg", "trace_id", "body"];
+    /// Where a line can name a request. Most files have none of them but the last two.
+    const LINE_COLUMNS: [&str; 5] = ["line", "msg", "body", "rid", "trace_id"];
 
     /// Of a row that has at least those columns; `None` when it is of no connection.
     fn of(row: &str) -> Option<Self> {
@@ -239,8 +239,11 @@ impl Request {
     /// The filter for lines that name it by any of its names.
     fn lines(&self) -> String {
         let (own, part) = (quoted(&self.name), quoted(&regex::escape(&self.name)));
-        let mut names = vec![format!("line~{part}"), format!("msg~{part}"), format!("x-request-id={own}")];
-        names.extend(self.rid.as_ref().map(|rid| format!("x-request-id={}", quoted(rid))));
+        let mut names = vec![format!("line~{part}"), format!("msg~{part}")];
+        // The column has it whatever the sender calls it; rows of earlier versions may have it in one member only.
+        for rid in [Some(&own), self.rid.as_ref().map(|rid| quoted(rid)).as_ref()].into_iter().flatten() {
+            names.extend(["rid", "x-request-id"].map(|name| format!("{name}={rid}")));
+        }
         names.extend(self.trace_id.as_ref().map(|trace| format!("trace_id={}", quoted(trace))));
         let records = RECORDS.map(|kind| format!("-kind:{kind}")).join(" ");
         format!("({}) {records}", names.join(" or "))

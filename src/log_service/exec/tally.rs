@@ -50,6 +50,8 @@ pub(super) struct Facts<'b> {
     micros: Option<&'b PrimitiveArray<UInt64Type>>,
     own: Option<&'b PrimitiveArray<UInt64Type>>,
     bytes: Option<&'b PrimitiveArray<UInt64Type>>,
+    /// What is no request counts, too.
+    with_lines: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,10 +118,16 @@ impl<'b> Facts<'b> {
             micros: wide("dur_us"),
             own: wide("t_self_us"),
             bytes: wide("tx_body_b"),
+            with_lines: false,
         }
     }
 
-    /// `None` for what is no request: the opening of a tunnel, a process event, a worker's line.
+    /// Every entry counts, whether a request or not.
+    pub(super) fn with_lines(self, with_lines: bool) -> Self {
+        Self { with_lines, ..self }
+    }
+
+    /// `None` for what does not count: the opening of a tunnel, a process event, a worker's line.
     #[inline]
     pub(super) fn at(&self, row: usize) -> Option<Fact> {
         let status = self.status.filter(|array| array.is_valid(row)).map(|array| array.value(row));
@@ -129,7 +137,7 @@ impl<'b> Facts<'b> {
             Kind::Other => false,
             Kind::Untold => status.is_some(),
         };
-        if !is_request {
+        if !is_request && !self.with_lines {
             return None;
         }
         let number = |array: Option<&PrimitiveArray<UInt64Type>>| {

@@ -57,7 +57,8 @@ pub(crate) struct Top {
     pub(crate) report: Report,
 }
 
-/// The first `count` groups by the values of some fields.
+/// The first `count` groups by the values of some fields: of requests, or of all entries when requests have none of
+/// the fields.
 pub(crate) fn top(
     parts: &Parts,
     asked: &Asked,
@@ -70,8 +71,9 @@ pub(crate) fn top(
     let mut groups = Groups::new(Split::Fields(fields.to_vec()), limits);
     let mut wanted = Wanted::of(&filter, FACTS);
     groups.add_columns(&mut wanted);
+    let with_lines = !fields.iter().any(Field::is_of_requests);
     scan(parts, &mut filter, &wanted, control, &mut |batch, rows| {
-        groups.add(batch, rows, &Facts::of(batch));
+        groups.add(batch, rows, &Facts::of(batch).with_lines(with_lines));
     })?;
     let (groups, others) = groups.finish();
     let mut total = others.clone();

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::units::Unit;
+use crate::record::host;
 
 /// Short forms that people type. A short form may stand for several members.
 const ALIASES: &[(&str, &[&str])] = &[
@@ -29,6 +30,13 @@ const ALIASES: &[(&str, &[&str])] = &[
     ("wait", &["t_wait_us"]),
     ("resp", &["t_resp_us"]),
     ("self", &["t_self_us"]),
+    // What applications call it, by weight.
+    ("msg", &["msg", "message", "log"]),
+    ("message", &["msg", "message", "log"]),
+    ("service", &["service", "service.name"]),
+    ("logger", &["logger", "logger_name", "log.logger"]),
+    ("hostname", &["hostname", "host.name"]),
+    ("request_id", &["rid", "request_id"]),
 ];
 
 /// Members of our own records, for the hint about a mistyped name.
@@ -136,6 +144,9 @@ const KNOWN: &[&str] = &[
     "msg",
 ];
 
+/// Those of them that requests do not have.
+const OF_LINES: &[&str] = &["level", "stream", "line", "msg"];
+
 /// A field as somebody wrote it, and the members that it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
@@ -193,8 +204,16 @@ impl Field {
         self.members.iter().any(|name| matches!(&**name, "client_ip" | "peer_ip"))
     }
 
+    /// Whether requests have it: other entries are then not asked for.
+    pub fn is_of_requests(&self) -> bool {
+        let is_theirs = |name: &str| KNOWN.contains(&name) && !OF_LINES.contains(&name);
+        self.members.iter().any(|name| is_theirs(name))
+    }
+
     pub(super) fn is_known(&self) -> bool {
-        self.members.iter().all(|name| KNOWN.contains(&&**name) || name.contains('.'))
+        let is_short = ALIASES.iter().any(|(short, _)| *short == &*self.written);
+        let is_ours = |name: &str| KNOWN.contains(&name) || host::FACTS.contains(&name) || name.contains('.');
+        is_short || self.members.iter().all(|name| is_ours(name))
     }
 
     /// The known name most like this one.

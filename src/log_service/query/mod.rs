@@ -8,7 +8,7 @@
 //!         | field (">" | ">=" | "<" | "<=") value
 //!         | field ("~" | "!~") regex
 //! value   = plain | "quoted" | "(" value… ")"    a list matches when one of its values does
-//! word    = a part of path, ua, err or a worker's line, ignoring ASCII case
+//! word    = a part of path, ua, err, a worker's line or an application's message, ignoring ASCII case
 //! ```
 //!
 //! `status:5xx` is a class, `ip:10.0.0.0/8` a network, `dur>1s` and `tx>1MB` have units, `reason:*` asks whether

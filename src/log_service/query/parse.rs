@@ -12,7 +12,8 @@ const MAX_LENGTH: usize = 8 << 10;
 const MAX_DEPTH: usize = 32;
 
 /// Members that a bare word is looked for in.
-pub(in crate::log_service) const WORD_MEMBERS: &[&str] = &["path", "ua", "err", "line", "msg"];
+pub(in crate::log_service) const WORD_MEMBERS: &[&str] =
+    &["path", "ua", "err", "line", "msg", "message", "log"];
 
 /// A checked filter as a tree.
 #[derive(Clone, Debug)]

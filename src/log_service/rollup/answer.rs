@@ -4,6 +4,9 @@
 //! "p99_us":…,"wait_p50_us":…,"wait_p99_us":…,"clients":3}]}`; by `host`, `route`, `upstream`, `class`, `reason`. Percentiles are
 //! within 1 % of a value that occurred, `clients` within about 2 %.
 //!
+//! `GET /rollups?of=host&since=…&step=1m`: what `host` records said, by proxy: `{"time":…,"proxy":"edge-1","records":6,
+//! "cpu_pct_mean":12.5,"cpu_pct_max":31.0,"restarts":0,…}`, see [`super::HostMinute`].
+//!
 //! Steps of whole hours go back as far as rollups are kept, others as far as minutes are: where more is asked for, `since` says
 //! from when on there are any. When files could not be read, `complete` is false and `unread` says how many.
 
@@ -18,6 +21,7 @@ use sketches_ddsketch::DDSketch;
 use super::cell::{Cell, Key};
 use super::counted::{Counted, Wanted};
 use super::first_hour_of_minutes;
+use super::host::{HostAsked, HostMinute, host_minutes};
 
 /// Longest step.
 const MAX_STEP: i64 = 24 * 60;
@@ -58,6 +62,12 @@ impl Asked {
         let step = number.parse::<i64>().ok().and_then(|number| number.checked_mul(minutes));
         asked.step = step.filter(|step| (1..=MAX_STEP).contains(step)).ok_or("step is 1m to 24h")?;
         Ok(asked)
+    }
+
+    /// The same of host facts; they are told apart by proxy only.
+    pub(crate) fn of_hosts(&self) -> HostAsked {
+        let (since, until) = (self.since.unwrap_or(i64::MIN), self.until.unwrap_or(i64::MAX));
+        HostAsked { since, until, step: self.step }
     }
 
     fn wanted(&self, now: i64) -> Wanted {
@@ -129,6 +139,30 @@ pub(crate) fn answer(
     let first = first.saturating_mul(60);
     if wanted.since < first {
         told["since"] = time_text(first).into();
+    }
+    Ok(told)
+}
+
+/// Merges the host facts that are asked for: a row for each step and proxy. `now` is microseconds since the Unix epoch.
+pub(crate) fn host_answer(
+    counted: &Counted,
+    asked: &Asked,
+    now: i64,
+    bounds: Bounds,
+) -> Result<Value, RollupError> {
+    let (hosts, unread) = host_minutes(counted, asked.of_hosts(), now)?;
+    if hosts.len() > bounds.rows {
+        return Err(RollupError::TooMany(bounds.rows));
+    }
+    let row = |host: &HostMinute| {
+        let mut row = serde_json::to_value(host).unwrap_or_default();
+        row["time"] = time_text(host.minute).into();
+        row
+    };
+    let rows: Vec<Value> = hosts.iter().map(row).collect();
+    let mut told = json!({ "step_s": asked.step * 60, "complete": unread == 0, "rows": rows });
+    if unread > 0 {
+        told["unread"] = unread.into();
     }
     Ok(told)
 }

@@ -6,6 +6,7 @@ use cardinality_estimator::CardinalityEstimator;
 use serde::{Deserialize, Serialize};
 use sketches_ddsketch::{Config, DDSketch};
 
+use super::host::Host;
 use super::{MAX_KEYS, rest};
 
 /// What rows have in common. A member is empty where the row has none.
@@ -82,6 +83,9 @@ pub(crate) struct Packed {
     dur_us: Vec<u8>,
     wait_us: Vec<u8>,
     clients: Clients,
+    /// Then these are host facts of the minute, and all else is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) host: Option<Box<Host>>,
 }
 
 impl Packed {
@@ -95,14 +99,21 @@ impl Packed {
             dur_us: cell.dur_us.to_java_bytes(),
             wait_us: cell.wait_us.to_java_bytes(),
             clients: cell.clients.clone(),
+            host: None,
         }
+    }
+
+    /// Host facts.
+    pub(super) fn of_host(minute: i64, host: Host) -> Self {
+        Self { host: Some(Box::new(host)), ..Self::new(minute, Key::default(), &Cell::new()) }
     }
 
     /// Bytes in memory, roughly.
     pub(super) fn bytes(&self) -> usize {
         let key = &self.key;
         let texts = key.host.len() + key.route.len() + key.upstream.len() + key.reason.len();
-        size_of::<Self>() + texts + self.dur_us.len() + self.wait_us.len() + self.clients.size_of()
+        let host = self.host.as_ref().map_or(0, |host| size_of::<Host>() + host.proxy.len());
+        size_of::<Self>() + host + texts + self.dur_us.len() + self.wait_us.len() + self.clients.size_of()
     }
 
     pub(super) fn open(&self) -> Cell {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::cell::Packed;
 use super::files::{self, HourFile, MinuteFile};
+use super::host::Host;
 use super::hours::last_merged;
 
 /// Files that go while they are read are looked for again.
@@ -85,9 +86,34 @@ impl Wanted {
 type Each<'e> = dyn FnMut(&Packed) -> ControlFlow<()> + 'e;
 
 impl Counted {
-    /// Gives every cell of the time that is wanted, each row counted in exactly one. Starts from nothing again with what
+    /// [`Self::each`], of host facts: gives the minute and what was said in it.
+    pub(super) fn each_host<T>(
+        &self,
+        wanted: Wanted,
+        begin: &dyn Fn() -> T,
+        each: &mut dyn FnMut(&mut T, i64, &Host) -> ControlFlow<()>,
+    ) -> io::Result<(T, usize)> {
+        self.each_of_all(wanted, begin, &mut |sums, cell| match &cell.host {
+            Some(host) => each(sums, cell.minute, host),
+            None => ControlFlow::Continue(()),
+        })
+    }
+
+    /// Gives every cell of requests of the time that is wanted, each row counted in exactly one. Starts from nothing again with what
     /// `begin` gives when a file has gone meanwhile. Returns with it how many files could not be read.
     pub(super) fn each<T>(
+        &self,
+        wanted: Wanted,
+        begin: &dyn Fn() -> T,
+        each: &mut dyn FnMut(&mut T, &Packed) -> ControlFlow<()>,
+    ) -> io::Result<(T, usize)> {
+        self.each_of_all(wanted, begin, &mut |sums, cell| match cell.host {
+            Some(_) => ControlFlow::Continue(()),
+            None => each(sums, cell),
+        })
+    }
+
+    fn each_of_all<T>(
         &self,
         wanted: Wanted,
         begin: &dyn Fn() -> T,

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use super::cell::{Cell, Key, Packed, pack};
 use super::files::{self, HourFile, MinuteFile};
+use super::host::Hosts;
 use super::rest;
 
 const HOUR: i64 = 60;
@@ -139,11 +140,14 @@ fn is_older(path: &Path, than: Duration) -> bool {
 
 /// Cells by hour.
 #[derive(Default)]
-struct Hours(BTreeMap<(i64, Key), Cell>);
+struct Hours(BTreeMap<(i64, Key), Cell>, Hosts);
 
 impl Hours {
     fn add(&mut self, packed: &Packed) {
         let hour = packed.minute.div_euclid(HOUR);
+        if let Some(host) = &packed.host {
+            return self.1.add(hour, host);
+        }
         let place = (hour, packed.key.clone());
         let is_full = self.0.len() >= MAX_CELLS && !self.0.contains_key(&place);
         let place = if is_full { (hour, rest()) } else { place };
@@ -155,7 +159,9 @@ impl Hours {
     }
 
     fn packed(&self) -> Vec<Packed> {
-        pack(self.0.iter().map(|((hour, key), cell)| (hour * HOUR, key, cell)))
+        let mut all = pack(self.0.iter().map(|((hour, key), cell)| (hour * HOUR, key, cell)));
+        all.extend(self.1.packed(HOUR));
+        all
     }
 }
 

@@ -9,23 +9,26 @@
 //! as the settings say. What was counted last is also in memory, within a bound.
 //!
 //! Bounded: [`MAX_KEYS`] keys per minute and generation of rows, and per hour, the largest by count; the rest is one key,
-//! [`OTHER`].
+//! [`OTHER`]. What `host` records say is counted beside it, see [`host`].
 
 mod answer;
 mod cell;
 mod counted;
 mod files;
+pub(crate) mod host;
 mod hours;
 mod note;
+mod recent;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answer::{Asked, Bounds, RollupError, answer};
+pub(crate) use answer::{Asked, Bounds, RollupError, answer, host_answer};
 pub(crate) use cell::Packed;
 pub(crate) use counted::{Counted, Kept};
 pub(crate) use files::{remove_unless_covered, write};
 pub(crate) use hours::keep_house;
 pub(crate) use note::Counting;
+pub(crate) use recent::{Recent, recent};
 
 /// Keys per minute and generation of rows, and per hour.
 const MAX_KEYS: usize = 256;

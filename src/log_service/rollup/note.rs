@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use arrow_array::{Array as _, RecordBatch, StringArray};
 
 use super::cell::{Cell, Key, Packed, pack};
+use super::host::Hosts;
 use super::rest;
 use crate::log_service::exec::{Column, Keys, Times, word};
 
@@ -17,16 +18,20 @@ const MAX_CELLS: usize = 1 << 15;
 pub(crate) struct Counting {
     cells: Vec<(i64, Key, Cell)>,
     places: HashMap<(i64, Key), usize>,
+    hosts: Hosts,
 }
 
 impl Counting {
-    /// Counts the requests and connections of a batch.
+    /// Counts the requests and connections of a batch, and host facts.
     pub(crate) fn note(&mut self, batch: &RecordBatch) {
         let Some(rows) = Rows::of(batch) else { return };
         // By keys of the batch's dictionaries: most rows find their cell without looking at a word.
         let mut near: HashMap<Codes, usize, foldhash::fast::RandomState> = HashMap::default();
         for row in 0..batch.num_rows() {
             let kind = rows.kind.text(row);
+            if kind == "host" {
+                self.hosts.note(rows.minute(row), rows.proxy.text(row), rows.body(row));
+            }
             if !matches!(kind, "request" | "close" | "conn") {
                 continue;
             }
@@ -55,7 +60,9 @@ impl Counting {
 
     /// All cells, the smallest of each minute as one.
     pub(crate) fn packed(&self) -> Vec<Packed> {
-        pack(self.cells.iter().map(|(minute, key, cell)| (*minute, key, cell)))
+        let mut all = pack(self.cells.iter().map(|(minute, key, cell)| (*minute, key, cell)));
+        all.extend(self.hosts.packed(1));
+        all
     }
 }
 
@@ -103,6 +110,8 @@ struct Rows<'b> {
     tx: [Option<Column<'b>>; 2],
     dur_us: Option<Column<'b>>,
     t_wait_us: Option<Column<'b>>,
+    proxy: Words<'b>,
+    body: Option<Column<'b>>,
 }
 
 impl<'b> Rows<'b> {
@@ -123,13 +132,26 @@ impl<'b> Rows<'b> {
             tx: [column("tx_head_b"), column("tx_body_b")],
             dur_us: column("dur_us"),
             t_wait_us: column("t_wait_us"),
+            proxy: Words::of(batch, "proxy"),
+            body: column("body"),
         })
     }
 
-    fn codes(&self, row: usize) -> Codes {
-        // A request belongs to the minute in which it ended.
+    /// A request belongs to the minute in which it ended.
+    fn minute(&self, row: usize) -> i64 {
         let span = at(&self.dur_us, row).unwrap_or(0);
-        let minute = self.ts.value(row).saturating_add_unsigned(span).div_euclid(MINUTE_US);
+        self.ts.value(row).saturating_add_unsigned(span).div_euclid(MINUTE_US)
+    }
+
+    fn body(&self, row: usize) -> &'b str {
+        match self.body {
+            Some(Column::Texts(texts)) if texts.is_valid(row) => texts.value(row),
+            _ => "",
+        }
+    }
+
+    fn codes(&self, row: usize) -> Codes {
+        let minute = self.minute(row);
         let words = [&self.host, &self.route, &self.upstream, &self.reason].map(|words| words.code(row));
         Codes { minute, words, class: self.class(row) }
     }

@@ -6,6 +6,7 @@ use super::files::{hours, minutes, put_within, read};
 use super::hours::merge_minutes;
 use super::*;
 use crate::log_service::columns::Builder;
+use host::{HostAsked, HostMinute, host_minutes};
 
 fn batch(rows: &[Value]) -> arrow_array::RecordBatch {
     let mut builder = Builder::new(10_000);
@@ -266,4 +267,79 @@ fn only_known_fields_and_steps_are_taken() {
     for (by, step) in [("path", "1m"), ("host", "0m"), ("host", "1d"), ("host", "25h"), ("host", "m")] {
         assert!(Asked::new((None, None), by, step).is_err(), "{by} {step}");
     }
+}
+
+fn host_record(second: u32, proxy: &str, cpu: f64) -> Value {
+    json!({"kind": "host", "ts": format!("2026-11-21T09:14:{second:02}Z"), "proxy": proxy, "boot": 1, "core": 2,
+        "cpu_pct": cpu, "fds": 10.0 + cpu, "restarts_new": 1, "cert_days": 30, "workers": [{"worker": "app-0"}]})
+}
+
+fn hosts(now: i64, counted: &Counted, step: i64) -> Vec<HostMinute> {
+    let asked = HostAsked { since: i64::MIN, until: i64::MAX, step };
+    host_minutes(counted, asked, now).unwrap().0
+}
+
+#[test]
+fn host_facts_are_kept_by_proxy_and_minute_and_are_no_requests() {
+    let mut counting = Counting::default();
+    let rows = [
+        host_record(1, "a", 10.0),
+        host_record(11, "a", 30.0),
+        host_record(1, "b", 5.5),
+        request(1, "/a", 7),
+    ];
+    counting.note(&batch(&rows));
+    let packed = counting.packed();
+    assert_eq!(told(packed.clone(), &asked("", "1m"))["rows"].as_array().unwrap().len(), 1);
+    let counted = Kept::new(0, 0).counted(std::path::Path::new("none"), packed);
+    let told = hosts(NOW, &counted, 1);
+    assert_eq!(told.iter().map(|host| &*host.proxy).collect::<Vec<_>>(), ["a", "b"]);
+    let (first, sums) = (&told[0], told[0].sums);
+    assert_eq!((first.minute * 60_000_000, first.records), (NOW - 46 * 60_000_000, 2));
+    assert_eq!((sums.cpu_pct_mean, sums.cpu_pct_max, sums.fds_max), (Some(20.0), Some(30.0), Some(40.0)));
+    assert_eq!((sums.restarts, sums.cert_days_min, sums.spool_age_s_max), (Some(2.0), Some(30.0), None));
+}
+
+#[test]
+fn the_facts_that_are_counted_are_those_of_the_record() {
+    assert_eq!(host::NAMES, crate::record::host::FACTS);
+}
+
+#[test]
+fn host_facts_go_to_files_and_to_hours_as_they_are() {
+    let data = tempfile::tempdir().unwrap();
+    for number in 1..=4 {
+        write(
+            data.path(),
+            number,
+            &counted(&[host_record(5, "a", f64::from(number as u32)), request(1, "/a", 7)]),
+        )
+        .unwrap();
+    }
+    let of_files = |now| hosts(now, &Kept::new(4, 0).counted(data.path(), Vec::new()), 60);
+    let before = of_files(NOW);
+    assert_eq!((before.len(), before[0].records, before[0].sums.cpu_pct_max), (1, 4, Some(4.0)));
+    merge_minutes(data.path(), 4, 4).unwrap();
+    assert_eq!(of_files(NOW), before);
+    assert_eq!(of_files(NOW + 2 * DAY_US), before, "by hours");
+    assert_eq!(
+        told_at(NOW + 2 * DAY_US, data.path(), 4, Vec::new(), &asked("", "1h"))["rows"][0]["count"],
+        4
+    );
+}
+
+#[test]
+fn host_facts_are_bounded_and_absurd_numbers_are_none() {
+    let mut all = host::Hosts::default();
+    for proxy in 0..300 {
+        all.note(1, &format!("p{proxy}"), r#"{"cpu_pct":1e300,"fds":"many","load1":1}"#);
+    }
+    assert_eq!(all.len(), host::MAX_PROXIES + 1);
+    for minute in 0..20_000 {
+        all.note(minute, "p", "no object");
+    }
+    assert!(all.len() <= (1 << 14) + 1);
+    let packed: Vec<Packed> = all.packed(1).collect();
+    let told = hosts(NOW, &Kept::new(0, 0).counted(std::path::Path::new("none"), packed), 60 * 1_000_000);
+    assert_eq!((told[0].sums.cpu_pct_max, told[0].sums.fds_max), (None, None));
 }

@@ -17,6 +17,10 @@ pub(crate) struct Counts {
     pub(crate) declared_lost: AtomicU64,
     /// Packets that were no valid packet.
     pub(crate) bad_packets: AtomicU64,
+    /// Connections of shippers that ended because what came could not be read any further.
+    pub(crate) bad_messages: AtomicU64,
+    /// Connections of shippers that did not show the secret.
+    pub(crate) denied: AtomicU64,
     /// Frames that were damaged or could not be read.
     pub(crate) bad_frames: AtomicU64,
     /// Bytes written to the write-ahead log.
@@ -58,6 +62,8 @@ impl Counts {
             "turned_away": get(&self.turned_away),
             "declared_lost": get(&self.declared_lost),
             "bad_packets": get(&self.bad_packets),
+            "bad_messages": get(&self.bad_messages),
+            "denied": get(&self.denied),
             "bad_frames": get(&self.bad_frames),
             "bytes": get(&self.bytes),
             "syncs": get(&self.syncs),

@@ -158,6 +158,17 @@ impl Renderer {
         line.end();
     }
 
+    /// Appends a `host` record. `facts` is a JSON object.
+    pub fn host(&mut self, ts_us: i64, id: &Id, facts: &[u8], stamp: &Stamp<'_>, out: &mut Vec<u8>) {
+        let (mut line, _) = self.stamped("host", ts_us, id, stamp, out);
+        let members = facts.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
+        if let Some(members) = members.filter(|members| !members.is_empty()) {
+            line.raw(b",");
+            line.raw(members);
+        }
+        line.end();
+    }
+
     /// Appends the `stop` record, which closes all streams: `last_seq[k]` is the last number that core `k` gave out.
     pub fn stop(&mut self, ts_us: i64, id: &Id, last_seq: &[u64], stamp: &Stamp<'_>, out: &mut Vec<u8>) {
         let (mut line, _) = self.stamped("stop", ts_us, id, stamp, out);

@@ -27,6 +27,7 @@ pub fn render(entry: &Value, json: &str, wide: bool) -> String {
         Some("gap") => gap(&mut out, entry),
         Some("request" | "open" | "close" | "conn" | "progress") => request(&mut out, entry, wide),
         Some("start" | "stop" | "reload") => event(&mut out, entry),
+        Some("host") => host(&mut out, entry),
         _ if entry.get("status").is_some() && entry.get("method").is_some() => request(&mut out, entry, wide),
         _ => foreign(&mut out, entry, json),
     };
@@ -148,11 +149,50 @@ fn event(out: &mut String, entry: &Value) -> Rendered {
     }
 }
 
+/// What people look at first; the rest is in `logs stats --host`.
+fn host(out: &mut String, entry: &Value) -> Rendered {
+    let proxy = text(entry, "proxy").unwrap_or(NOTHING);
+    write!(out, "{DIM}{}{DIM:#} {BOLD}host{BOLD:#} {}", Safe(time_of_day(entry)), Safe(proxy))?;
+    let float = |name: &str| entry.get(name).and_then(Value::as_f64);
+    for (name, member) in [("cpu", "cpu_pct"), ("memory", "mem_used_pct"), ("disk", "disk_used_pct")] {
+        if let Some(share) = float(member) {
+            write!(out, "  {name} {share:.0} %")?;
+        }
+    }
+    if let Some(load) = float("load1") {
+        write!(out, "  load {load:.2}")?;
+    }
+    for (name, member) in [("rss", "rss_b"), ("spool", "spool_b")] {
+        if let Some(bytes) = number(entry, member) {
+            write!(out, "  {name} {}", size(bytes))?;
+        }
+    }
+    write!(out, "  lag {}", duration_or_nothing(number(entry, "lag_max_us")))?;
+    for (name, member) in [("conns", "conns"), ("in flight", "in_flight")] {
+        if let Some(count) = number(entry, member) {
+            write!(out, "  {name} {count}")?;
+        }
+    }
+    match number(entry, "restarts_new").filter(|restarts| *restarts > 0) {
+        Some(restarts) => write!(out, "  {RED}{restarts} restarts{RED:#}"),
+        None => Ok(()),
+    }
+}
+
 /// Entries of other services: their message if they have one, else all of it.
 fn foreign(out: &mut String, entry: &Value, json: &str) -> Rendered {
-    let from = text(entry, "from").unwrap_or(NOTHING);
+    let names = ["service", "service.name", "logger", "logger_name", "from"];
+    let from = names.iter().find_map(|name| text(entry, name)).unwrap_or(NOTHING);
     write!(out, "{DIM}{} {}{DIM:#} ", Safe(time_of_day(entry)), Safe(from))?;
-    match text(entry, "msg").or_else(|| text(entry, "message")) {
+    if let Some(level) = text(entry, "level") {
+        let style = match level {
+            "error" | "fatal" | "critical" | "panic" | "alert" | "emerg" => RED,
+            "warn" => YELLOW,
+            _ => DIM,
+        };
+        write!(out, "{style}{}{style:#} ", Safe(level))?;
+    }
+    match ["msg", "message", "log"].iter().find_map(|name| text(entry, name)) {
         Some(message) => write!(out, "{}", Safe(message)),
         None => write!(out, "{}", Safe(json)),
     }
@@ -201,17 +241,19 @@ mod tests {
             "reason": "ring_full"});
         assert_eq!(plain(&gap), "– gap e core 2: 5 lost (5–9), ring_full");
         assert_eq!(plain(&json!({"from": "10.0.0.1:1", "msg": "hi"})), "– 10.0.0.1:1 hi");
+        let line = json!({"from": "a", "service.name": "cart", "level": "warn", "message": "slow"});
+        assert_eq!(plain(&line), "– cart warn slow");
     }
 
     proptest! {
         #[test]
         fn no_member_can_inject_an_escape(text in any::<String>(), wide in any::<bool>()) {
-            for kind in ["request", "app", "gap", "reload", "conn", "other"] {
+            for kind in ["request", "app", "gap", "reload", "conn", "host", "other"] {
                 let mut entry = json!({"kind": kind, "status": 200, "tries": 2});
                 for name in [
                     "ts", "recv", "from", "id", "method", "host", "path", "query", "upstream", "up_addr", "worker",
                     "reason", "end_by", "cause", "client_ip", "proto", "err", "ua", "route", "line", "stream", "msg",
-                    "proxy", "referer",
+                    "proxy", "referer", "level", "service", "logger", "message",
                 ] {
                     entry[name] = text.clone().into();
                 }

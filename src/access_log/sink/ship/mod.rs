@@ -7,13 +7,22 @@
 
 mod clickhouse;
 mod dial;
+mod distributor;
 mod elasticsearch;
+mod forward;
 mod http;
 mod item;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod letters;
 mod loki;
 mod otlp;
+mod line;
+mod lumberjack;
+mod packets;
 mod post;
+mod strikes;
+mod syslog;
 #[cfg(test)]
 mod tests;
 
@@ -24,11 +33,17 @@ use tokio::time::timeout;
 
 use self::clickhouse::ClickHouse;
 use self::elasticsearch::Elasticsearch;
+use self::forward::Forward;
 use self::http::Http;
 pub(in crate::access_log) use self::item::{Item, Todo};
+#[cfg(feature = "kafka")]
+use self::kafka::Kafka;
 use self::letters::{Letter, Letters};
 use self::loki::Loki;
+use self::lumberjack::Lumberjack;
 use self::otlp::Otlp;
+use self::packets::Packets;
+use self::syslog::Syslog;
 use super::{Fault, Pace, Parcel, Reason};
 use crate::access_log::Error;
 use crate::access_log::handle::Reopen;
@@ -52,9 +67,15 @@ pub(in crate::access_log) struct ShippingSink {
 enum Form {
     ClickHouse(ClickHouse),
     Elasticsearch(Elasticsearch),
+    Forward(Box<Forward>),
     Http(Http),
     Loki(Loki),
     Otlp(Otlp),
+    Lumberjack(Box<Lumberjack>),
+    Syslog(Box<Syslog>),
+    Packets(Box<Packets>),
+    #[cfg(feature = "kafka")]
+    Kafka(Box<Kafka>),
 }
 
 /// Items on their way, with the lines that they stand for.
@@ -97,6 +118,8 @@ enum Verdict {
     TooLarge,
     /// It will never take the group as it is. Maybe one record spoils it.
     Refused { status: u16, why: String },
+    /// Nobody knows: the groups behind it are to be tried first.
+    Behind,
     /// It takes nothing for the moment, or did not answer.
     Later { why: String, after: Option<Duration> },
 }
@@ -155,7 +178,7 @@ impl ShippingSink {
         todo.begin(items, self.settings.batch_bytes, self.settings.batch_records);
         while let Some(group) = todo.next() {
             let load = Load { text, all: items, chosen: &group.items };
-            let verdict = match timeout(self.settings.timeout, self.form.send(load)).await {
+            let verdict = match timeout(self.form.within(self.settings.timeout), self.form.send(load)).await {
                 Ok(verdict) => verdict,
                 Err(_) => {
                     self.form.disconnect();
@@ -182,6 +205,10 @@ impl ShippingSink {
             }
             Verdict::Later { why, after } => return Err(self.later(why, after)),
             Verdict::Items(failed) => return self.judge_items(failed, text, items, todo),
+            Verdict::Behind => {
+                todo.put_behind();
+                return Ok(());
+            }
             Verdict::TooLarge => (413, "it is too large for the other side, even alone".to_owned()),
             Verdict::Refused { status, why } => (status, why),
         };
@@ -235,15 +262,24 @@ impl Form {
     fn new(settings: &ShippingSettings) -> Result<Self, Error> {
         Ok(match &settings.target {
             Target::Elasticsearch { index } => Self::Elasticsearch(Elasticsearch::new(settings, index)?),
+            Target::Forward { tag, key } => {
+                Self::Forward(Box::new(Forward::new(settings, tag, key.as_ref())?))
+            }
             Target::Http => Self::Http(Http::new(settings)?),
             Target::ClickHouse { table } => Self::ClickHouse(ClickHouse::new(settings, table)?),
             Target::Loki { labels } => Self::Loki(Loki::new(settings, labels)?),
             Target::Otlp => Self::Otlp(Otlp::new(settings)?),
-            Target::Kafka { .. }
-            | Target::Forward { .. }
-            | Target::Lumberjack
-            | Target::Syslog { .. }
-            | Target::Packets { .. } => return Err(Error::NoSuchSink),
+            Target::Lumberjack => Self::Lumberjack(Box::new(Lumberjack::new(settings)?)),
+            Target::Syslog { facility, app_name } => {
+                Self::Syslog(Box::new(Syslog::new(settings, *facility, app_name)?))
+            }
+            Target::Packets { is_distributor } => {
+                Self::Packets(Box::new(Packets::new(settings, *is_distributor)?))
+            }
+            #[cfg(feature = "kafka")]
+            Target::Kafka { topic } => Self::Kafka(Box::new(Kafka::new(settings, topic)?)),
+            #[cfg(not(feature = "kafka"))]
+            Target::Kafka { .. } => return Err(Error::NoSuchSink),
         })
     }
 
@@ -251,10 +287,21 @@ impl Form {
         match self {
             Self::ClickHouse(form) => form.send(load).await,
             Self::Elasticsearch(form) => form.send(load).await,
+            Self::Forward(form) => form.send(load).await,
             Self::Http(form) => form.send(load).await,
             Self::Loki(form) => form.send(load).await,
             Self::Otlp(form) => form.send(load).await,
+            Self::Lumberjack(form) => form.send(load).await,
+            Self::Syslog(form) => form.send(load).await,
+            Self::Packets(form) => form.send(load).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(form) => form.send(load).await,
         }
+    }
+
+    /// How long a group may take; for ever where the form says itself how long the other side may be silent.
+    fn within(&self, timeout: Duration) -> Duration {
+        if matches!(self, Self::Lumberjack(_)) { Duration::MAX } else { timeout }
     }
 
     /// What is under way is given up; the next group goes to the next address.
@@ -262,9 +309,15 @@ impl Form {
         match self {
             Self::ClickHouse(form) => form.disconnect(),
             Self::Elasticsearch(form) => form.disconnect(),
+            Self::Forward(form) => form.disconnect(),
             Self::Http(form) => form.disconnect(),
             Self::Loki(form) => form.disconnect(),
             Self::Otlp(form) => form.disconnect(),
+            Self::Lumberjack(form) => form.disconnect(),
+            Self::Syslog(form) => form.disconnect(),
+            Self::Packets(form) => form.disconnect(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(form) => form.disconnect(),
         }
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn run(args: &TailArgs) -> Result<bool, CommandError> {
     filter.extend(args.slow.as_ref().map(|time| format!("dur>={time}")));
     filter.extend(args.errors.then(|| ERRORS.to_owned()));
     let (source, asked) = source::question(&filter, None, &args.source)?;
+    let asked = asked.without_host()?;
     if args.follow {
         return follow(&source, &asked, args, started);
     }

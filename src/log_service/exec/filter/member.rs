@@ -13,10 +13,6 @@ use crate::log_service::columns;
 use crate::log_service::exec::column::{Column, Keys, id_at};
 use crate::log_service::exec::mask::Mask;
 use crate::log_service::query::{Part, Pattern, lookup};
-use crate::record::id;
-
-/// Members by which an object without `id` names its request; they come from `body` or `trace_id`.
-const OTHER_IDS: [&str; 2] = ["trace_id", "x-request-id"];
 
 #[derive(Clone, Debug)]
 pub(crate) struct Test {
@@ -205,14 +201,14 @@ impl Test {
         let is_id = *self.member == *"id";
         for row in among.rows().filter(|row| bodies.is_valid(*row)) {
             let text = bodies.value(row);
-            let names_other = is_id && found.has(row) && OTHER_IDS.iter().any(|name| text.contains(name));
-            if !names_other && self.in_body.find(text.as_bytes()).is_none() {
+            let may_be_other = is_id && found.has(row);
+            if !may_be_other && self.in_body.find(text.as_bytes()).is_none() {
                 continue;
             }
             let Ok(body) = serde_json::from_str::<Value>(text) else { continue };
             if body.get(&*self.member).is_some() || body.get(&*self.outer).is_some() {
                 found.put(row, lookup(&body, &self.member).is_some_and(|value| self.check.on_value(value)));
-            } else if names_other && is_id_of_other(batch, row, &body) {
+            } else if may_be_other && is_id_of_other(batch, row, text) {
                 found.put(row, false);
             }
         }
@@ -220,10 +216,9 @@ impl Test {
 }
 
 /// Whether the row's id comes from another member, and so is not shown as `id`.
-fn is_id_of_other(batch: &RecordBatch, row: usize, body: &Value) -> bool {
+fn is_id_of_other(batch: &RecordBatch, row: usize, body: &str) -> bool {
     let Some(Column::Id(ids)) = Column::of(batch, "id") else { return false };
-    let mut others = OTHER_IDS.iter().filter_map(|name| body.get(*name)?.as_str());
-    others.any(|text| id::parse(text.as_bytes()) == Some(id_at(ids, row)))
+    columns::is_of_other(&id_at(ids, row), body)
 }
 
 fn numbers<T>(array: &PrimitiveArray<T>, check: &Check, among: &Mask) -> Mask

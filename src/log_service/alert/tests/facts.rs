@@ -1,0 +1,185 @@
+//! What is counted, as rules want it: from rows to values.
+
+use serde_json::{Value, json};
+
+use super::super::facts::of_requests;
+use super::super::host::{Machine, machines, of_machines};
+use super::*;
+use crate::log_service::columns::Builder;
+use crate::log_service::rollup::{Counted, Counting, Kept};
+
+fn counted(rows: &[Value]) -> Counted {
+    let (mut builder, mut counting) = (Builder::new(10_000), Counting::default());
+    for row in rows {
+        builder.push_object(row.to_string().as_bytes(), NOW * 1000, "a").unwrap();
+    }
+    counting.note(&builder.finish().unwrap());
+    Kept::new(0, 0).counted(std::path::Path::new("none"), counting.packed())
+}
+
+/// A request that began so many seconds before now.
+fn request(ago: i64, status: u16, route: &str, dur_us: u64) -> Value {
+    let ts = jiff::Timestamp::from_millisecond(NOW + 30 * SECOND - ago * SECOND).unwrap();
+    json!({"kind": "request", "ts": ts.to_string(), "host": "shop.example", "route": route, "upstream": "app",
+        "status": status, "dur_us": dur_us})
+}
+
+fn many(count: usize, row: &Value) -> Vec<Value> {
+    vec![row.clone(); count]
+}
+
+/// The value of the whole, at half past 09:14.
+fn value(keys: &str, rows: &[Value]) -> Option<f64> {
+    values(keys, rows).remove("")
+}
+
+fn values(keys: &str, rows: &[Value]) -> BTreeMap<Box<str>, f64> {
+    match of_requests(&rule(keys), &counted(rows), NOW + 30 * SECOND).unwrap() {
+        Reading::Values(values) => values,
+        Reading::Unknown => panic!("unknown"),
+    }
+}
+
+#[test]
+fn errors_are_5xx_and_what_broke_off_on_our_side() {
+    let mut broken = request(1, 200, "/a", 10);
+    broken["reason"] = "http_response_incomplete".into();
+    let mut unanswered = request(1, 0, "/a", 10);
+    unanswered["reason"] = "connection_terminated".into();
+    let mut left = request(1, 499, "/a", 10);
+    left["reason"] = "client_abort".into();
+    let scan = json!({"kind": "conn", "ts": request(1, 0, "", 0)["ts"], "reason": "tls_protocol_error"});
+    let mut limited = request(1, 429, "/a", 10);
+    limited["reason"] = "rate_limited".into();
+    let rows =
+        [broken, unanswered, left, scan, limited, request(1, 502, "/a", 10), request(1, 200, "/a", 10)];
+    assert_eq!(value("when = \"errors > 0\"", &rows), Some(3.0));
+    // Connections on which nothing was asked for are no requests.
+    assert_eq!(value("when = \"requests > 0\"", &rows), Some(6.0));
+    assert_eq!(value("when = \"error_share > 0%\"", &rows), Some(0.5));
+}
+
+#[test]
+fn the_window_begins_with_the_minute_that_it_reaches_into() {
+    let rows = [
+        request(1, 200, "/", 1),
+        request(31, 200, "/", 1),
+        request(89, 200, "/", 1),
+        request(91, 200, "/", 1),
+    ];
+    assert_eq!(value("when = \"requests > 0\"", &rows), Some(3.0));
+    assert_eq!(value("when = \"requests > 0\"\nover = \"2m\"", &rows), Some(4.0));
+    // Over the 90 s that it covers.
+    assert_eq!(value("when = \"requests > 1/s\"", &many(180, &rows[0])), Some(2.0));
+}
+
+#[test]
+fn no_requests_are_none_and_have_no_share_and_no_duration() {
+    assert_eq!(value("when = \"requests < 1\"", &[]), Some(0.0));
+    assert_eq!(value("when = \"errors > 0\"", &[]), Some(0.0));
+    assert_eq!(value("when = \"error_share > 0%\"", &[]), None);
+    assert_eq!(value("when = \"p99 > 1s\"", &[]), None);
+}
+
+#[test]
+fn below_at_least_nothing_is_said() {
+    let rows = many(19, &request(1, 500, "/", 1));
+    assert_eq!(value("when = \"error_share > 5%\"\nat_least = 20", &rows), None);
+    assert_eq!(value("when = \"error_share > 5%\"\nat_least = 19", &rows), Some(1.0));
+}
+
+#[test]
+fn durations_are_quantiles_and_their_mean() {
+    let rows: Vec<Value> = (1..=1000).map(|ms| request(1, 200, "/", ms * 1000)).collect();
+    for (keys, wanted) in [
+        ("p50 > 0s", 0.5),
+        ("p90 > 0s", 0.9),
+        ("p99 > 0s", 0.99),
+        ("p99.9 > 0s", 0.999),
+        ("mean > 0s", 0.5005),
+    ] {
+        let found = value(&format!("when = \"{keys}\""), &rows).unwrap();
+        assert!((found - wanted).abs() < wanted * 0.02, "{keys}: {found}");
+    }
+}
+
+#[test]
+fn a_filter_is_that_of_the_log() {
+    let mut other = request(1, 500, "/b", 1);
+    other["host"] = "Other.example".into();
+    let rows =
+        [many(3, &request(1, 500, "/a", 1)), many(2, &request(1, 200, "/a", 1)), many(5, &other)].concat();
+    let with = |filter: &str| value(&format!("when = \"requests > 0\"\nwhere = \"{filter}\""), &rows);
+    assert_eq!(with("host:shop.example"), Some(5.0));
+    assert_eq!(with("host:*.example -host:shop.*"), Some(5.0));
+    assert_eq!(with("status:5xx"), Some(8.0));
+    assert_eq!(with("route:/a status:2xx"), Some(2.0));
+    assert_eq!(with("-status:5xx upstream:app"), Some(2.0));
+    assert_eq!(with("reason:*"), Some(0.0));
+}
+
+#[test]
+fn each_is_counted_by_itself_and_what_has_none_not_at_all() {
+    let rows = [
+        many(3, &request(1, 500, "/a", 1)),
+        many(2, &request(1, 200, "/b", 1)),
+        many(5, &request(1, 404, "", 1)),
+    ]
+    .concat();
+    let told = values("when = \"errors > 0\"\nby = \"route\"", &rows);
+    assert_eq!(told, [(Box::from("/a"), 3.0), (Box::from("/b"), 0.0)].into());
+}
+
+#[test]
+fn of_machines_each_or_the_worst() {
+    let machine = |proxy: &str, cpu, restarts, certificate| Machine {
+        proxy: proxy.into(),
+        cpu,
+        restarts,
+        certificate,
+        ..Machine::default()
+    };
+    let machines = [
+        machine("a", Some(0.5), Some(1.0), None),
+        machine("b", Some(0.9), Some(2.0), Some(5.0)),
+        machine("c", None, None, Some(9.0)),
+    ];
+    assert_eq!(
+        of_machines(&rule("when = \"cpu > 80%\"\nby = \"proxy\""), &machines),
+        by(&[("a", 0.5), ("b", 0.9)])
+    );
+    assert_eq!(of_machines(&rule("when = \"cpu > 80%\""), &machines), whole(0.9));
+    assert_eq!(of_machines(&rule("when = \"restarts > 2\""), &machines), whole(3.0));
+    assert_eq!(of_machines(&rule("when = \"certificate < 14d\""), &machines), whole(5.0));
+    assert_eq!(of_machines(&rule("when = \"load > 2\""), &machines), by(&[]));
+}
+
+#[test]
+fn machines_say_it_in_host_records() {
+    let host = |proxy: &str, ago: i64, cpu: f64, memory: f64, restarts: u64| {
+        json!({"kind": "host", "proxy": proxy, "ts": request(ago, 200, "", 1)["ts"], "cpu_pct": cpu, "mem_used_pct": memory,
+            "load1": 2.5, "fds": 80, "fds_limit": 100, "restarts_new": restarts, "cert_days": 13, "spool_age_s": 61,
+            "sinks_stuck": 1})
+    };
+    let rows = [
+        host("a", 80, 10.0, 90.0, 1),
+        host("a", 70, 20.0, 90.0, 1),
+        host("a", 5, 60.0, 40.0, 1),
+        host("b", 5, 5.0, 5.0, 0),
+    ];
+    let counted = counted(&rows);
+    let value = |keys: &str| {
+        let rule = rule(&format!("when = \"{keys}\"\nby = \"proxy\""));
+        let machines = machines(&rule, &counted, NOW + 30 * SECOND).unwrap().unwrap();
+        let Reading::Values(values) = of_machines(&rule, &machines) else { panic!("unknown") };
+        (values.len(), (values["a"] * 1e6).round() / 1e6)
+    };
+    assert_eq!(value("cpu > 1%"), (2, 0.3));
+    assert_eq!(value("memory > 1%"), (2, 0.4));
+    assert_eq!(value("restarts > 1"), (2, 3.0));
+    assert_eq!(value("fds > 1%"), (2, 0.8));
+    assert_eq!(value("load > 1"), (2, 2.5));
+    assert_eq!(value("spool_age > 1m"), (2, 61.0));
+    assert_eq!(value("sinks_stuck > 0"), (2, 1.0));
+    assert_eq!(value("certificate < 14d"), (2, 13.0 * 86_400.0));
+}

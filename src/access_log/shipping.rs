@@ -87,6 +87,8 @@ pub enum Target {
     },
     Forward {
         tag: String,
+        /// Both sides show that they know it.
+        key: Option<Token>,
     },
     Lumberjack,
     Syslog {

@@ -38,6 +38,16 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Takes new settings over; whether the service is to be started again with them. Where it keeps its data only a restart
+    /// of the proxy changes: its socket is there.
+    pub fn take(&mut self, new: Self) -> bool {
+        let is_news = new != *self && new.data == self.data;
+        if is_news {
+            *self = new;
+        }
+        is_news
+    }
+
     /// As `tollgate logs serve` takes them.
     fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> =
@@ -68,17 +78,24 @@ pub fn socket(data: &Path) -> PathBuf {
     data.join("ingest.sock")
 }
 
-/// Keeps the service alive until `stop` turns true, then ends it in order.
-pub async fn keep(settings: Settings, mut stop: watch::Receiver<bool>) {
+/// Keeps the service alive until `stop` turns true, then ends it in order. With new settings it is ended in order and started
+/// again; records wait for it meanwhile.
+pub async fn keep(mut settings: watch::Receiver<Settings>, mut stop: watch::Receiver<bool>) {
     let mut pause = FIRST;
     while !*stop.borrow() {
         let born = Instant::now();
-        match start(&settings) {
+        let wanted = settings.borrow_and_update().clone();
+        match start(&wanted) {
             Ok(mut child) => {
                 tokio::select! {
                     ended = child.wait() => {
                         let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
                         tracing::error!(%how, "the log service ended; starting it again");
+                    }
+                    () = changed(&mut settings) => {
+                        tracing::info!("the log service starts again with what its configuration says now");
+                        end(child).await;
+                        continue;
                     }
                     () = stopped(&mut stop) => return end(child).await,
                 }
@@ -90,6 +107,13 @@ pub async fn keep(settings: Settings, mut stop: watch::Receiver<bool>) {
             () = tokio::time::sleep(pause) => {}
             () = stopped(&mut stop) => return,
         }
+    }
+}
+
+async fn changed(settings: &mut watch::Receiver<Settings>) {
+    if settings.changed().await.is_err() {
+        // Nobody is left who could change them.
+        std::future::pending().await
     }
 }
 

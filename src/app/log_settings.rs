@@ -35,7 +35,7 @@ pub(super) fn log_child(config: &Config) -> log_child::Settings {
         memory_mib: mib(config.log.memory.value),
         config: (!config.log.input.is_empty() || !config.alerts.rules.is_empty())
             .then(|| config.sources.main().into()),
-        written: format!("{:?}{:?}", config.log.input.value, config.alerts),
+        written: format!("{:?}{}", config.log.input.value, config.alerts.words()),
     }
 }
 

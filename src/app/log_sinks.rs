@@ -83,7 +83,10 @@ fn target(sink: &LogSink) -> Option<Target> {
         SinkType::Otlp => Target::Otlp,
         SinkType::ClickHouse => Target::ClickHouse { table: text(&sink.table) },
         SinkType::Kafka => Target::Kafka { topic: text(&sink.topic) },
-        SinkType::Forward => Target::Forward { tag: text(&sink.tag) },
+        SinkType::Forward => Target::Forward {
+            tag: text(&sink.tag),
+            key: sink.token.as_ref().map(|token| Token(token.value.clone())),
+        },
         SinkType::Lumberjack => Target::Lumberjack,
         SinkType::Syslog => Target::Syslog { facility: sink.facility.code(), app_name: text(&sink.tag) },
         SinkType::Packets => Target::Packets { is_distributor: sink.distributor.value },

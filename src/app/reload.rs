@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::ground::{self, LOCAL_CA, Purpose, chain};
-use super::log_settings;
 use super::names::{self, Names};
 use super::run::Loader;
 use super::workers::Workers;
+use super::{log_child, log_settings};
 use crate::access_log;
 use crate::config::Config;
 use crate::config::log::LogService;
@@ -59,6 +59,8 @@ pub struct Control {
     loader: Loader,
     pub plan: Arc<Plans>,
     lines: mpsc::Sender<Line>,
+    /// How the embedded log service is started.
+    log_service: watch::Sender<log_child::Settings>,
     log: access_log::Handle,
     cores: usize,
     checks: std::sync::Mutex<HashMap<usize, JoinHandle<()>>>,
@@ -72,7 +74,7 @@ impl Control {
         loaded: Loaded,
         loader: Loader,
         plan: Arc<Plans>,
-        lines: mpsc::Sender<Line>,
+        (lines, log_service): (mpsc::Sender<Line>, watch::Sender<log_child::Settings>),
         log: access_log::Handle,
         cores: usize,
     ) -> Self {
@@ -82,6 +84,7 @@ impl Control {
             loader,
             plan,
             lines,
+            log_service,
             log,
             cores,
             checks: std::sync::Mutex::default(),
@@ -134,6 +137,8 @@ impl Control {
         // New workers serve before the plan that uses them does.
         let retired = loaded.workers.start(intended, &self.plan, &self.lines).await;
         self.plan.store(plans);
+        let service = log_settings::log_child(&config);
+        self.log_service.send_if_modified(|running| running.take(service));
         loaded.config = config;
         loaded.names = ground.names;
         loaded.local = ground.local;
@@ -275,9 +280,9 @@ fn fixed_change(old: &Config, new: &Config) -> Option<&'static str> {
 
 /// By what the log is made of, wherever it is written.
 fn has_other_log(old: &Config, new: &Config) -> bool {
-    // How the embedded service is started matters only where there is one.
+    // Everything else of the embedded service is changed by starting it again.
     let child = |config: &Config| {
-        (config.log.service.value == LogService::Embedded).then(|| log_settings::log_child(config))
+        (config.log.service.value == LogService::Embedded).then(|| log_settings::data_dir(config))
     };
     log_settings::log_settings(old) != log_settings::log_settings(new)
         || child(old) != child(new)

@@ -107,8 +107,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let running_log = collector.spawn()?;
     let log = running_log.handle();
     let (stop_log, log_stopped) = watch::channel(false);
-    let log_service = matches!(config.log.service.value, LogService::Embedded)
-        .then(|| tokio::spawn(super::log_child::keep(log_child(&config), log_stopped)));
+    let (wanted, log_service) = start_log_service(&config, log_stopped);
     let lines = workers::lines(log.clone());
     workers.start(intended, &plan, &lines).await;
 
@@ -122,7 +121,8 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let started = started(&config, &listeners);
     let every = config.log.host.to_std();
     let loaded = Loaded::new(config, workers, ground);
-    let control = Arc::new(Control::new(loaded, loader, Arc::clone(&plan), lines, log.clone(), cores));
+    let control = Control::new(loaded, loader, Arc::clone(&plan), (lines, wanted), log.clone(), cores);
+    let control = Arc::new(control);
     control.start_checks();
     let following = tokio::spawn(Arc::clone(&control).follow());
     let (metrics, control_seen) = (running_log.metrics(), Arc::clone(&control));
@@ -145,6 +145,16 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     admin.abort();
     let _ = admin.await;
     Ok(())
+}
+
+/// Starts the log service if it is embedded; gives with it the way to change how it is started.
+fn start_log_service(
+    config: &Config,
+    stop: watch::Receiver<bool>,
+) -> (watch::Sender<super::log_child::Settings>, Option<tokio::task::JoinHandle<()>>) {
+    let (wanted, seen) = watch::channel(log_child(config));
+    let is_embedded = matches!(config.log.service.value, LogService::Embedded);
+    (wanted, is_embedded.then(|| tokio::spawn(super::log_child::keep(seen, stop))))
 }
 
 /// Starts to write host facts, unless the interval is zero.

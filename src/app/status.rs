@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::admin::{Count, EndpointStatus, ListenerStatus, LogStatus, Open, Status, UpstreamStatus};
+use super::admin::{Count, EndpointStatus, ListenerStatus, LogStatus, Open, SinkStatus, Status, UpstreamStatus};
 use super::reload::Control;
 use crate::access_log::recovery::{MOST_LISTED, OpenEntry};
-use crate::access_log::{Flights, Metrics, Reason};
+use crate::access_log::{Flights, Metrics, Reason, SinkMetrics};
 use crate::listener::Address;
 use crate::listener::gate::Gate;
 use crate::process::clock::{process_ms, unix_us};
@@ -111,6 +111,22 @@ fn log(metrics: &Metrics) -> LogStatus {
         spool_fill: metrics.spool_fill.load(Ordering::Relaxed),
         failing: metrics.sinks.iter().filter_map(|sink| Some((sink.name.clone(), sink.trouble()?))).collect(),
         pressure: metrics.step().word().to_owned(),
+        sinks: metrics.sinks.iter().map(|sink| sink_status(sink)).collect(),
         dropped,
+    }
+}
+
+fn sink_status(sink: &SinkMetrics) -> SinkStatus {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    SinkStatus {
+        name: sink.name.clone(),
+        delivered: read(&sink.written),
+        delivered_bytes: read(&sink.written_bytes),
+        batches: read(&sink.batches),
+        retries: read(&sink.retries),
+        refused: read(&sink.refused),
+        dropped: sink.dropped.total(),
+        waiting_bytes: read(&sink.lag_bytes),
+        trouble: sink.trouble(),
     }
 }

@@ -68,6 +68,44 @@ pub struct Alerts {
     pub notifies: Vec<Named<Name, Notify>>,
 }
 
+impl Alerts {
+    /// All that is written, wherever it stands: to know when it changes. It has secrets in it.
+    pub fn words(&self) -> String {
+        let rules = self.rules.iter().map(|rule| format!("{}\n{}", rule.name.value, rule.body.words()));
+        let told =
+            self.notifies.iter().map(|notify| format!("{}\n{}", notify.name.value, notify.body.words()));
+        rules.chain(told).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Alert {
+    fn words(&self) -> String {
+        let texts = [&self.over.written, &self.hold.written, &self.by.written, &self.at_least.written];
+        let silence = self.silence.iter().map(|one| &one.written);
+        let notify = self.notify.iter().map(|one| &one.written);
+        let all = std::iter::once(&self.when.written).chain(texts).chain(silence).chain(notify);
+        let rest = [
+            self.until.as_ref().map(|one| &one.written),
+            self.filter.as_ref().map(|one| &one.written),
+            self.text.as_ref().map(|one| &one.written),
+            self.link.as_ref().map(|one| &one.written),
+        ];
+        format!("{:?} {rest:?} {:?}", all.collect::<Vec<_>>(), self.repeat.every())
+    }
+}
+
+impl Notify {
+    fn words(&self) -> String {
+        let url = |url: &Option<At<HookUrl>>| url.as_ref().map(|url| url.uri().to_string());
+        let text = |text: &Option<At<Text>>| text.as_ref().map(|text| Text::clone(&text.value));
+        let command =
+            self.command.iter().flat_map(|command| command.iter().map(|word| Text::clone(&word.value)));
+        let command: Vec<Text> = command.collect();
+        let urls = [url(&self.slack), url(&self.webhook)];
+        format!("{urls:?} {command:?} {:?} {}", [text(&self.token), text(&self.ca)], self.timeout.value)
+    }
+}
+
 choice! {
     /// What has an alarm of its own.
     pub enum AlertBy ("kind of alarm") {

@@ -6,9 +6,12 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// A name with its value as it is written.
+pub type Member<'a> = (Cow<'a, str>, &'a RawValue);
+
 /// The members of one object, in their order. Borrows from the text.
 #[derive(Debug, Default)]
-pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
+pub struct Members<'a>(pub Vec<Member<'a>>);
 
 impl<'a> Members<'a> {
     /// # Errors
@@ -58,7 +61,7 @@ impl<'de> Visitor<'de> for MembersVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Vec::with_capacity(48);
+        let mut members = Vec::with_capacity(16);
         while let Some(Name(name)) = map.next_key()? {
             members.push((name, map.next_value::<&'de RawValue>()?));
         }

@@ -236,6 +236,25 @@ class Scene:
         silent = self.logs("alerts", "silence", "slow", "--for", "1h")
         promise("an alarm can be silenced", silent.returncode == 0 and any(one["silent"] for one in self.alarms()), silent)
 
+        self.reload()
+
+    def reload(self):
+        def with_text(text):
+            self.config.write_text(text)
+            told = subprocess.run([self.program, "-c", self.config, "reload"], env=self.env, capture_output=True, text=True)
+            promise("a reload is taken", told.returncode == 0 and "restart" not in told.stdout + told.stderr, told)
+
+        service = service_of(self.proxy.pid)
+        with_text("# Another line.\n" + self.config.read_text())
+        with_text(self.config.read_text() + '[alert.later]\nwhen = "requests > 100/s"\n')
+        until("reloaded", lambda: any(one["alert"] == "later" for one in self.alarms()))
+        promise("a new alarm needs no restart of the proxy", service_of(self.proxy.pid) != service)
+        service = service_of(self.proxy.pid)
+        with_text("# And another.\n" + self.config.read_text())
+        time.sleep(1)
+        promise("a line more does not start the log service again", service_of(self.proxy.pid) == service)
+        promise("a silence outlives that", any(one["silent"] for one in self.alarms() if one["alert"] == "slow"), self.alarms())
+
     def end(self):
         self.proxy.terminate()
         self.proxy.wait(30)

@@ -8,6 +8,7 @@ syslog-ng, and where they are installed the Python clients `elasticsearch` and `
 when a promise is broken, 77 when none of the peers is there."""
 
 import argparse
+import concurrent.futures
 import importlib.util
 import json
 import os
@@ -19,7 +20,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 import serving
@@ -34,6 +34,7 @@ def main():
     parser.add_argument("--tollgate", required=True)
     parser.add_argument("--node", type=pathlib.Path)
     parser.add_argument("--syslog-ng", type=pathlib.Path)
+    parser.add_argument("--only", help="one of the peers")
     arguments = parser.parse_args()
     peers = [
         ("rsyslog", lambda: rsyslog(arguments.tollgate), has_rsyslog()),
@@ -42,6 +43,7 @@ def main():
         ("python opensearch", lambda: python(arguments.tollgate, "opensearchpy"), has_module("opensearchpy")),
         ("node elasticsearch", lambda: node(arguments.tollgate, arguments.node), has_node(arguments.node)),
     ]
+    peers = [peer for peer in peers if arguments.only in (None, peer[0])]
     present = [name for name, _, is_there in peers if is_there]
     for name, proof, is_there in peers:
         if is_there:
@@ -72,14 +74,14 @@ def has_node(folder):
 
 
 def interrupted(service, enough):
-    """Kills the service when it has stored some, and starts it again."""
-    def interrupt():
-        wait_for("the first documents", lambda: service.status()["accepted"] >= enough)
-        service.kill()
-        service.start()
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    return thread
+    """Kills the service when it has stored some, and starts it again. To be joined: that fails when it never came to it."""
+    return concurrent.futures.ThreadPoolExecutor(1).submit(interrupt, service, enough)
+
+
+def interrupt(service, enough):
+    wait_for("the first documents", lambda: service.status()["accepted"] >= enough, 30)
+    service.kill()
+    service.start()
 
 
 def numbers(entries, duplicates_allowed, who):
@@ -142,18 +144,18 @@ def rsyslog(program):
             end(daemon)
 
 
-SYSLOG_NG = """
+SYSLOG_NG = r"""
 @version: 3.35
 options {{ keep-hostname(yes); }};
 source in {{ network(transport("tcp") ip("127.0.0.1") port({port}) flags(syslog-protocol)); }};
 destination out {{
   http(url("http://127.0.0.1:{to}/_bulk") method("POST") user("shipper") password("{token}")
     headers("Content-Type: application/x-ndjson") batch-lines(100) batch-timeout(200) workers(1) time-reopen(1) retries(1000000)
-    persist-name("out") body-suffix("\\n") delimiter("\\n")
-    body('{{"create":{{"_index":"syslog","_id":"$RCPTID"}}}}\\n$(format-json --scope none @timestamp=$ISODATE message=$MESSAGE host=$HOST)')
-    disk-buffer(mem-buf-length(10000) disk-buf-size(10000000) reliable(no)));
+    persist-name("out") body-suffix("\n") delimiter("\n")
+    body("{{\"create\":{{\"_index\":\"syslog\",\"_id\":\"$UNIQID\"}}}}\n$(format-json --scope none @timestamp=$ISODATE message=$MESSAGE host=$HOST)")
+    disk-buffer(dir("{folder}") mem-buf-length(10000) disk-buf-size(10000000) reliable(no)));
 }};
-options {{ use-rcptid(yes); }};
+options {{ use-uniqid(yes); }};
 log {{ source(in); destination(out); flags(flow-control); }};
 """
 
@@ -187,7 +189,7 @@ def run_lines(service, daemon, port, folder):
     before = service.status()["accepted"]
     interruption = interrupted(service, before + ROWS // 10)
     send_lines(port, service)
-    interruption.join()
+    interruption.result()
     # What was stored before the kill is not counted any more, so the end is when nothing more comes.
     wait_for("the last line", lambda: settled(service))
     service.stop()
@@ -223,7 +225,7 @@ def python(program, name):
         while left and rounds < 200:
             rounds += 1
             left = send_some(client, helpers, left)
-        interruption.join()
+        interruption.result()
         require(f"{name}: all were taken in the end", not left, f"{rounds} rounds")
         service.stop()
         numbers(service.entries(), False, name)
@@ -269,7 +271,7 @@ def node(program, folder):
         script = folder / "proof.mjs"
         script.write_text(NODE)
         out = subprocess.run(["node", script, service.url, TOKEN, str(ROWS)], cwd=folder, capture_output=True, text=True, timeout=100)
-        interruption.join()
+        interruption.result()
         require("node: takes us for its server", "You Know, for Search" in out.stderr, out.stderr[-300:])
         result = json.loads(out.stdout.splitlines()[-1])
         require("node: its bulk helper got through", result["total"] == ROWS, result)

@@ -1,7 +1,9 @@
-"""A log service with one input, for the scripts beside this one: started, killed, started again on the same port."""
+"""A log service with one input, and a proxy with one sink, for the scripts beside this one: started, killed, started again on
+the same port."""
 
 import argparse
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -113,6 +115,70 @@ class Door:
         """What the service says on its standard error."""
         with open(self.told.name, encoding="utf-8", errors="replace") as file:
             return file.read()
+
+
+class Proxy:
+    """A proxy that answers everything itself, with one sink."""
+
+    def __init__(self, tollgate, kind, port, **settings):
+        self.tollgate = os.path.abspath(tollgate)
+        self.folder = tempfile.TemporaryDirectory(prefix="tollgate-logs-")
+        self.port = free_port()
+        lines = [f'type = "{kind}"', f'to = "tcp://127.0.0.1:{port}"', 'retry_max = "500ms"']
+        lines += [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+        with open(os.path.join(self.folder.name, "tollgate.toml"), "w", encoding="utf-8") as file:
+            file.write(f'[server]\nhttp = "127.0.0.1:{self.port}"\nadmin = "unix:control.sock"\n[log]\nservice = "none"\n'
+                       "[log.sink.peer]\n" + "\n".join(lines) + '\n[site."*"]\nroutes = [{ path = "/*", respond = "ok" }]\n')
+        self.told = open(os.path.join(self.folder.name, "stderr"), "ab")
+        self.process = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen([self.tollgate, "-c", "tollgate.toml", "run"], stderr=self.told, stdout=self.told,
+                                        cwd=self.folder.name)
+        until(lambda: self.ask(["/begin"]) == 1, "the proxy answers")
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(timeout=PATIENCE)
+        self.told.close()
+        self.folder.cleanup()
+
+    def ask(self, paths):
+        """Sends requests one after the other; returns how many were answered."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        answered = 0
+        with contextlib.suppress(OSError):
+            for path in paths:
+                connection.request("GET", path)
+                answered += connection.getresponse().read() == b"ok"
+        connection.close()
+        return answered
+
+    def dead_letters(self):
+        with contextlib.suppress(FileNotFoundError):
+            for root, _, names in os.walk(self.folder.name):
+                if "peer.jsonl" in names:
+                    with open(os.path.join(root, "peer.jsonl"), encoding="utf-8") as file:
+                        return file.read().splitlines()
+        return []
+
+
+def shipped(verdict, what, tollgate, kind, port, paths, seen, during=None, **settings):
+    """Sends requests to a proxy with such a sink; `seen()` gives the paths that arrived. Promises that all arrive."""
+    with Proxy(tollgate, kind, port, **settings) as proxy:
+        half = len(paths) // 2
+        answered = proxy.ask(paths[:half])
+        if during:
+            during()
+        answered += proxy.ask(paths[half:])
+        with contextlib.suppress(TimeoutError):
+            until(lambda: set(paths) <= set(seen()), "all arrive")
+        arrived, dead = [path for path in seen() if path != "/begin"], proxy.dead_letters()
+    missing = set(paths) - set(arrived)
+    verdict.check(what, answered == len(paths) and not missing and not dead,
+                  f"{len(paths)} records, {len(missing)} missing, {len(arrived) - len(set(arrived))} twice, {len(dead)} dead letters")
+    return arrived
 
 
 def until(condition, what, patience=PATIENCE):

@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
-"""The input `forward` with real senders: npm's @fluent-org/logger with acknowledgements and a shared key in all four
-modes, the service killed in the middle; PyPI's fluent-logger without acknowledgements.
+"""Fluentd's forward protocol with real peers. The input: npm's @fluent-org/logger with acknowledgements and a shared key in all four
+modes, the service killed in the middle; PyPI's fluent-logger without acknowledgements. The sink: npm's FluentServer with a
+shared key, killed in the middle; a receiver on PyPI's msgpack that withholds acknowledgements, resets and hangs up; tollgate itself.
 
-Promise: what was acknowledged is in the log, with its time and tag; who does not know the key leaves nothing.
+Promise: what was acknowledged is in the log, with its time and tag; who does not know the key leaves nothing; what a sink has
+sent arrives, twice at most where no acknowledgement came, and in a tollgate once.
 """
 
 import contextlib
 import importlib.util
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -47,6 +51,17 @@ async function lane() {
 Promise.all(Array.from({ length: 200 }, lane)).then(() => process.exit(0));
 """
 
+RECEIVER = """
+const { FluentServer } = require("@fluent-org/logger");
+const [port, key] = process.argv.slice(2);
+const server = new FluentServer({
+  security: { serverHostname: "receiver", sharedKey: key, authorize: true, userDict: { edge: "pässword" } },
+  listenOptions: { host: "127.0.0.1", port: Number(port) },
+});
+server.on("entry", (tag, time, record) => console.log(JSON.stringify([tag, record.path || "", record.status || 0])));
+server.listen().then(() => console.error("listening"));
+"""
+
 
 def main():
     wanted = doors.arguments(__doc__)
@@ -61,7 +76,10 @@ def main():
                 acked |= killed_in_the_middle(folder, door, verdict, mode, index * COUNT)
             look(door, verdict, acked)
             without_the_key(folder, door, verdict)
+        to_fluent_server(folder, wanted, verdict)
     without_acknowledgements(wanted, verdict)
+    to_a_moody_receiver(wanted, verdict)
+    to_tollgate(wanted, verdict)
     verdict.end()
 
 
@@ -128,6 +146,111 @@ def without_acknowledgements(wanted, verdict):
             doors.until(lambda: door.status()["accepted"] >= COUNT, "all are stored")
         stored = {row["m"] for row in door.rows() if row["tag"] == "py.app"}
         verdict.check("fluent-logger, without acknowledgements: all are stored", stored == set(range(COUNT)), str(len(stored)))
+
+
+def paths(count=COUNT):
+    return [f"/r/{number}" for number in range(count)]
+
+
+def to_fluent_server(folder, wanted, verdict):
+    """It acknowledges what it has decoded; what it printed is what it has."""
+    script, log, port = os.path.join(folder, "receiver.js"), os.path.join(folder, "received"), doors.free_port()
+    with open(script, "w", encoding="utf-8") as file:
+        file.write(RECEIVER)
+    running = []
+
+    def start():
+        with open(log, "ab") as file:
+            running.append(subprocess.Popen(["node", script, str(port), KEY], stdout=file, stderr=subprocess.DEVNULL))
+
+    def restart():
+        doors.until(lambda: len(seen()) > 10, "something arrives")
+        running[-1].kill()
+        running[-1].wait()
+        start()
+
+    def seen():
+        with open(log, encoding="utf-8") as file:
+            return [json.loads(line)[1] for line in file if line.endswith("\n")]
+
+    start()
+    try:
+        doors.shipped(verdict, "FluentServer with shared key, user and password: all arrive, over a kill -9", wanted.tollgate,
+                      "forward", port, paths(), seen, during=restart, token=KEY, user="edge", password="pässword")
+    finally:
+        running[-1].kill()
+        running[-1].wait()
+
+
+def to_a_moody_receiver(wanted, verdict):
+    """Of ten chunks one is not acknowledged, one is reset, one is hung up on, one is acknowledged wrongly."""
+    if importlib.util.find_spec("msgpack") is None:
+        print("skipped: PyPI msgpack is not there")
+        return
+    import gzip
+
+    import msgpack
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    seen, chunks, lock = [], [], threading.Lock()
+
+    def serve(stream):
+        unpacker = msgpack.Unpacker()
+        with contextlib.suppress(OSError):
+            while data := stream.recv(65536):
+                unpacker.feed(data)
+                for tag, packed, options in unpacker:
+                    if options.get("compressed") == "gzip":
+                        packed = gzip.decompress(packed)
+                    entries = list(msgpack.Unpacker(io_of(packed)))
+                    assert tag == "tollgate" and options["size"] == len(entries)
+                    assert all(time.code == 0 and len(time.data) == 8 for time, _ in entries)
+                    with lock:
+                        mood = len(chunks) % 10
+                        chunks.append((options["chunk"], mood))
+                        seen.extend(record.get("path", "/begin") for _, record in entries)
+                    if mood == 3:
+                        continue
+                    if mood == 5:
+                        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    if mood in (5, 7):
+                        return stream.close()
+                    stream.sendall(msgpack.packb({"ack": "other" if mood == 9 else options["chunk"]}))
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    arrived = doors.shipped(verdict, "a receiver that withholds, resets, hangs up and answers nonsense: all arrive", wanted.tollgate,
+                            "forward", listener.getsockname()[1], paths(), lambda: list(seen), batch_records=50, timeout="300ms")
+    listener.close()
+    ids = [chunk for chunk, _ in chunks]
+    acknowledged = {chunk for chunk, mood in chunks if mood not in (3, 5, 7, 9)}
+    again = [chunk for index, chunk in enumerate(ids) if chunk in ids[:index]]
+    verdict.check("what goes again has the chunk id that it had; nothing acknowledged goes again",
+                  again and len(arrived) - len(set(arrived)) <= 50 * len(again)
+                  and all(mood in (3, 5, 7, 9) for index, (chunk, mood) in enumerate(chunks) if chunk in ids[index + 1:]),
+                  f"{len(ids)} chunks, {len(acknowledged)} acknowledged, {len(again)} sent again")
+
+
+def io_of(packed):
+    import io
+
+    return io.BytesIO(packed)
+
+
+def to_tollgate(wanted, verdict):
+    with doors.Door(wanted.tollgate, "forward", token=KEY) as door:
+        def restart():
+            doors.until(lambda: door.status()["accepted"] > 10, "something arrives")
+            door.kill()
+            door.start()
+
+        arrived = doors.shipped(verdict, "tollgate to tollgate: all arrive, over a kill -9", wanted.tollgate, "forward", door.port,
+                                paths(), lambda: [row.get("path", "/begin") for row in door.rows()], during=restart, token=KEY)
+        verdict.check("each record once", len(arrived) == len(set(arrived)))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,23 @@
 #!/usr/bin/env python3
-"""The input `lumberjack` with real senders: PyPI's pylogbeat (version 2, compressed windows), npm's lumberjack-protocol
-(version 1, over TLS), the service killed in the middle.
+"""Lumberjack. The input with real senders: PyPI's pylogbeat (version 2, compressed windows), npm's lumberjack-protocol (version 1,
+over TLS), the service killed in the middle. The sink: a receiver that acknowledges in parts, keeps it waiting, resets and hangs up;
+tollgate itself.
 
-Promise: what was acknowledged is in the log as it was sent.
+Promise: what was acknowledged is in the log as it was sent; what a sink has sent arrives, in a tollgate once.
 """
 
 import contextlib
 import importlib.util
+import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
+import time
+import zlib
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
@@ -43,6 +50,8 @@ def main():
         version_2(door, verdict)
     with tempfile.TemporaryDirectory(prefix="tollgate-peer-") as folder:
         version_1(folder, wanted, verdict)
+    to_a_moody_receiver(wanted, verdict)
+    to_tollgate(wanted, verdict)
     verdict.end()
 
 
@@ -101,6 +110,83 @@ def version_1(folder, wanted, verdict):
         verdict.check("lumberjack-protocol (version 1, TLS): all are acknowledged and stored",
                       done.returncode == 0 and stored == {f"line {m}" for m in range(COUNT)},
                       f"{len(stored)} stored, acknowledged up to {done.stdout.strip() or 'nothing'}{done.stderr[-300:]}")
+
+
+def paths():
+    return [f"/r/{number}" for number in range(COUNT)]
+
+
+def exactly(stream, count):
+    data = b""
+    while len(data) < count:
+        part = stream.recv(count - len(data))
+        if not part:
+            raise ConnectionError("it has gone")
+        data += part
+    return data
+
+
+def to_a_moody_receiver(wanted, verdict):
+    listener = socket.create_server(("127.0.0.1", 0))
+    seen, windows, problems, lock = [], [], [], threading.Lock()
+
+    def serve(stream):
+        with contextlib.suppress(OSError):
+            while True:
+                head, count = struct.unpack(">2sI", exactly(stream, 6))
+                kind, length = struct.unpack(">2sI", exactly(stream, 6))
+                frames = zlib.decompress(exactly(stream, length))
+                if (head, kind) != (b"2W", b"2C"):
+                    problems.append((head, kind))
+                events = []
+                while frames:
+                    kind, seq, length = struct.unpack(">2sII", frames[:10])
+                    if (kind, seq) != (b"2J", len(events) + 1):
+                        problems.append((kind, seq))
+                    events.append(json.loads(frames[10:10 + length]))
+                    frames = frames[10 + length:]
+                if len(events) != count or any(event["@metadata"]["beat"] != "tollgate" or "@timestamp" not in event for event in events):
+                    problems.append("events")
+                with lock:
+                    mood = len(windows) % 10
+                    windows.append(mood)
+                    taken = count // 2 if mood == 3 else count
+                    seen.extend(event.get("path", "/begin") for event in events[:taken])
+                if mood == 1:
+                    for _ in range(3):
+                        time.sleep(0.2)
+                        stream.sendall(struct.pack(">2sI", b"2A", 0))
+                if mood == 5:
+                    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if mood in (5, 7):
+                    return stream.close()
+                if mood != 8:
+                    stream.sendall(struct.pack(">2sI", b"2A", taken))
+                if mood == 3:
+                    return stream.close()
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    doors.shipped(verdict, "a receiver that takes a part, its time, resets, hangs up and is silent: all arrive", wanted.tollgate,
+                  "lumberjack", listener.getsockname()[1], paths(), lambda: list(seen), batch_records=50, timeout="300ms")
+    listener.close()
+    verdict.check("each window is as Beats send it", not problems and len(windows) > 10, f"{len(windows)} windows {problems[:3] or ''}")
+
+
+def to_tollgate(wanted, verdict):
+    with doors.Door(wanted.tollgate, "lumberjack") as door:
+        def restart():
+            doors.until(lambda: door.status()["accepted"] > 10, "something arrives")
+            door.kill()
+            door.start()
+
+        arrived = doors.shipped(verdict, "tollgate to tollgate: all arrive, over a kill -9", wanted.tollgate, "lumberjack", door.port,
+                                paths(), lambda: [row.get("path", "/begin") for row in door.rows()], during=restart)
+        verdict.check("each record once", len(arrived) == len(set(arrived)))
 
 
 if __name__ == "__main__":

@@ -91,7 +91,9 @@ class Service:
     def entries(self):
         """Everything that is stored; the service is stopped."""
         command = [self.program, "logs", "export", "--data", self.folder / "logs", "--since", "all"]
-        out = subprocess.run(command, capture_output=True, check=True, text=True)
+        out = subprocess.run(command, capture_output=True, text=True)
+        if out.returncode:
+            sys.exit(f"{command} failed: {out.stderr}")
         return [json.loads(line) for line in out.stdout.splitlines()]
 
 

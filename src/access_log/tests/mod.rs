@@ -5,6 +5,7 @@ mod deaths;
 mod fake_service;
 mod harm;
 mod scripted;
+mod shippers;
 mod shipping;
 mod silent;
 

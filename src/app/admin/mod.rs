@@ -152,6 +152,29 @@ pub struct LogStatus {
     pub failing: BTreeMap<String, String>,
     /// What records leave out because the spool fills: `none`, `detail`, `sample`, `mini`, `full`.
     pub pressure: String,
+    /// Each place that takes records, in the order of the configuration.
+    pub sinks: Vec<SinkStatus>,
+}
+
+/// One place that takes records; counters since the start.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SinkStatus {
+    /// `stdout`, `file:PATH`, `unix:PATH`, `http://HOST:PORT`, or `sink:NAME`.
+    pub name: String,
+    pub delivered: u64,
+    pub delivered_bytes: u64,
+    pub batches: u64,
+    /// Deliveries that failed and were tried again.
+    pub retries: u64,
+    /// Refused for ever by the other side: in the dead-letter file.
+    pub refused: u64,
+    /// Lost for this place.
+    pub dropped: u64,
+    /// Bytes of the spool that it has still to take.
+    pub waiting_bytes: u64,
+    /// Why it takes nothing at the moment, if so.
+    pub trouble: Option<String>,
 }
 
 /// Why the admin socket cannot be opened.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::app::admin::{ListenerStatus, Status, UpstreamStatus};
+use crate::app::admin::{ListenerStatus, SinkStatus, Status, UpstreamStatus};
 use crate::worker::WorkerStatus;
 
 /// One line per fact, then a table of the endpoints of each upstream.
@@ -17,6 +17,10 @@ pub(in crate::cli) fn table(status: &Status) -> String {
     line("connections", format!("{} open, {} in all", status.connections.open, status.connections.total));
     line("requests", format!("{} open, {} in all", status.requests.open, status.requests.total));
     line("log", log_line(status));
+    if status.log.sinks.iter().any(|sink| sink.name.starts_with(NAMED)) {
+        text.push('\n');
+        text.push_str(&sink_table(&status.log.sinks));
+    }
     for upstream in &status.upstreams {
         text.push('\n');
         text.push_str(&upstream_table(upstream));
@@ -48,6 +52,25 @@ fn log_line(status: &Status) -> String {
         let _ = write!(line, ", {waits} waiting (spool {percent} % full, pressure: {})", status.log.pressure);
     }
     line
+}
+
+/// In front of the name of a sink that the configuration gives a name.
+const NAMED: &str = "sink:";
+
+fn sink_table(sinks: &[SinkStatus]) -> String {
+    let mut rows = vec![["SINK", "DELIVERED", "WAITING", "RETRIES", "REFUSED", "LOST", "STATE"].map(str::to_owned)];
+    for sink in sinks {
+        rows.push([
+            clean(sink.name.strip_prefix(NAMED).unwrap_or(&sink.name)),
+            sink.delivered.to_string(),
+            mebibytes(sink.waiting_bytes),
+            sink.retries.to_string(),
+            sink.refused.to_string(),
+            sink.dropped.to_string(),
+            sink.trouble.as_deref().map_or("takes".to_owned(), clean),
+        ]);
+    }
+    align(&rows)
 }
 
 fn upstream_table(upstream: &UpstreamStatus) -> String {

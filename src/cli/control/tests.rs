@@ -1,7 +1,7 @@
 use super::table::{ago, table};
 use super::*;
 use crate::app::admin::{
-    Actions, Admin, Count, EndpointStatus, ListenerStatus, LogStatus, Open, Status, UpstreamStatus,
+    Actions, Admin, Count, EndpointStatus, ListenerStatus, LogStatus, Open, SinkStatus, Status, UpstreamStatus,
 };
 use crate::worker::{State, WorkerStatus};
 
@@ -72,6 +72,27 @@ app       127.0.0.1:20001  errored  0     7         app-1 (100, 1m 1s)   16     
         text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
     };
     assert_eq!(normal(&table(&example())), normal(expected));
+}
+
+#[test]
+fn sinks_with_a_name_have_a_line_each() {
+    let mut status = example();
+    let sink = |name: &str, trouble: Option<&str>| SinkStatus {
+        name: name.to_owned(),
+        delivered: 18,
+        refused: 2,
+        waiting_bytes: 5 << 20,
+        trouble: trouble.map(str::to_owned),
+        ..SinkStatus::default()
+    };
+    status.log.sinks = vec![sink("file:a.log", None)];
+    assert!(!table(&status).contains("SINK"));
+    status.log.sinks.push(sink("sink:search", Some("it answers 429")));
+    let text = table(&status);
+    let lines: Vec<String> =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert!(lines.contains(&"SINK DELIVERED WAITING RETRIES REFUSED LOST STATE".to_owned()), "{text}");
+    assert!(lines.contains(&"search 18 5 MiB 0 2 0 it answers 429".to_owned()), "{text}");
 }
 
 #[test]

@@ -38,6 +38,10 @@ fn check_sink(name: &At<Name>, one: &At<LogSink>, sink: &mut Sink) {
     addresses(name, one, sink);
     pair(("user", one.user.as_ref()), ("password", one.password.as_ref()), sink);
     pair(("cert", one.cert.as_ref()), ("key", one.key.as_ref()), sink);
+    if let Some(user) = one.user.as_ref().filter(|_| kind == Forward && one.token.is_none()) {
+        let message = "`user` has no meaning for `forward` without `token`, the shared key";
+        sink.push(without_effect(&user.place, message));
+    }
     if kind == S3 && one.bucket.is_none() {
         missing(&one.kind.place, "bucket", sink);
     }

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::cells::{text_of, unhex};
-use super::object::{Member, Members};
+use crate::record::members::{Member, Members};
 
 /// Of a request: what a proxy or framework calls it.
 pub(super) const RIDS: [&str; 6] =

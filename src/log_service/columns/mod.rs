@@ -30,9 +30,9 @@ pub(super) mod samples;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use crate::record::members::{Member, Members};
 pub(crate) use builder::{Builder, Origin};
 pub(crate) use extent::{ExtentBuilder, union_of_streams};
-pub(crate) use object::{Member, Members};
 pub(crate) use render::RowWriter;
 #[cfg(test)]
 pub(crate) use render::render;
@@ -57,7 +57,7 @@ const TRACE_ID: &str = "trace_id";
 
 /// Whether an object without `id` may have its id from one of its members: this is its id, `body` holds its members.
 pub(crate) fn is_of_other(id: &Id, body: &str) -> bool {
-    let members: object::Members<'_> = serde_json::from_str(body).unwrap_or_default();
+    let members: Members<'_> = serde_json::from_str(body).unwrap_or_default();
     object::names_other(&members.0, id)
 }
 

@@ -1,11 +1,9 @@
 //! A JSON object becomes a row.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use crc_fast::{CrcAlgorithm, checksum};
 use jiff::Timestamp;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::alias::{self, Aliases};
@@ -13,6 +11,7 @@ use super::builder::{Builder, PushError};
 use super::cells::text_of;
 use super::{MADE_VERSION, is_made, named_id, other_ids};
 use crate::record::escape::json_string;
+use crate::record::members::{Member, Members};
 use crate::record::{Id, id};
 
 /// What a row takes beside its texts, roughly.
@@ -157,60 +156,4 @@ fn made_id(recv: i64, text: &[u8]) -> Id {
 pub(super) fn names_other(members: &[Member<'_>], id: &Id) -> bool {
     let mut others = other_ids().filter_map(|name| alias::find(members, name));
     others.any(|value| text_of(value).and_then(|text| named_id(&text)) == Some(*id))
-}
-
-pub(crate) type Member<'a> = (Cow<'a, str>, &'a RawValue);
-
-/// The members of an object in their order, values as they are written.
-#[derive(Default)]
-pub(crate) struct Members<'a>(pub(crate) Vec<Member<'a>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut members = Vec::with_capacity(16);
-        while let Some((Name(name), value)) = map.next_entry()? {
-            members.push((name, value));
-        }
-        Ok(Members(members))
-    }
-}
-
-struct Name<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_identifier(NameVisitor)
-    }
-}
-
-struct NameVisitor;
-
-impl<'de> Visitor<'de> for NameVisitor {
-    type Value = Name<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a member name")
-    }
-
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
-        Ok(Name(Cow::Borrowed(name)))
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
-        Ok(Name(Cow::Owned(name.to_owned())))
-    }
 }

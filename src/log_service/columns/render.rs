@@ -11,9 +11,10 @@ use arrow_schema::{DataType, TimeUnit};
 use jiff::Timestamp;
 
 use super::is_made;
-use super::object::{Members, names_other};
+use super::object::names_other;
 use super::schema::JSON_TEXTS;
 use crate::record::escape::{hex, json_string};
+use crate::record::members::Members;
 use crate::record::{Id, id};
 
 /// Appends one row as a JSON object; [`RowWriter`] is faster for many.

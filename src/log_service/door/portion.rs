@@ -64,7 +64,7 @@ impl Portion {
             }
             Err(why) => {
                 Counts::add(&self.desk.counts().rejected, 1u64);
-                self.complain(&format!("an entry is refused: {why}"));
+                self.complain(&why);
             }
         }
         if self.seen == 0 {

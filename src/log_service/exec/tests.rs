@@ -288,7 +288,6 @@ fn top_counts_the_same_as_counting_objects() {
         ("", vec!["id"]),
         ("", vec!["rid"]),
         ("", vec!["x"]),
-        ("", vec!["kind"]),
     ] {
         let names = fields(&names);
         let mut truth: BTreeMap<Vec<Option<String>>, (u64, u64, u64)> = BTreeMap::new();

@@ -145,7 +145,7 @@ const KNOWN: &[&str] = &[
 ];
 
 /// Those of them that requests do not have.
-const OF_LINES: &[&str] = &["kind", "level", "stream", "line", "msg"];
+const OF_LINES: &[&str] = &["level", "stream", "line", "msg"];
 
 /// A field as somebody wrote it, and the members that it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]

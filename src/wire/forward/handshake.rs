@@ -50,6 +50,11 @@ pub fn helo(nonce: &Nonce) -> Vec<u8> {
     out
 }
 
+/// Whether a receiver begins a handshake with this.
+pub fn is_helo(mut message: &[u8]) -> bool {
+    begins(&mut message, 2, "HELO")
+}
+
 /// The receiver's answer to `PING`, and whether the sender knows the key. `name` must not be the sender's: clients take
 /// that for a loop.
 pub fn pong(ping: &[u8], nonce: &Nonce, key: &str, name: &str) -> (Vec<u8>, Result<(), Denied>) {
@@ -70,7 +75,8 @@ pub fn pong(ping: &[u8], nonce: &Nonce, key: &str, name: &str) -> (Vec<u8>, Resu
 
 /// The salt of a good `["PING", host, salt, digest, user, digest]`.
 fn check_ping<'p>(mut ping: &'p [u8], nonce: &Nonce, key: &str) -> Result<&'p [u8], Denied> {
-    let [host, salt, shown] = words(&mut ping, 6, "PING").ok_or(Denied::Form)?;
+    let is_ping = begins(&mut ping, 6, "PING");
+    let [host, salt, shown] = texts(&mut ping).filter(|_| is_ping).ok_or(Denied::Form)?;
     is_same(shown, &digest(&[salt, host, nonce, key.as_bytes()])).then_some(salt).ok_or(Denied::Key)
 }
 
@@ -97,8 +103,7 @@ pub struct Pinged {
 /// It is no `HELO`, or the system has no random bytes.
 pub fn ping(helo: &[u8], shown: &Credentials<'_>) -> Result<(Vec<u8>, Pinged), Denied> {
     let mut input = helo;
-    let is_helo = msgpack::token(&mut input) == Some(Token::Array(2))
-        && msgpack::token(&mut input) == Some(Token::Text(b"HELO"));
+    let is_helo = begins(&mut input, 2, "HELO");
     let members = msgpack::members(input).filter(|_| is_helo).ok_or(Denied::Form)?;
     let member = |wanted: &[u8]| {
         let found = members.iter().find(|(name, _)| *name == wanted);
@@ -128,8 +133,7 @@ impl Pinged {
     /// # Errors
     /// It does not let this side in, or does not know the key itself.
     pub fn check(&self, mut pong: &[u8], key: &str) -> Result<(), Denied> {
-        let is_pong = msgpack::token(&mut pong) == Some(Token::Array(5))
-            && msgpack::token(&mut pong) == Some(Token::Text(b"PONG"));
+        let is_pong = begins(&mut pong, 5, "PONG");
         let is_let_in = match msgpack::token(&mut pong) {
             Some(Token::Bool(is_let_in)) if is_pong => is_let_in,
             _ => return Err(Denied::Form),
@@ -143,13 +147,13 @@ impl Pinged {
     }
 }
 
-/// The three texts behind the name of a message.
-fn words<'a>(input: &mut &'a [u8], count: u32, name: &str) -> Option<[&'a [u8]; 3]> {
-    let is_it = msgpack::token(input)? == Token::Array(count)
-        && msgpack::token(input)? == Token::Text(name.as_bytes());
-    if is_it { texts(input) } else { None }
+/// Takes the head of a message of so many fields and its name off the front.
+fn begins(input: &mut &[u8], count: u32, name: &str) -> bool {
+    msgpack::token(input) == Some(Token::Array(count))
+        && msgpack::token(input) == Some(Token::Text(name.as_bytes()))
 }
 
+/// The three texts that come next.
 fn texts<'a>(input: &mut &'a [u8]) -> Option<[&'a [u8]; 3]> {
     let mut found = [&[][..]; 3];
     for text in &mut found {

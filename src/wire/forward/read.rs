@@ -49,6 +49,12 @@ pub struct Reader<R> {
     max: usize,
 }
 
+impl<R> std::fmt::Debug for Reader<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
 /// A value that was read.
 #[derive(PartialEq, Eq)]
 enum Gathered {

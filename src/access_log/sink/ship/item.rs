@@ -69,6 +69,13 @@ impl Todo {
         }
     }
 
+    /// The first group goes last.
+    pub(super) fn put_behind(&mut self) {
+        if let Some(group) = self.groups.pop_front() {
+            self.groups.push_back(group);
+        }
+    }
+
     /// Cuts the first group in two. Tells whether it could be cut.
     pub(super) fn halve(&mut self) -> bool {
         let Some(group) = self.groups.front_mut().filter(|group| group.items.len() > 1) else { return false };

@@ -8,14 +8,17 @@
 mod dial;
 mod distributor;
 mod elasticsearch;
+mod forward;
 mod http;
 mod item;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod letters;
 mod line;
+mod lumberjack;
 mod packets;
 mod post;
+mod strikes;
 mod syslog;
 #[cfg(test)]
 mod tests;
@@ -26,11 +29,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use self::elasticsearch::Elasticsearch;
+use self::forward::Forward;
 use self::http::Http;
 pub(in crate::access_log) use self::item::{Item, Todo};
 #[cfg(feature = "kafka")]
 use self::kafka::Kafka;
 use self::letters::{Letter, Letters};
+use self::lumberjack::Lumberjack;
 use self::packets::Packets;
 use self::syslog::Syslog;
 use super::{Fault, Pace, Parcel, Reason};
@@ -55,7 +60,9 @@ pub(in crate::access_log) struct ShippingSink {
 #[derive(Debug)]
 enum Form {
     Elasticsearch(Elasticsearch),
+    Forward(Box<Forward>),
     Http(Http),
+    Lumberjack(Box<Lumberjack>),
     Syslog(Box<Syslog>),
     Packets(Box<Packets>),
     #[cfg(feature = "kafka")]
@@ -100,6 +107,8 @@ enum Verdict {
     TooLarge,
     /// It will never take the group as it is. Maybe one record spoils it.
     Refused { status: u16, why: String },
+    /// Nobody knows: the groups behind it are to be tried first.
+    Behind,
     /// It takes nothing for the moment, or did not answer.
     Later { why: String, after: Option<Duration> },
 }
@@ -158,7 +167,7 @@ impl ShippingSink {
         todo.begin(items, self.settings.batch_bytes, self.settings.batch_records);
         while let Some(group) = todo.next() {
             let load = Load { text, all: items, chosen: &group.items };
-            let verdict = match timeout(self.settings.timeout, self.form.send(load)).await {
+            let verdict = match timeout(self.form.within(self.settings.timeout), self.form.send(load)).await {
                 Ok(verdict) => verdict,
                 Err(_) => {
                     self.form.disconnect();
@@ -179,6 +188,10 @@ impl ShippingSink {
             }
             Verdict::Later { why, after } => return Err(self.later(why, after)),
             Verdict::Items(failed) => return self.judge_items(failed, text, items, todo),
+            Verdict::Behind => {
+                todo.put_behind();
+                return Ok(());
+            }
             Verdict::TooLarge => (413, "it is too large for the other side, even alone".to_owned()),
             Verdict::Refused { status, why } => (status, why),
         };
@@ -232,7 +245,11 @@ impl Form {
     fn new(settings: &ShippingSettings) -> Result<Self, Error> {
         Ok(match &settings.target {
             Target::Elasticsearch { index } => Self::Elasticsearch(Elasticsearch::new(settings, index)?),
+            Target::Forward { tag, key } => {
+                Self::Forward(Box::new(Forward::new(settings, tag, key.as_ref())?))
+            }
             Target::Http => Self::Http(Http::new(settings)?),
+            Target::Lumberjack => Self::Lumberjack(Box::new(Lumberjack::new(settings)?)),
             Target::Syslog { facility, app_name } => {
                 Self::Syslog(Box::new(Syslog::new(settings, *facility, app_name)?))
             }
@@ -243,18 +260,18 @@ impl Form {
             Target::Kafka { topic } => Self::Kafka(Box::new(Kafka::new(settings, topic)?)),
             #[cfg(not(feature = "kafka"))]
             Target::Kafka { .. } => return Err(Error::NoSuchSink),
-            Target::Loki { .. }
-            | Target::Otlp
-            | Target::ClickHouse { .. }
-            | Target::Forward { .. }
-            | Target::Lumberjack => return Err(Error::NoSuchSink),
+            Target::Loki { .. } | Target::Otlp | Target::ClickHouse { .. } => {
+                return Err(Error::NoSuchSink);
+            }
         })
     }
 
     async fn send(&mut self, load: Load<'_>) -> Verdict {
         match self {
             Self::Elasticsearch(form) => form.send(load).await,
+            Self::Forward(form) => form.send(load).await,
             Self::Http(form) => form.send(load).await,
+            Self::Lumberjack(form) => form.send(load).await,
             Self::Syslog(form) => form.send(load).await,
             Self::Packets(form) => form.send(load).await,
             #[cfg(feature = "kafka")]
@@ -262,11 +279,18 @@ impl Form {
         }
     }
 
+    /// How long a group may take; for ever where the form says itself how long the other side may be silent.
+    fn within(&self, timeout: Duration) -> Duration {
+        if matches!(self, Self::Lumberjack(_)) { Duration::MAX } else { timeout }
+    }
+
     /// What is under way is given up; the next group goes to the next address.
     fn disconnect(&mut self) {
         match self {
             Self::Elasticsearch(form) => form.disconnect(),
+            Self::Forward(form) => form.disconnect(),
             Self::Http(form) => form.disconnect(),
+            Self::Lumberjack(form) => form.disconnect(),
             Self::Syslog(form) => form.disconnect(),
             Self::Packets(form) => form.disconnect(),
             #[cfg(feature = "kafka")]

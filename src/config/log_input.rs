@@ -11,7 +11,7 @@ table! {
         kind as "type": required InputType;
         /// Where: `127.0.0.1:9200`, `:5044` or `unix:PATH`.
         listen: required Listen;
-        /// A secret that senders show: `Authorization: Bearer`, `ApiKey` or the password of Basic over HTTP, the shared key of `forward`; see there for the others.
+        /// A secret that senders show: `Authorization: Bearer`, `ApiKey` or the password of Basic over HTTP, the shared key of `forward`, the element `[TOKEN@41058]` of `syslog`, the first line `{"token":"…"}` of `lines`.
         token: optional Text;
         /// A PEM file with the certificate of this door, leaf first: it speaks TLS then; together with `key`.
         cert: optional Text;

@@ -324,9 +324,10 @@ routes = [{ path = \"/*\", respond = \"hi\" }]
         ground.local = ground::local_pair(dir, &config, Purpose::Run, now).unwrap();
         let (plans, _) = compile_for(1, &config, &mut ground).unwrap_or_else(|found| panic!("{found}"));
         let (_, collector) = access_log::open(access_log::Settings::new("test", Vec::new()), 1).unwrap();
+        let log_service = watch::channel(log_settings::log_child(&config)).0;
         let loaded = Loaded::new(config, Workers::default(), ground);
         let loader: Loader = Box::new(|| unreachable!("a renewal reads no configuration"));
-        let lines = mpsc::channel(1).0;
+        let lines = (mpsc::channel(1).0, log_service);
         Control::new(loaded, loader, Arc::new(Plans::new(plans)), lines, collector.handle(), 1)
     }
 

@@ -85,7 +85,7 @@ def interrupt(service, enough):
 
 
 def numbers(entries, duplicates_allowed, who):
-    found, twice = count(entries, lambda entry: number(entry.get("msg", "")))
+    found, twice = count(entries, lambda entry: number(entry.get("message", "")))
     missing = set(range(ROWS)) - found
     require(f"{who}: nothing is lost over a kill", not missing, f"{ROWS - len(missing)} of {ROWS}", [] if found else entries[:2])
     require(f"{who}: duplicates only without _id", duplicates_allowed or twice == 0, f"{twice} duplicates")
@@ -134,7 +134,7 @@ def rsyslog(program):
             run_lines(service, daemon, port, folder)
             entries = service.entries()
             numbers(entries, False, "rsyslog")
-            one = next(entry for entry in entries if entry.get("msg", "").startswith("line 7"))
+            one = next(entry for entry in entries if entry.get("message") == "line 7")
             require("rsyslog: documents have the store's names", one["index"] == "syslog" and one["ts"].startswith("2026-11-21T09:14:03."), one)
             errors = pathlib.Path(folder, "errors")
             told = errors.read_text() if errors.exists() else ""

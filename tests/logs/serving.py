@@ -74,7 +74,7 @@ class Service:
     def start(self):
         command = [self.program, "-c", self.config, "logs", "serve", "--http", f"127.0.0.1:{self.own}"]
         out = open(self.folder / "serve.log", "ab")
-        self.process = subprocess.Popen(command, stdout=out, stderr=out)
+        self.process = subprocess.Popen(command, stdout=out, stderr=out, cwd=self.folder)
         wait_for("the log service", lambda: self.process.poll() is not None or answers(self.port))
         if self.process.poll() is not None:
             sys.exit(f"the log service ended: {(self.folder / 'serve.log').read_text()}")
@@ -132,7 +132,6 @@ http  = "127.0.0.1:{self.port}"
 admin = "unix:{self.folder}/control.sock"
 [log]
 service = "none"
-data    = "{self.folder}/log"
 [log.sink.far]
 {sink}
 dead_letter = "{self.dead}"
@@ -147,7 +146,7 @@ routes = [{{ path = "/*", proxy = "app" }}]
 
     def start(self):
         out = open(self.folder / "proxy.log", "ab")
-        self.process = subprocess.Popen([self.program, "run", "-c", self.config], stdout=out, stderr=out)
+        self.process = subprocess.Popen([self.program, "run", "-c", self.config], stdout=out, stderr=out, cwd=self.folder)
         wait_for("the proxy", lambda: self.process.poll() is not None or self.answers())
         if self.process.poll() is not None:
             sys.exit(f"the proxy ended: {(self.folder / 'proxy.log').read_text()}")
@@ -244,7 +243,7 @@ class Receiver:
 def through_a_restart(proxy, receiver, taken, each):
     """Sends three times `each` requests: to the receiver, while it is away, and when it is back. `taken()` are their numbers."""
     proxy.ask(0, each)
-    wait_for("the first third", lambda: len(taken()) >= each)
+    wait_for("the first third", lambda: taken() >= set(range(each)))
     receiver.kill()
     proxy.ask(each, each)
     time.sleep(1)

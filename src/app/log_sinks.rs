@@ -39,6 +39,8 @@ pub(super) fn settings(name: &Name, sink: &LogSink, dead: &Path, config: &Config
         }
         _ => target(sink)?,
     };
+    // A sink of OTLP makes its own messages of what is known.
+    let form = if target == Target::Otlp { Form::Json } else { form };
     let (batch_bytes, linger) = target.pace();
     Some(SinkSettings::Shipping(Box::new(ShippingSettings {
         target,

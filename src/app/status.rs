@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::admin::{Count, EndpointStatus, ListenerStatus, LogStatus, Open, SinkStatus, Status, UpstreamStatus};
+use super::admin::{
+    Count, EndpointStatus, ListenerStatus, LogStatus, Open, SinkStatus, Status, UpstreamStatus,
+};
 use super::reload::Control;
 use crate::access_log::recovery::{MOST_LISTED, OpenEntry};
 use crate::access_log::{Flights, Metrics, Reason, SinkMetrics};

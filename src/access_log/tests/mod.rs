@@ -8,6 +8,7 @@ mod scripted;
 mod shippers;
 mod shipping;
 mod silent;
+mod web;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -58,7 +58,8 @@ fn log_line(status: &Status) -> String {
 const NAMED: &str = "sink:";
 
 fn sink_table(sinks: &[SinkStatus]) -> String {
-    let mut rows = vec![["SINK", "DELIVERED", "WAITING", "RETRIES", "REFUSED", "LOST", "STATE"].map(str::to_owned)];
+    let mut rows =
+        vec![["SINK", "DELIVERED", "WAITING", "RETRIES", "REFUSED", "LOST", "STATE"].map(str::to_owned)];
     for sink in sinks {
         rows.push([
             clean(sink.name.strip_prefix(NAMED).unwrap_or(&sink.name)),

@@ -1,7 +1,8 @@
 use super::table::{ago, table};
 use super::*;
 use crate::app::admin::{
-    Actions, Admin, Count, EndpointStatus, ListenerStatus, LogStatus, Open, SinkStatus, Status, UpstreamStatus,
+    Actions, Admin, Count, EndpointStatus, ListenerStatus, LogStatus, Open, SinkStatus, Status,
+    UpstreamStatus,
 };
 use crate::worker::{State, WorkerStatus};
 

@@ -30,7 +30,7 @@ pub(super) mod samples;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use crate::record::members::{Member, Members};
+pub(crate) use crate::record::members::Members;
 pub(crate) use builder::{Builder, Origin};
 pub(crate) use extent::{ExtentBuilder, union_of_streams};
 pub(crate) use render::RowWriter;

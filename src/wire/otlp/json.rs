@@ -136,14 +136,7 @@ pub(super) mod hex {
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(from)?;
         let wrong = || D::Error::invalid_value(Unexpected::Str(&text), &"bytes in hexadecimal");
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        let bytes: Option<Vec<u8>> = pairs
-            .iter()
-            // Two digits are less than 256.
-            .map(|[high, low]| Some((digit(*high)? << 4 | digit(*low)?) as u8))
-            .collect();
-        bytes.filter(|_| rest.is_empty()).ok_or_else(wrong)
+        bytes_of(&text).ok_or_else(wrong)
     }
 }
 
@@ -164,4 +157,13 @@ pub(super) mod base64 {
             .decode(&text)
             .map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &"bytes in base64"))
     }
+}
+
+/// The bytes that an even number of hexadecimal digits stands for.
+pub(crate) fn bytes_of(digits: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    // Two digits are less than 256.
+    let bytes = pairs.iter().map(|[high, low]| Some((digit(*high)? << 4 | digit(*low)?) as u8));
+    bytes.collect::<Option<Vec<u8>>>().filter(|_| rest.is_empty())
 }

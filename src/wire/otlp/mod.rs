@@ -11,6 +11,7 @@ mod tests;
 
 use prost::Message;
 
+pub(crate) use self::json::bytes_of;
 use self::message::Answer;
 
 /// Where logs are sent.

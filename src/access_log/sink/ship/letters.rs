@@ -77,6 +77,12 @@ impl Letters {
         }
     }
 
+    /// Counts refused records that nobody can name.
+    pub(super) fn count(&self, refused: u64) {
+        self.metrics.refused.fetch_add(refused, Ordering::Relaxed);
+        self.metrics.dropped.add(Reason::Rejected, refused);
+    }
+
     fn keep(&mut self, letter: &Letter<'_>, why: &str) -> Result<(), Option<String>> {
         let settings = self.settings.as_ref().ok_or(None)?;
         let record = serde_json::from_slice(letter.line).ok();

@@ -5,6 +5,7 @@
 //! that is refused as a whole is halved until the bad one stands alone, so that no record blocks those behind it; what may
 //! be taken later is tried again by [`super::tries`], for ever, while the spool holds what comes behind.
 
+mod clickhouse;
 mod dial;
 mod distributor;
 mod elasticsearch;
@@ -14,6 +15,8 @@ mod item;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod letters;
+mod loki;
+mod otlp;
 mod line;
 mod lumberjack;
 mod packets;
@@ -28,6 +31,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use self::clickhouse::ClickHouse;
 use self::elasticsearch::Elasticsearch;
 use self::forward::Forward;
 use self::http::Http;
@@ -35,7 +39,9 @@ pub(in crate::access_log) use self::item::{Item, Todo};
 #[cfg(feature = "kafka")]
 use self::kafka::Kafka;
 use self::letters::{Letter, Letters};
+use self::loki::Loki;
 use self::lumberjack::Lumberjack;
+use self::otlp::Otlp;
 use self::packets::Packets;
 use self::syslog::Syslog;
 use super::{Fault, Pace, Parcel, Reason};
@@ -59,9 +65,12 @@ pub(in crate::access_log) struct ShippingSink {
 /// How it is spoken.
 #[derive(Debug)]
 enum Form {
+    ClickHouse(ClickHouse),
     Elasticsearch(Elasticsearch),
     Forward(Box<Forward>),
     Http(Http),
+    Loki(Loki),
+    Otlp(Otlp),
     Lumberjack(Box<Lumberjack>),
     Syslog(Box<Syslog>),
     Packets(Box<Packets>),
@@ -103,6 +112,8 @@ enum Verdict {
     Taken,
     /// It has those that are not named; of the others each by its place in the group.
     Items(Vec<(usize, Failed)>),
+    /// It has all but so many, of which it does not say which they are: none may go again.
+    Partly { refused: u64, why: String },
     /// It takes less at once.
     TooLarge,
     /// It will never take the group as it is. Maybe one record spoils it.
@@ -186,6 +197,12 @@ impl ShippingSink {
                 todo.done(Vec::new(), 0);
                 return Ok(());
             }
+            Verdict::Partly { refused, why } => {
+                self.refuse(todo, 0, 200, &format!("{refused} of those sent with it: {why}"), (text, items));
+                self.letters.count(refused.saturating_sub(1));
+                todo.done(Vec::new(), 0);
+                return Ok(());
+            }
             Verdict::Later { why, after } => return Err(self.later(why, after)),
             Verdict::Items(failed) => return self.judge_items(failed, text, items, todo),
             Verdict::Behind => {
@@ -249,6 +266,9 @@ impl Form {
                 Self::Forward(Box::new(Forward::new(settings, tag, key.as_ref())?))
             }
             Target::Http => Self::Http(Http::new(settings)?),
+            Target::ClickHouse { table } => Self::ClickHouse(ClickHouse::new(settings, table)?),
+            Target::Loki { labels } => Self::Loki(Loki::new(settings, labels)?),
+            Target::Otlp => Self::Otlp(Otlp::new(settings)?),
             Target::Lumberjack => Self::Lumberjack(Box::new(Lumberjack::new(settings)?)),
             Target::Syslog { facility, app_name } => {
                 Self::Syslog(Box::new(Syslog::new(settings, *facility, app_name)?))
@@ -260,17 +280,17 @@ impl Form {
             Target::Kafka { topic } => Self::Kafka(Box::new(Kafka::new(settings, topic)?)),
             #[cfg(not(feature = "kafka"))]
             Target::Kafka { .. } => return Err(Error::NoSuchSink),
-            Target::Loki { .. } | Target::Otlp | Target::ClickHouse { .. } => {
-                return Err(Error::NoSuchSink);
-            }
         })
     }
 
     async fn send(&mut self, load: Load<'_>) -> Verdict {
         match self {
+            Self::ClickHouse(form) => form.send(load).await,
             Self::Elasticsearch(form) => form.send(load).await,
             Self::Forward(form) => form.send(load).await,
             Self::Http(form) => form.send(load).await,
+            Self::Loki(form) => form.send(load).await,
+            Self::Otlp(form) => form.send(load).await,
             Self::Lumberjack(form) => form.send(load).await,
             Self::Syslog(form) => form.send(load).await,
             Self::Packets(form) => form.send(load).await,
@@ -287,9 +307,12 @@ impl Form {
     /// What is under way is given up; the next group goes to the next address.
     fn disconnect(&mut self) {
         match self {
+            Self::ClickHouse(form) => form.disconnect(),
             Self::Elasticsearch(form) => form.disconnect(),
             Self::Forward(form) => form.disconnect(),
             Self::Http(form) => form.disconnect(),
+            Self::Loki(form) => form.disconnect(),
+            Self::Otlp(form) => form.disconnect(),
             Self::Lumberjack(form) => form.disconnect(),
             Self::Syslog(form) => form.disconnect(),
             Self::Packets(form) => form.disconnect(),

@@ -104,10 +104,7 @@ impl Post {
         let (prefix, host) =
             self.dial.remote().map_or_else(Default::default, |to| (to.path.as_str(), host(to)));
         let body = if self.compress { gzip(&body) } else { body };
-        // An address without a path means the root, also with a query.
-        let root = if prefix.starts_with('/') || path.starts_with('/') { "" } else { "/" };
-        let mut request =
-            Request::post(format!("{root}{prefix}{path}")).header(HOST, host).body(Full::from(body))?;
+        let mut request = Request::post(joined(prefix, path)).header(HOST, host).body(Full::from(body))?;
         request.headers_mut().extend(self.headers.clone());
         if self.compress {
             request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -142,6 +139,18 @@ impl Answer {
     }
 }
 
+/// The path of the form behind that of the address; both may have a query. An address without a path means the root.
+fn joined(prefix: &str, path: &str) -> String {
+    let (prefix, query) =
+        prefix.split_once('?').map_or((prefix, None), |(prefix, query)| (prefix, Some(query)));
+    let (path, further) = path.split_once('?').map_or((path, None), |(path, further)| (path, Some(further)));
+    let prefix = if path.is_empty() { prefix } else { prefix.trim_end_matches('/') };
+    let root = if prefix.starts_with('/') || path.starts_with('/') { "" } else { "/" };
+    let queries: Vec<&str> = query.into_iter().chain(further).collect();
+    let mark = if queries.is_empty() { "" } else { "?" };
+    format!("{root}{prefix}{path}{mark}{}", queries.join("&"))
+}
+
 fn host(remote: &Remote) -> String {
     let Remote { host, port, .. } = remote;
     if host.contains(':') && !host.starts_with('[') {
@@ -169,4 +178,25 @@ fn gzip(body: &[u8]) -> Vec<u8> {
     // Writing to a Vec cannot fail.
     let _ = encoder.write_all(body);
     encoder.finish().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn the_paths_and_queries_of_address_and_form_are_joined() {
+        for (prefix, path, wanted) in [
+            ("", "", "/"),
+            ("/in", "", "/in"),
+            ("/in/?tenant=a", "", "/in/?tenant=a"),
+            ("?tenant=a", "", "/?tenant=a"),
+            ("", "/x/_bulk?f=1", "/x/_bulk?f=1"),
+            ("/es?pipeline=p", "/x/_bulk?f=1", "/es/x/_bulk?pipeline=p&f=1"),
+            ("/?database=a", "/?query=q", "/?database=a&query=q"),
+            ("?database=a", "/?query=q", "/?database=a&query=q"),
+        ] {
+            assert_eq!(joined(prefix, path), wanted, "{prefix} {path}");
+        }
+    }
 }

@@ -23,10 +23,11 @@ use serde::de::Error as _;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::log_service::columns::{Member, Members, write_time};
+use crate::log_service::columns::write_time;
 use crate::log_service::entry::Entry;
 use crate::record::escape::json_string;
 use crate::record::id;
+use crate::record::members::Members;
 
 const ID: &str = "_id";
 const INDEX: &str = "_index";
@@ -49,14 +50,14 @@ const NESTED: [(&str, &str, &str); 3] =
 /// # Errors
 /// When it is no JSON object, one that readers would refuse, or has a member that is not its own.
 pub(super) fn entry(document: &[u8], index: &str, doc_id: Option<&str>) -> Result<Entry, serde_json::Error> {
-    let Members(members) = serde_json::from_slice(document)?;
-    if let Some((name, _)) = members.iter().find(|(name, _)| matches!(&**name, ID | INDEX)) {
+    let members = Members::of(document)?;
+    if let Some((name, _)) = members.0.iter().find(|(name, _)| matches!(&**name, ID | INDEX)) {
         let reason = "is a metadata field and cannot be added inside a document. Use the index API request parameters.";
         return Err(serde_json::Error::custom(format!("Field [{name}] {reason}")));
     }
     let mut writer = Writer { members: &members, out: Vec::with_capacity(document.len() + index.len() + 64) };
     writer.target(index, doc_id);
-    for (name, value) in &members {
+    for (name, value) in &members.0 {
         writer.member(name, value);
         writer.nested(name, value);
     }
@@ -71,13 +72,13 @@ pub(super) fn target(entry: &Value) -> Option<(&str, &str)> {
 }
 
 struct Writer<'m, 'd> {
-    members: &'m [Member<'d>],
+    members: &'m Members<'d>,
     out: Vec<u8>,
 }
 
 impl Writer<'_, '_> {
     fn has(&self, name: &str) -> bool {
-        self.members.iter().any(|member| member.0 == name)
+        self.members.raw(name).is_some()
     }
 
     fn name(&mut self, name: &str) {
@@ -128,9 +129,10 @@ impl Writer<'_, '_> {
         if self.has(ours) || self.has(&flat) || !value.get().starts_with('{') {
             return;
         }
-        let Ok(Members(members)) = serde_json::from_str(value.get()) else { return };
-        let found = members.iter().find(|(name, _)| name == inner);
-        if let Some((_, value)) = found.filter(|(_, value)| value.get().starts_with('"')) {
+        let Ok(members) = Members::of(value.get().as_bytes()) else { return };
+        if let Some((_, value)) =
+            members.0.iter().find(|(name, value)| name == inner && value.get().starts_with('"'))
+        {
             self.raw(ours, value);
         }
     }

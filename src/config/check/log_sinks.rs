@@ -84,31 +84,22 @@ const HTTP: &[SinkType] = &[Elasticsearch, Loki, Otlp, ClickHouse, Http];
 /// Those that take any line.
 const TEXTS: &[SinkType] = &[Kafka, Syslog, Http, File, Stdout, Loki];
 
+const FORMS: &[SinkType] =
+    &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Syslog, Packets, Http, File, Stdout];
+const SHIPPED: &[SinkType] =
+    &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Syslog, Packets, Http];
+const COMPRESSED: &[SinkType] = &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Http];
+const TOKENS: &[SinkType] = &[Elasticsearch, Loki, Otlp, ClickHouse, Http, Forward, Syslog];
+const USERS: &[SinkType] = &[Elasticsearch, Loki, Otlp, ClickHouse, Http, Kafka, S3, Forward];
+const ROTATED: &[SinkType] =
+    &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Syslog, Packets, Http, File];
+
+/// A key that is written, where, and the types that it means something for.
+type Written<'a> = (&'static str, &'a Place, &'static [SinkType]);
+
 /// What is written, and for which types it means something.
-fn written(one: &LogSink) -> Vec<(&'static str, &Place, &'static [SinkType])> {
-    const FORMS: &[SinkType] = &[
-        Elasticsearch,
-        Loki,
-        Otlp,
-        ClickHouse,
-        Kafka,
-        Forward,
-        Lumberjack,
-        Syslog,
-        Packets,
-        Http,
-        File,
-        Stdout,
-    ];
-    const SHIPPED: &[SinkType] =
-        &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Syslog, Packets, Http];
-    const COMPRESSED: &[SinkType] =
-        &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Http];
-    const TOKENS: &[SinkType] = &[Elasticsearch, Loki, Otlp, ClickHouse, Http, Forward, Syslog];
-    const USERS: &[SinkType] = &[Elasticsearch, Loki, Otlp, ClickHouse, Http, Kafka, S3, Forward];
-    const ROTATED: &[SinkType] =
-        &[Elasticsearch, Loki, Otlp, ClickHouse, Kafka, Forward, Lumberjack, Syslog, Packets, Http, File];
-    let mut found: Vec<(&'static str, &Place, &'static [SinkType])> = Vec::new();
+fn written(one: &LogSink) -> Vec<Written<'_>> {
+    let mut found: Vec<Written<'_>> = Vec::new();
     macro_rules! look {
         ($($field:ident: $kinds:expr,)*) => {$(
             if one.$field.is_written() {
@@ -213,9 +204,8 @@ fn element_name(of: &str, token: Option<&At<Text>>, sink: &mut Sink) {
 }
 
 fn pair(one: (&str, Option<&At<Text>>), other: (&str, Option<&At<Text>>), sink: &mut Sink) {
-    let (written, lacking) = match (one, other) {
-        ((_, Some(written)), (lacking, None)) | ((lacking, None), (_, Some(written))) => (written, lacking),
-        _ => return,
+    let (((_, Some(written)), (lacking, None)) | ((lacking, None), (_, Some(written)))) = (one, other) else {
+        return;
     };
     let message = format!("`{lacking}` is missing beside it");
     sink.push(Diagnostic::error(codes::MISSING_KEY, message).at(&written.place, ""));

@@ -54,7 +54,7 @@ fn only(value: Value, paths: &[Path<'_>]) -> Option<Value> {
     match value {
         Value::Object(members) => kept(members, |name, value| {
             let rest = below(paths, name);
-            if rest.iter().any(|path| is_end(path)) { Some(value) } else { only(value, &rest) }
+            if rest.iter().any(is_end) { Some(value) } else { only(value, &rest) }
         }),
         Value::Array(values) => each(values, |value| only(value, paths)),
         _ => None,
@@ -65,7 +65,7 @@ fn without(value: Value, paths: &[Path<'_>]) -> Option<Value> {
     match value {
         Value::Object(members) => kept(members, |name, value| {
             let rest = below(paths, name);
-            if rest.iter().any(|path| is_end(path)) { None } else { without(value, &rest) }
+            if rest.iter().any(is_end) { None } else { without(value, &rest) }
         }),
         Value::Array(values) => each(values, |value| without(value, paths)),
         other => Some(other),

@@ -18,7 +18,9 @@ const EXAMPLE: &str = r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"ser
 {"key":"map","value":{"kvlistValue":{"values":[{"key":"some.map.key","value":{"doubleValue":637.704}}]}}},{"key":"none","value":{}}]}]}]}]}"#;
 
 /// The records of a body with where they come from.
-fn read(form: Form, body: &[u8], most: usize) -> Result<Vec<(Origin, Result<LogRecord, usize>)>, FormError> {
+type Read = Vec<(Origin, Result<LogRecord, usize>)>;
+
+fn read(form: Form, body: &[u8], most: usize) -> Result<Read, FormError> {
     let mut read = Vec::new();
     form.records(body, most, &mut |origin, record| read.push((origin.clone(), record)))?;
     Ok(read)
@@ -96,10 +98,9 @@ fn what_is_nested_too_deep_is_refused() {
         value: Some(Value::ArrayValue(ArrayValue { values: vec![value] })),
     });
     // Built and written in a thread of its own: here the depth is ours.
-    let bytes = std::thread::Builder::new().stack_size(256 << 20).spawn(move || {
-        let bytes = LogRecord { body: Some(deep), ..LogRecord::default() }.encode_to_vec();
-        bytes
-    });
+    let bytes = std::thread::Builder::new()
+        .stack_size(256 << 20)
+        .spawn(move || LogRecord { body: Some(deep), ..LogRecord::default() }.encode_to_vec());
     let bytes = bytes.unwrap().join().unwrap();
     assert!(LogRecord::decode(bytes.as_slice()).is_err());
 }

@@ -192,13 +192,8 @@ fn key_of(action: Action, index: &str, id: &str, entry: &Entry) -> Key {
 }
 
 fn look(item: &Item<'_>, index: &str, desk: &Desk) -> Result<Entry, Fault> {
-    let document = match (item.action, item.document) {
-        (Action::Create | Action::Index, Some(document)) => document,
-        _ => {
-            return Err(Fault::argument(
-                "only write ops with an op_type of create are allowed in data streams",
-            ));
-        }
+    let (Action::Create | Action::Index, Some(document)) = (item.action, item.document) else {
+        return Err(Fault::argument("only write ops with an op_type of create are allowed in data streams"));
     };
     let id = item.id.as_deref().filter(|id| !id.is_empty());
     if index.len() > MAX_INDEX {

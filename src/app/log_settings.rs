@@ -35,8 +35,14 @@ pub(super) fn log_child(config: &Config) -> log_child::Settings {
         memory_mib: mib(config.log.memory.value),
         config: (!config.log.input.is_empty() || !config.alerts.rules.is_empty())
             .then(|| config.sources.main().into()),
-        written: format!("{:?}{}", config.log.input.value, config.alerts.words()),
+        written: written(config),
     }
+}
+
+/// What the embedded service reads for itself, to know when it changes.
+fn written(config: &Config) -> String {
+    let inputs = config.log.input.iter().map(|(name, one)| format!("{} {}", name.value, one.words()));
+    inputs.chain([config.alerts.words()]).collect::<Vec<_>>().join("\n")
 }
 
 fn mib(size: Size) -> u64 {

@@ -326,8 +326,9 @@ routes = [{ path = \"/*\", respond = \"hi\" }]
         let (_, collector) = access_log::open(access_log::Settings::new("test", Vec::new()), 1).unwrap();
         let loaded = Loaded::new(config, Workers::default(), ground);
         let loader: Loader = Box::new(|| unreachable!("a renewal reads no configuration"));
+        let service = watch::channel(log_settings::log_child(&loaded.config)).0;
         let lines = mpsc::channel(1).0;
-        Control::new(loaded, loader, Arc::new(Plans::new(plans)), lines, collector.handle(), 1)
+        Control::new(loaded, loader, Arc::new(Plans::new(plans)), (lines, service), collector.handle(), 1)
     }
 
     #[test]
@@ -339,13 +340,16 @@ routes = [{ path = \"/*\", respond = \"hi\" }]
             config::from_text("test.toml", &text, &|_| None).unwrap()
         };
         let plain = of("[log]\ndata = \"d\"");
-        let same = ["\n\n# moved\n[log]\n\ndata = \"d\"", "[log]\ndata = \"d\"\nkeep = { age = \"30d\" }"];
+        // What only concerns the embedded service takes effect when that is started again.
+        let same = [
+            "\n\n# moved\n[log]\n\ndata = \"d\"",
+            "[log]\ndata = \"d\"\nkeep = { age = \"31d\" }",
+            "[log]\ndata = \"d\"\nmemory = \"300MiB\"",
+        ];
         for log in same {
             assert_eq!(fixed_change(&plain, &of(log)), None, "{log}");
         }
         let other = [
-            "keep = { age = \"31d\" }",
-            "memory = \"300MiB\"",
             "buffer = \"32MiB\"",
             "file = \"f\"",
             "stdout = true",

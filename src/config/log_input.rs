@@ -11,7 +11,7 @@ table! {
         kind as "type": required InputType;
         /// Where: `127.0.0.1:9200`, `:5044` or `unix:PATH`.
         listen: required Listen;
-        /// A secret that senders show: `Authorization: Bearer`, `ApiKey` or the password of Basic over HTTP, the shared key of `forward`; see there for the others.
+        /// A secret that senders show: `Authorization: Bearer`, `ApiKey` or the password of Basic over HTTP, the shared key of `forward`, the element `[TOKEN@41058]` of `syslog`, the first line `{"token":"…"}` of `lines`.
         token: optional Text;
         /// A PEM file with the certificate of this door, leaf first: it speaks TLS then; together with `key`.
         cert: optional Text;
@@ -36,6 +36,13 @@ choice! {
 }
 
 impl LogInput {
+    /// What it says, wherever it stands.
+    pub fn words(&self) -> String {
+        let text = |word: &Option<At<Text>>| word.as_ref().map(|word| word.value.clone());
+        let texts = [&self.token, &self.cert, &self.key, &self.client_ca].map(text);
+        format!("{:?} {} {texts:?}", self.kind.value, self.listen.value)
+    }
+
     /// Every file that it names, with what it is.
     pub(super) fn files(&self) -> impl Iterator<Item = (&At<Text>, &'static str)> {
         [(&self.cert, "certificate"), (&self.key, "private key"), (&self.client_ca, "authorities' file")]

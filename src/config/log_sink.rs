@@ -38,7 +38,7 @@ table! {
         prefix: default Text = "";
         /// `packets`: `to` is a Distributor, which says where `logs` lives.
         distributor: default bool = false;
-        /// A secret: `Authorization: Bearer` over HTTP, the shared key of `forward`.
+        /// A secret: `Authorization: Bearer` over HTTP, the shared key of `forward`, the name of an element of `syslog` (`TOKEN@41058`).
         token: optional Text;
         /// Name of a user (HTTP Basic; SASL of `kafka`; access key of `s3`), together with `password`.
         user: optional Text;

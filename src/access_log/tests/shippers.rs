@@ -35,7 +35,7 @@ type Script = dyn Fn(usize, &Group) -> Act + Send + std::marker::Sync;
 
 /// Groups as they came, each with the paths of its records.
 #[derive(Clone, Default)]
-struct Peer {
+struct Receiver {
     groups: Arc<Mutex<Vec<Group>>>,
 }
 
@@ -47,7 +47,7 @@ struct Group {
     is_taken: bool,
 }
 
-impl Peer {
+impl Receiver {
     /// Does what `act` says with each group, by its number and content.
     async fn start(
         is_forward: bool,
@@ -56,21 +56,21 @@ impl Peer {
     ) -> (Self, SocketAddr) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (peer, act) = (Self::default(), Arc::new(act));
-        let serving = peer.clone();
+        let (receiver, act) = (Self::default(), Arc::new(act));
+        let serving = receiver.clone();
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (peer, act) = (serving.clone(), Arc::clone(&act));
+                let (receiver, act) = (serving.clone(), Arc::clone(&act));
                 tokio::spawn(async move {
                     match is_forward {
-                        true => peer.forward(stream, key, &*act).await,
-                        false => peer.lumberjack(stream, &*act).await,
+                        true => receiver.forward(stream, key, &*act).await,
+                        false => receiver.lumberjack(stream, &*act).await,
                     }
                 });
             }
         });
-        (peer, address)
+        (receiver, address)
     }
 
     async fn forward(&self, stream: TcpStream, key: Option<&str>, act: &Script) {
@@ -191,9 +191,9 @@ async fn talk(
     key: Option<&'static str>,
     change: impl FnOnce(&mut ShippingSettings),
     act: impl Fn(usize, &Group) -> Act + Send + std::marker::Sync + 'static,
-) -> (Peer, Vec<Value>, Arc<Metrics>) {
+) -> (Receiver, Vec<Value>, Arc<Metrics>) {
     let dir = tempfile::tempdir().unwrap();
-    let (peer, address) = Peer::start(matches!(target, Target::Forward { .. }), key, act).await;
+    let (receiver, address) = Receiver::start(matches!(target, Target::Forward { .. }), key, act).await;
     let mut settings = ShippingSettings { timeout: PATIENCE, ..shipping(target, address, dir.path()) };
     change(&mut settings);
     let (log, running) = start(settings);
@@ -204,7 +204,7 @@ async fn talk(
     assert!(report.undelivered.is_empty() && report.waiting.is_empty(), "{report:?}");
     let dead = dir.path().join("dead.jsonl");
     let dead = if dead.exists() { lines_of(&dead) } else { Vec::new() };
-    (peer, dead, metrics)
+    (receiver, dead, metrics)
 }
 
 fn sorted(mut paths: Vec<String>) -> Vec<String> {
@@ -218,7 +218,7 @@ async fn a_chunk_is_taken_when_it_is_acknowledged_and_goes_again_with_the_same_i
         [(Act::HangUp, true), (Act::Reset, false), (Act::Silence, true), (Act::Nonsense, false)]
     {
         let change = |settings: &mut ShippingSettings| settings.compress = is_compressed;
-        let (peer, dead, metrics) =
+        let (receiver, dead, metrics) =
             talk(
                 to_fluentd(None),
                 None,
@@ -226,8 +226,8 @@ async fn a_chunk_is_taken_when_it_is_acknowledged_and_goes_again_with_the_same_i
                 move |number, _| if number == 0 { act } else { Act::Acknowledge },
             )
             .await;
-        let groups = peer.groups();
-        assert_eq!((sorted(peer.taken()), dead.len()), (ALL.map(str::to_owned).to_vec(), 0), "{act:?}");
+        let groups = receiver.groups();
+        assert_eq!((sorted(receiver.taken()), dead.len()), (ALL.map(str::to_owned).to_vec(), 0), "{act:?}");
         assert_eq!((&groups[0].paths, &groups[0].chunk), (&groups[1].paths, &groups[1].chunk), "{act:?}");
         assert_eq!(metrics.sinks[0].retries.load(Ordering::Relaxed), 1, "{act:?}");
         let event = groups.iter().flat_map(|group| &group.events).find(|event| event["path"] == "/1");
@@ -240,15 +240,15 @@ async fn a_receiver_with_a_shared_key_is_shown_it() {
     let user = |settings: &mut ShippingSettings| {
         settings.credentials = Credentials::User { name: "u".into(), password: Token("p".into()) };
     };
-    let (peer, _, _) = talk(to_fluentd(Some("k")), Some("k"), user, |_, _| Act::Acknowledge).await;
-    assert_eq!(sorted(peer.taken()), ALL);
+    let (receiver, _, _) = talk(to_fluentd(Some("k")), Some("k"), user, |_, _| Act::Acknowledge).await;
+    assert_eq!(sorted(receiver.taken()), ALL);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_keeps_a_receiver_from_letting_us_in_is_told() {
     for (key, told) in [(Some("wrong"), "shared key mismatch"), (None, "it asks for a shared key")] {
         let dir = tempfile::tempdir().unwrap();
-        let (peer, address) = Peer::start(true, Some("right"), |_, _| Act::Acknowledge).await;
+        let (receiver, address) = Receiver::start(true, Some("right"), |_, _| Act::Acknowledge).await;
         let settings =
             ShippingSettings { timeout: PATIENCE, ..shipping(to_fluentd(key), address, dir.path()) };
         let (log, running) = start(settings);
@@ -256,7 +256,7 @@ async fn what_keeps_a_receiver_from_letting_us_in_is_told() {
         let metrics = running.metrics();
         let is_told = || metrics.sinks[0].trouble().is_some_and(|trouble| trouble.contains(told));
         until(told, is_told).await;
-        assert!(peer.groups().is_empty());
+        assert!(receiver.groups().is_empty());
         running.stop(Duration::ZERO).await;
     }
 }
@@ -265,7 +265,7 @@ async fn what_keeps_a_receiver_from_letting_us_in_is_told() {
 async fn a_record_on_which_the_receiver_hangs_up_is_found_and_blocks_nobody() {
     const BAD: [&str; 2] = ["/0", "/5"];
     for target in [to_fluentd(None), Target::Lumberjack] {
-        let (peer, dead, _) = talk(
+        let (receiver, dead, _) = talk(
             target,
             None,
             |_| {},
@@ -278,14 +278,14 @@ async fn a_record_on_which_the_receiver_hangs_up_is_found_and_blocks_nobody() {
         let dead = dead.iter().map(|letter| letter["record"]["path"].as_str().unwrap().to_owned());
         assert_eq!(sorted(dead.collect()), BAD);
         let others = ALL.iter().filter(|path| !BAD.contains(path)).map(|path| (*path).to_owned());
-        assert_eq!(sorted(peer.taken()), others.collect::<Vec<_>>());
+        assert_eq!(sorted(receiver.taken()), others.collect::<Vec<_>>());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_window_is_taken_when_it_is_acknowledged() {
     for act in [Act::HangUp, Act::Reset, Act::Silence, Act::Nonsense] {
-        let (peer, dead, metrics) = talk(
+        let (receiver, dead, metrics) = talk(
             Target::Lumberjack,
             None,
             |_| {},
@@ -294,9 +294,9 @@ async fn a_window_is_taken_when_it_is_acknowledged() {
             },
         )
         .await;
-        assert_eq!((sorted(peer.taken()), dead.len()), (ALL.map(str::to_owned).to_vec(), 0), "{act:?}");
+        assert_eq!((sorted(receiver.taken()), dead.len()), (ALL.map(str::to_owned).to_vec(), 0), "{act:?}");
         assert_eq!(metrics.sinks[0].retries.load(Ordering::Relaxed), 1, "{act:?}");
-        let event = peer.groups()[0].events[0].clone();
+        let event = receiver.groups()[0].events[0].clone();
         assert_eq!(event["@metadata"]["beat"], "tollgate");
         assert!(event["@timestamp"].is_string());
     }
@@ -304,7 +304,7 @@ async fn a_window_is_taken_when_it_is_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_window_only_what_is_not_acknowledged_goes_again() {
-    let (peer, dead, _) = talk(
+    let (receiver, dead, _) = talk(
         Target::Lumberjack,
         None,
         |_| {},
@@ -314,14 +314,14 @@ async fn of_a_window_only_what_is_not_acknowledged_goes_again() {
         },
     )
     .await;
-    let firsts = peer.groups().into_iter().map(|group| group.events[0]["path"].clone());
+    let firsts = receiver.groups().into_iter().map(|group| group.events[0]["path"].clone());
     let paths: Vec<String> = firsts.filter_map(|path| Some(path.as_str()?.to_owned())).collect();
     assert_eq!((sorted(paths), dead.len()), (ALL.map(str::to_owned).to_vec(), 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_says_that_it_is_still_at_it_is_waited_for() {
-    let (peer, _, metrics) = talk(
+    let (receiver, _, metrics) = talk(
         Target::Lumberjack,
         None,
         |settings| settings.linger = PATIENCE,
@@ -330,6 +330,6 @@ async fn a_receiver_that_says_that_it_is_still_at_it_is_waited_for() {
         },
     )
     .await;
-    assert_eq!(sorted(peer.taken()), ALL);
+    assert_eq!(sorted(receiver.taken()), ALL);
     assert_eq!(metrics.sinks[0].retries.load(Ordering::Relaxed), 0);
 }

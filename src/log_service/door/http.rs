@@ -39,6 +39,7 @@ pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door:
             let refused = refuse(request.headers(), browsers, needs_token, &door);
             let answer = match refused {
                 Some((status, reason)) => refusal(request.uri().path(), status, reason),
+                None if door.is_input() => take_in(request, &from, desk).await,
                 None => answer_to(request, &from, desk).await,
             };
             Ok::<_, Infallible>(answer)
@@ -60,10 +61,24 @@ pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door:
     }
 }
 
-async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>) -> Answer {
+/// What senders may do, at an input and at the service's own door.
+async fn take_in(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::POST, "/frames") => frames::take(request, from, &desk).await,
         (&Method::POST, "/logs") => take(request, from, &desk).await,
+        (_, otlp::PATH) => otlp::answer(request, from, &desk).await,
+        (_, path) if bulk::serves(path) => bulk::answer(request, from, desk).await,
+        (_, "/frames" | "/logs") => answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
+        _ => answer::refusal(
+            StatusCode::NOT_FOUND,
+            "this door takes entries: POST /logs, /frames, /_bulk, /v1/logs; the log is read at the service's own",
+        ),
+    }
+}
+
+/// The service's own door: what senders may do, and every question.
+async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>) -> Answer {
+    match (request.method(), request.uri().path()) {
         (&Method::GET, "/logs/tail") => tail::tail(request.uri().query(), &desk).await,
         (&Method::GET, "/logs/search") => {
             tail::search(request.uri().query(), questions::wants_progress(request.headers()), &desk).await
@@ -78,9 +93,8 @@ async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>)
         (method, path) if path == "/alerts" || path.starts_with("/alerts/") => {
             alerts::answer(method, path, request.uri().query(), &desk).await
         }
-        (_, otlp::PATH) => otlp::answer(request, from, &desk).await,
-        (_, path) if bulk::serves(path) => bulk::answer(request, from, desk).await,
-        (_, "/frames" | "/logs" | "/logs/tail" | "/logs/search" | "/rollups" | "/status") => {
+        (_, path) if is_taken_in(path) => take_in(request, from, desk).await,
+        (_, "/logs/tail" | "/logs/search" | "/rollups" | "/status") => {
             answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
         }
         _ => answer::refusal(
@@ -88,6 +102,10 @@ async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>)
             "there is POST /frames, /logs, GET /logs/tail, /logs/search, /logs/show, /logs/top, /logs/stats, /logs/explain, /logs/compare, /logs/audit, /rollups, /alerts, /status",
         ),
     }
+}
+
+fn is_taken_in(path: &str) -> bool {
+    matches!(path, "/frames" | "/logs" | otlp::PATH) || bulk::serves(path)
 }
 
 /// Searches stream their rows; all other questions have one answer.

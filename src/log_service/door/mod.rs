@@ -105,6 +105,11 @@ impl Door {
         })
     }
 
+    /// Whether it is there for senders only: who may write need not be one who may read.
+    fn is_input(&self) -> bool {
+        !self.name.is_empty()
+    }
+
     /// Whether a request with this `Authorization` may come in: the token as `Bearer`, as an `ApiKey` (also behind `ID:`,
     /// in base64, as Elasticsearch writes its keys), or as the password of `Basic`, whoever the user is.
     fn admits(&self, shown: Option<&str>) -> bool {

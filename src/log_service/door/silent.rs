@@ -40,10 +40,10 @@ impl Reader {
     ///
     /// # Errors
     /// Nothing more is taken of this sender, for this reason.
-    fn take(&mut self, message: Bytes, parsed: &mut Parsed) -> Result<(), &'static str> {
+    fn take(&mut self, message: &Bytes, parsed: &mut Parsed) -> Result<(), &'static str> {
         match self {
-            Self::Syslog(messages) => messages.take(&message, parsed),
-            Self::Lines(lines) => lines.take(&message, parsed),
+            Self::Syslog(messages) => messages.take(message, parsed),
+            Self::Lines(lines) => lines.take(message, parsed),
         }
     }
 }
@@ -165,7 +165,7 @@ impl Intake {
                 next => next,
             };
             match next {
-                Ok(Some(message)) => self.reader.take(message, parsed)?,
+                Ok(Some(message)) => self.reader.take(&message, parsed)?,
                 Ok(None) => break,
                 Err(Unframed::TooLong) => self.refuse(TOO_LONG),
                 Err(Unframed::NoCount) => {

@@ -15,7 +15,7 @@ use super::Desk;
 use crate::log_service::exec::{self, Control, ExecError, Parts, Sort};
 use crate::log_service::query::Query;
 use crate::log_service::read::Window;
-use crate::log_service::{Limits, Listen, LogService, Settings, Tls, Token};
+use crate::log_service::{InputKind, InputSettings, Limits, Listen, LogService, Settings, Tls, Token};
 use crate::record::frame::{Builder, Codec, Form, Stream};
 use crate::record::{Record, binary};
 
@@ -368,4 +368,38 @@ async fn a_tail_that_cannot_follow_is_told_how_many_it_skipped() {
     };
     tokio::time::timeout(std::time::Duration::from_secs(60), all).await.unwrap();
     assert!(shown > 0 && skipped > 0 && shown + skipped == GROUPS * 300, "{shown} {skipped}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_input_takes_entries_and_answers_no_question() {
+    let input = InputSettings {
+        name: "apps".into(),
+        kind: InputKind::Http,
+        listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
+        secret: None,
+        tls: None,
+    };
+    let service = start(|settings| settings.inputs = vec![input]).await;
+    let ask = async |head: &str, body: &str| {
+        let mut stream = TcpStream::connect(service.input.unwrap()).await.unwrap();
+        let request = format!(
+            "{head} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
+    };
+    assert_eq!(ask("POST /logs", r#"{"msg":"x"}"#).await, 200);
+    for question in [
+        "GET /status",
+        "GET /logs/search",
+        "GET /logs/tail",
+        "GET /rollups",
+        "GET /alerts",
+        "POST /alerts/x/silence",
+    ] {
+        assert_eq!(ask(question, "").await, 404, "{question}");
+    }
 }

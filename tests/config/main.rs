@@ -13,7 +13,7 @@ fn variables(name: &str) -> Option<String> {
     match name {
         "TOLLGATE" => Some("/usr/bin/tollgate".to_owned()),
         "PORT_OF_APP" => Some("3000".to_owned()),
-        "FLUENT_SHARED_KEY" => Some("secret".to_owned()),
+        "CLICKHOUSE_PASSWORD" | "FLUENT_SHARED_KEY" | "SHIPPERS_TOKEN" => Some("secret".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,
     }

@@ -150,7 +150,7 @@ pub struct Remote {
     pub host: String,
     pub port: u16,
     pub is_tls: bool,
-    /// Path and query in front of that of the form; without a slash at the end.
+    /// Path and query in front of that of the form; as they are where it has none.
     pub path: String,
 }
 
@@ -170,13 +170,14 @@ impl Remote {
         let scheme = scheme.ok_or_else(|| wrong("does not say how it is reached"))?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("names no host"))?;
         let is_tls = matches!(scheme, "https" | "tls");
-        let path = uri.path_and_query().map_or("", |path| path.as_str()).trim_end_matches('/');
+        let path = uri.path_and_query().map_or("", |path| path.as_str());
+        let path = if path == "/" { "" } else { path };
         if !scheme.starts_with("http") && !path.is_empty() {
             return Err(wrong("has a path, which nobody would see"));
         }
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            // Not quoted: it may be a secret.
-            return Err(Problem::new("an address has no user and password").help("use `user` and `password`"));
+            // Not quoted, and shown without its line: it may be a secret.
+            return Err(Problem::new("an address has no user and password"));
         }
         let port = uri.port_u16().unwrap_or_else(|| Self::port(kind, is_tls, is_distributor));
         Ok(Self { host: host.to_owned(), port, is_tls, path: path.to_owned() })

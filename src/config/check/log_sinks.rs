@@ -36,6 +36,7 @@ fn check_sink(name: &At<Name>, one: &At<LogSink>, sink: &mut Sink) {
         }
     }
     addresses(name, one, sink);
+    names(one, sink);
     pair(("user", one.user.as_ref()), ("password", one.password.as_ref()), sink);
     pair(("cert", one.cert.as_ref()), ("key", one.key.as_ref()), sink);
     if let Some(user) = one.user.as_ref().filter(|_| kind == Forward && one.token.is_none()) {
@@ -165,10 +166,38 @@ fn addresses(name: &At<Name>, one: &LogSink, sink: &mut Sink) {
         _ => {}
     }
     for to in one.to.iter() {
-        if let Err(problem) = Remote::parse(to, kind, one.distributor.value) {
+        let Err(problem) = Remote::parse(to, kind, one.distributor.value) else { continue };
+        if to.contains('@') {
+            // Without its line: it may have a secret in it.
+            let message = format!("an address of the sink `{}` has an `@` in it", name.value);
+            let help = "an address has no user and password: use `user` and `password`";
+            sink.push(Diagnostic::error(codes::BAD_VALUE, message).help(help));
+        } else {
             sink.bad_value(&to.place, "address", Remote::example(kind), problem);
         }
     }
+}
+
+/// What the other side would refuse with every record, for ever.
+fn names(one: &LogSink, sink: &mut Sink) {
+    let is_fit = |byte: u8| byte.is_ascii_graphic() && !br#"\/*?"<>|,#"#.contains(&byte);
+    if one.kind.value == Elasticsearch && (one.index.is_empty() || !one.index.bytes().all(is_fit)) {
+        let help = "letters, digits, `-`, `_` and `.` make one";
+        let wrong = Diagnostic::error(codes::BAD_VALUE, "that cannot be the name of an index");
+        sink.push(wrong.at(&one.index.place, "").help(help));
+    }
+    for (name, _) in one.labels.iter().filter(|(name, _)| !is_label(name)) {
+        let message = format!("`{}` cannot be the name of a label", name.escape_debug());
+        let help = "it has letters, digits and `_`, and begins with no digit";
+        sink.push(Diagnostic::error(codes::BAD_VALUE, message).at(&name.place, "").help(help));
+    }
+}
+
+/// Prometheus' rule, which Loki has too.
+fn is_label(name: &str) -> bool {
+    !name.starts_with(|first: char| first.is_ascii_digit())
+        && !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn check_input(name: &At<Name>, one: &At<LogInput>, sink: &mut Sink) {

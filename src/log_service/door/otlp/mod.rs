@@ -39,6 +39,10 @@ pub(super) async fn answer(request: Request<Incoming>, from: &Arc<str>, desk: &D
         Err(refused @ Refused::Full) => {
             return later(form, StatusCode::TOO_MANY_REQUESTS, &refused.to_string(), 1);
         }
+        // Senders throw away what is answered 408: they come again after 429, 502, 503 and 504 only.
+        Err(refused @ Refused::Slow) => {
+            return later(form, StatusCode::SERVICE_UNAVAILABLE, &refused.to_string(), 1);
+        }
         Err(refused) => return refusal(form, refused.status(), &refused.to_string()),
     };
     let mut taken = match take(form, &held, desk) {

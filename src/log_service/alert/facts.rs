@@ -82,7 +82,7 @@ pub(super) struct Minutes {
     pub(super) until: i64,
     /// Since the beginning of the first.
     seconds: f64,
-    /// How much of the first lies in the window, 0 to 1. A count that took in all of it would rise and fall with the
+    /// How much of what has been of the first lies in the window, 0 to 1. A count that took in all of it would rise and fall with the
     /// second hand, by as much as twice: an alarm near its bound would never hold, and never be over.
     share_of_first: f64,
 }
@@ -91,7 +91,9 @@ pub(super) fn window(over: Duration, now: Moment) -> Minutes {
     let begin = now.saturating_sub(i64::try_from(over.as_millis()).unwrap_or(i64::MAX));
     let first = begin.div_euclid(MINUTE_MS);
     let seconds = (now - first.saturating_mul(MINUTE_MS)) as f64 / 1e3;
-    let share_of_first = 1.0 - begin.rem_euclid(MINUTE_MS) as f64 / MINUTE_MS as f64;
+    // The present minute has not been all of a minute.
+    let been = (seconds * 1e3).clamp(1.0, MINUTE_MS as f64);
+    let share_of_first = (1.0 - begin.rem_euclid(MINUTE_MS) as f64 / been).max(0.0);
     // Clocks of proxies may be a little ahead.
     let until = now.div_euclid(MINUTE_MS) + 2;
     Minutes { first, until, seconds: seconds.max(1.0), share_of_first }

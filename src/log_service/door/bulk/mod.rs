@@ -117,7 +117,7 @@ async fn take(
     };
     let (room, drafts) = match bulk::items(&held.bytes, desk.limits.batch_entries)
         .map_err(|error| of_form(&error))
-        .and_then(|items| Ok((room_for(items.len(), &desk)?, drafts(items, index, &desk)?)))
+        .and_then(|items| Ok((room_for(items.len(), index, &desk)?, drafts(items, index, &desk)?)))
     {
         Ok(drafts) => drafts,
         Err(fault) => return style.fault(&fault),
@@ -153,13 +153,15 @@ async fn take_one(
     }
 }
 
-/// Permission to hold what is made of so many items besides their text. Small documents are less than what is known of them.
-fn room_for(items: usize, desk: &Desk) -> Result<OwnedSemaphorePermit, Fault> {
-    let most = desk.limits.body_bytes_held() / DRAFT_BYTES;
+/// Permission to hold what is made of so many items besides their text. Small documents are less than what is known of them;
+/// an index that the path names is with each of them, in its entry and in its part of the answer.
+fn room_for(items: usize, index: Option<&str>, desk: &Desk) -> Result<OwnedSemaphorePermit, Fault> {
+    let each = DRAFT_BYTES + 3 * index.map_or(0, str::len);
+    let most = desk.limits.body_bytes_held() / each;
     if items > most {
         return Err(of_form(&bulk::Malformed::TooMany(most)));
     }
-    let bytes = u32::try_from(items.saturating_mul(DRAFT_BYTES)).unwrap_or(u32::MAX);
+    let bytes = u32::try_from(items.saturating_mul(each)).unwrap_or(u32::MAX);
     Arc::clone(&desk.room).try_acquire_many_owned(bytes).map_err(|_| of_body(Refused::Full))
 }
 

@@ -214,6 +214,21 @@ async fn a_body_that_comes_too_slowly_may_come_again() {
     assert!(head.contains("retry-after: 1"), "{head}");
 }
 
+/// Else some kilobytes, packed, would fill the memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_once_and_kept_with_every_record_has_a_bound() {
+    let service = start(|settings| settings.limits.held_bytes = 1 << 20).await;
+    let send = async |count| {
+        let mut logs = logs(vec![record("hi"); count]);
+        let resource = logs.resource_logs[0].resource.as_mut().unwrap();
+        resource.attributes.push(attribute("large", string(&"x".repeat(10_000))));
+        let headers = "content-type: application/x-protobuf\r\n";
+        service.call("POST /v1/logs", headers, &Form::Protobuf.write(&logs)).await.0
+    };
+    assert_eq!((send(200).await, service.found("").await), (413, 0));
+    assert_eq!((send(20).await, service.found("").await), (200, 20));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_room_a_sender_is_told_to_come_again() {
     let no_bodies = start(|settings| settings.limits.held_bytes = 1).await;

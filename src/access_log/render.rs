@@ -138,7 +138,7 @@ impl Lines {
                 self.renderer.decoded(&decoded, &stamp, &mut stored);
                 for_people(&stored, colours, out);
             }
-            Form::Ecs | Form::Otel | Form::Haproxy => {
+            Form::Ecs | Form::Otel | Form::Haproxy { .. } => {
                 let mut native = std::mem::take(&mut self.native);
                 native.clear();
                 self.renderer.decoded(&decoded, &stamp, &mut native);
@@ -157,7 +157,7 @@ impl Lines {
         match self.form {
             Form::Ecs => ecs::write(&members, out),
             Form::Otel => otel::write(&members, out),
-            Form::Haproxy => haproxy::write(&members, out),
+            Form::Haproxy { has_heading } => haproxy::write(&members, has_heading, out),
             Form::Json | Form::Combined | Form::Line { .. } => {}
         }
     }
@@ -170,7 +170,7 @@ impl Lines {
                 out.push(b'\n');
             }
             Form::Ecs | Form::Otel => self.translate(object, out),
-            Form::Combined | Form::Haproxy => {}
+            Form::Combined | Form::Haproxy { .. } => {}
             Form::Line { colours } => for_people(object, colours, out),
         }
     }

@@ -104,8 +104,9 @@ pub enum Form {
     Ecs,
     /// The same as OpenTelemetry's log data model has it.
     Otel,
-    /// HAProxy's HTTP log format; exchanges only.
-    Haproxy,
+    /// HAProxy's HTTP log format; exchanges only. With the heading that a syslog server puts before it, as files have it, or
+    /// without, for those who put it there.
+    Haproxy { has_heading: bool },
     /// The combined format of Apache and nginx; exchanges only.
     Combined,
     /// One line for people, as `logs tail` prints it; without start and stop. With colours or without.

@@ -22,7 +22,7 @@ const BACKOFF: Duration = Duration::from_millis(100);
 /// are kept if the sink says nothing else.
 pub(super) fn settings(name: &Name, sink: &LogSink, dead: &Path, config: &Config) -> Option<SinkSettings> {
     let name = name.to_string();
-    let form = form(sink.form.value);
+    let form = form(sink.form.value, sink.kind.value);
     let target = match sink.kind.value {
         SinkType::S3 => return None,
         SinkType::Stdout => return Some(SinkSettings::Stdout(StdoutSettings { name: Some(name), form })),
@@ -114,12 +114,12 @@ fn credentials(sink: &LogSink) -> Credentials {
     }
 }
 
-fn form(form: SinkForm) -> Form {
+fn form(form: SinkForm, kind: SinkType) -> Form {
     match form {
         SinkForm::Native => Form::Json,
         SinkForm::Ecs => Form::Ecs,
         SinkForm::Otel => Form::Otel,
         SinkForm::Combined => Form::Combined,
-        SinkForm::Haproxy => Form::Haproxy,
+        SinkForm::Haproxy => Form::Haproxy { has_heading: kind != SinkType::Syslog },
     }
 }

@@ -1,5 +1,6 @@
 //! Asking a running log service: what `logs --service …` does.
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -281,7 +282,6 @@ async fn send(
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(Watched::new(stream, QUIET))).await.map_err(broken)?;
     let request = request.body(Full::new(body)).map_err(broken)?;
-    let mut connection = std::pin::pin!(connection);
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status();
@@ -293,11 +293,7 @@ async fn send(
             None => Ok(told),
         }
     };
-    tokio::select! {
-        biased;
-        answered = exchange => answered,
-        ended = &mut connection => ended.map_err(broken).and_then(|()| Err(broken("closed without an answer"))),
-    }
+    along(connection, exchange).await
 }
 
 async fn ask(
@@ -309,7 +305,6 @@ async fn ask(
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(Watched::new(stream, QUIET))).await.map_err(broken)?;
     let request = request.body(Empty::<Bytes>::new()).map_err(broken)?;
-    let mut connection = std::pin::pin!(connection);
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(broken)?;
         let status = answer.status();
@@ -319,11 +314,26 @@ async fn ask(
             refused(status, answer).await
         }
     };
-    tokio::select! {
+    along(connection, exchange).await
+}
+
+/// Reads an answer while hyper moves its bytes. With the last of them the connection may end, whatever it says of that: what
+/// has come of the answer is read all the same.
+async fn along<T>(
+    connection: impl Future<Output = hyper::Result<()>>,
+    exchange: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    let mut exchange = std::pin::pin!(exchange);
+    // Dropped when it ends: nothing can wait for it then.
+    let connection = async { connection.await };
+    let ended = tokio::select! {
         biased;
-        answered = exchange => answered,
-        // hyper moves the bytes here; once the connection ends, the answer that is being read ends too.
-        ended = &mut connection => ended.map_err(broken).and_then(|()| Err(broken("closed without an answer"))),
+        answered = exchange.as_mut() => return answered,
+        ended = connection => ended,
+    };
+    match (exchange.await, ended) {
+        (Err(ClientError::Broken(_)), Err(why)) => Err(broken(why)),
+        (answered, _) => answered,
     }
 }
 
@@ -368,6 +378,41 @@ fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientE
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A connection that hands over what it has and ends within one poll, as one does whose other end closes with its answer.
+    #[tokio::test]
+    async fn an_answer_that_comes_with_the_end_of_its_connection_is_read() {
+        let reset = || {
+            let (client, mut server) = tokio::io::duplex(4096);
+            (client, async move {
+                use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+                let mut room = [0; 4096];
+                let _ = server.read(&mut room).await.unwrap();
+                let body = "{\"accepted\":1}\n";
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                server.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            })
+        };
+        let address = "http://localhost:1".parse().unwrap();
+        let credentials = Credentials { roots: Roots::Public, identity: None, token: None };
+        let service = Service::new(address, &credentials).unwrap();
+        for _ in 0..20 {
+            let (client, serving) = reset();
+            let request = service.request(Request::post("/logs"));
+            let (told, ()) = tokio::join!(send(Box::new(client), request, Bytes::new()), serving);
+            assert_eq!(told.unwrap()["accepted"], 1);
+            let (client, serving) = reset();
+            let mut told = Vec::new();
+            let mut on_line = |line: &mut [u8]| {
+                told.push(line.to_vec());
+                Flow::Continue(())
+            };
+            let request = service.request(Request::get("/logs/search"));
+            let (asked, ()) = tokio::join!(ask(Box::new(client), request, 1000, &mut on_line), serving);
+            assert_eq!((asked.unwrap(), told.len()), ((), 1));
+        }
+    }
 
     #[test]
     fn addresses() {

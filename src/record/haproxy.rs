@@ -6,12 +6,13 @@ use std::io::Write as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::escape::backslash;
 use super::members::Members;
 
+/// The heading is what a syslog server puts in front of a line: halog reads nothing without it.
+///
 /// Appends a line for an exchange or a refused connection; nothing for other entries. Times are UTC, -1 is a phase that
 /// was not reached.
-pub fn write(members: &Members<'_>, out: &mut Vec<u8>) {
+pub fn write(members: &Members<'_>, has_heading: bool, out: &mut Vec<u8>) {
     if !matches!(members.text("kind").as_deref(), Some("request" | "close" | "conn")) {
         return;
     }
@@ -20,6 +21,15 @@ pub fn write(members: &Members<'_>, out: &mut Vec<u8>) {
     let time: Timestamp = text("ts").parse().unwrap_or_default();
     let time = time.to_zoned(TimeZone::UTC);
     // Writing to a Vec cannot fail.
+    if has_heading {
+        let _ = write!(
+            out,
+            "{} {} tollgate[{}]: ",
+            time.strftime("%b %e %H:%M:%S"),
+            text("proxy"),
+            number("core")
+        );
+    }
     let _ = write!(out, "{}:{} [", text("client_ip"), number("client_port"));
     let _ = write!(out, "{}] ", time.strftime("%d/%b/%Y:%H:%M:%S%.3f"));
     let (upstream, server) = (text("upstream"), text("up_addr"));
@@ -74,6 +84,8 @@ fn termination(members: &Members<'_>) -> String {
     };
     let second = match members.text("end_at").as_deref() {
         _ if first == '-' => '-',
+        // What HAProxy answers itself ends with the request.
+        _ if first == 'L' => 'R',
         Some("tls" | "head" | "body" | "policy") => 'R',
         Some("queue") => 'Q',
         Some("dns" | "connect" | "uptls") => 'C',
@@ -89,12 +101,12 @@ fn request_line(members: &Members<'_>, out: &mut Vec<u8>) {
         return out.extend_from_slice(b"\"<BADREQ>\"");
     };
     out.push(b'"');
-    backslash(method.as_bytes(), out);
+    hashed(&method, out);
     out.push(b' ');
-    backslash(members.text("path").unwrap_or_default().as_bytes(), out);
+    hashed(&members.text("path").unwrap_or_default(), out);
     if let Some(query) = members.text("query") {
         out.push(b'?');
-        backslash(query.as_bytes(), out);
+        hashed(&query, out);
     }
     let proto = match members.text("proto").as_deref() {
         Some("1.0") => " HTTP/1.0",
@@ -103,4 +115,14 @@ fn request_line(members: &Members<'_>, out: &mut Vec<u8>) {
     };
     out.extend_from_slice(proto.as_bytes());
     out.push(b'"');
+}
+
+/// What cannot stand in a request line as `#` and its number in hexadecimal, as HAProxy writes it.
+fn hashed(text: &str, out: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'#' | ..=b' ' | 0x7f.. => drop(write!(out, "#{byte:02X}")),
+            byte => out.push(byte),
+        }
+    }
 }

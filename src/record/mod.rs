@@ -17,6 +17,8 @@ pub mod members;
 pub mod names;
 pub mod otel;
 pub mod redact;
+#[cfg(test)]
+mod renderings_tests;
 
 use std::net::IpAddr;
 

@@ -13,8 +13,11 @@ fn variables(name: &str) -> Option<String> {
     match name {
         "TOLLGATE" => Some("/usr/bin/tollgate".to_owned()),
         "PORT_OF_APP" => Some("3000".to_owned()),
-        "CLICKHOUSE_PASSWORD" | "FLUENT_SHARED_KEY" | "SHIPPERS_TOKEN" => Some("secret".to_owned()),
         "EMPTY" => Some(String::new()),
+        // Secrets of the examples.
+        name if ["_TOKEN", "_KEY", "_PASSWORD"].iter().any(|end| name.ends_with(end)) => {
+            Some("secret".to_owned())
+        }
         _ => None,
     }
 }

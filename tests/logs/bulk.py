@@ -1,101 +1,55 @@
 #!/usr/bin/env python3
-"""Real shippers and clients of Elasticsearch against the log service's `_bulk`, which is killed in the middle: rsyslog,
-syslog-ng, and where they are installed the Python clients `elasticsearch` and `opensearch-py` and the JavaScript one.
+"""Real shippers and clients of Elasticsearch against the log service's `_bulk`, which is killed in the middle: rsyslog, syslog-ng, the
+Python clients `elasticsearch` and `opensearch-py` and the JavaScript one.
 
-    bulk.py --tollgate PROGRAM [--node FOLDER] [--syslog-ng FOLDER]
+    bulk.py --tollgate PROGRAM [--peers FOLDER]"""
 
-`--node` is a folder with `node_modules/@elastic/elasticsearch`, `--syslog-ng` one into which its packages were unpacked. Exits 1
-when a promise is broken, 77 when none of the peers is there."""
-
-import argparse
-import concurrent.futures
+import importlib
 import importlib.util
 import json
-import os
-import pathlib
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
-import serving
-from serving import count, require, wait_for
+from packages import Rsyslog, SyslogNg, npm
+from stage import Service, Stage, beside, count, free_port, listens, one_input, until
 
 ROWS = 3000
 TOKEN = "secret-of-shippers"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tollgate", required=True)
-    parser.add_argument("--node", type=pathlib.Path)
-    parser.add_argument("--syslog-ng", type=pathlib.Path)
-    parser.add_argument("--only", help="one of the peers")
-    arguments = parser.parse_args()
-    peers = [
-        ("rsyslog", lambda: rsyslog(arguments.tollgate), has_rsyslog()),
-        ("syslog-ng", lambda: syslog_ng(arguments.tollgate, arguments.syslog_ng), has_syslog_ng(arguments.syslog_ng)),
-        ("python elasticsearch", lambda: python(arguments.tollgate, "elasticsearch"), has_module("elasticsearch")),
-        ("python opensearch", lambda: python(arguments.tollgate, "opensearchpy"), has_module("opensearchpy")),
-        ("node elasticsearch", lambda: node(arguments.tollgate, arguments.node), has_node(arguments.node)),
-    ]
-    peers = [peer for peer in peers if arguments.only in (None, peer[0])]
-    present = [name for name, _, is_there in peers if is_there]
-    for name, proof, is_there in peers:
-        if is_there:
+    with Stage(__doc__) as stage:
+        for peer, proof in (
+            ("rsyslog", rsyslog), ("syslog-ng", syslog_ng), ("elasticsearch", python), ("opensearchpy", python),
+            ("@elastic/elasticsearch@9.4.3", node),
+        ):
             began = time.monotonic()
-            proof()
-            print(f"-- {name}: {time.monotonic() - began:.1f} s")
-        else:
-            print(f"-- {name}: absent")
-    if not present:
-        serving.absent("no shipper and no client of Elasticsearch is there")
+            proof(stage, peer)
+            print(f"       {peer}: {time.monotonic() - began:.1f} s", flush=True)
+        return stage.end()
 
 
-def has_module(name):
-    return importlib.util.find_spec(name) is not None
+def service_of(stage, peer):
+    text, port = one_input("http", token=TOKEN)
+    return Service(stage, text, f"service-{peer.split('/')[-1]}").start(), port
 
 
-def has_rsyslog():
-    places = ["/usr/lib/x86_64-linux-gnu/rsyslog", "/usr/lib/aarch64-linux-gnu/rsyslog", "/usr/lib/rsyslog"]
-    return bool(shutil.which("rsyslogd")) and any(pathlib.Path(place, "omelasticsearch.so").exists() for place in places)
-
-
-def has_syslog_ng(folder):
-    return bool(shutil.which("syslog-ng")) or bool(folder and (folder / "usr/sbin/syslog-ng").exists())
-
-
-def has_node(folder):
-    return bool(shutil.which("node")) and bool(folder and (folder / "node_modules/@elastic/elasticsearch").is_dir())
-
-
-def interrupted(service, enough):
-    """Kills the service when it has stored some, and starts it again. To be joined: that fails when it never came to it."""
-    return concurrent.futures.ThreadPoolExecutor(1).submit(interrupt, service, enough)
-
-
-def interrupt(service, enough):
-    wait_for("the first documents", lambda: service.status()["accepted"] >= enough, 30)
-    service.kill()
-    service.start()
-
-
-def numbers(entries, duplicates_allowed, who):
+def numbers(stage, entries, who):
     found, twice = count(entries, lambda entry: number(entry.get("message", "")))
     missing = set(range(ROWS)) - found
-    require(f"{who}: nothing is lost over a kill", not missing, f"{ROWS - len(missing)} of {ROWS}", [] if found else entries[:2])
-    require(f"{who}: duplicates only without _id", duplicates_allowed or twice == 0, f"{twice} duplicates")
+    stage.check(f"{who}: nothing is lost over a kill", not missing, f"{ROWS - len(missing)} of {ROWS} {'' if found else entries[:2]}")
+    stage.check(f"{who}: nothing is there twice, as each has its _id", twice == 0, f"{twice} duplicates")
 
 
 def number(text):
     return int(text.split()[1]) if text.startswith("line ") else None
 
 
-def send_lines(port, service):
+def send_lines(port):
     """Lines over TCP, slowly enough that the kill comes in the middle."""
     with socket.create_connection(("127.0.0.1", port)) as stream:
         for n in range(ROWS):
@@ -104,8 +58,7 @@ def send_lines(port, service):
                 time.sleep(0.1)
 
 
-RSYSLOG = """
-global(workDirectory="{folder}")
+RSYSLOG = """)
 module(load="imptcp")
 module(load="omelasticsearch")
 input(type="imptcp" port="{port}" address="127.0.0.1")
@@ -124,29 +77,23 @@ action(type="omelasticsearch" server="127.0.0.1" serverport="{to}" uid="shipper"
 """
 
 
-def rsyslog(program):
-    with serving.service(program, token=TOKEN) as service, tempfile.TemporaryDirectory() as folder:
-        port = serving.free_port()
-        config = pathlib.Path(folder, "rsyslog.conf")
-        config.write_text(RSYSLOG.format(folder=folder, port=port, to=service.port, token=TOKEN))
-        daemon = subprocess.Popen(["rsyslogd", "-n", "-f", config, "-i", f"{folder}/pid"], stderr=open(f"{folder}/log", "wb"))
-        try:
-            run_lines(service, daemon, port, folder)
-            entries = service.entries()
-            numbers(entries, False, "rsyslog")
-            one = next(entry for entry in entries if entry.get("message") == "line 7")
-            require("rsyslog: documents have the store's names", one["index"] == "syslog" and one["ts"].startswith("2026-11-21T09:14:03."), one)
-            errors = pathlib.Path(folder, "errors")
-            told = errors.read_text() if errors.exists() else ""
-            refused = re.findall(r'"status": ?(\d+)', told)
-            require("rsyslog: it saw no refused item but those stored before the kill", set(refused) <= {"201", "409"}, len(refused), told[:300])
-        finally:
-            end(daemon)
+def rsyslog(stage, peer):
+    daemon = Rsyslog()
+    if not daemon.has("omelasticsearch"):
+        return stage.skip("rsyslog", "it is not here with omelasticsearch (Debian: rsyslog, rsyslog-elasticsearch)")
+    (service, to), port = service_of(stage, peer), free_port()
+    text = RSYSLOG.format(folder=stage.folder, port=port, to=to, token=TOKEN)
+    entries = run_lines(stage, service, daemon.start(stage, "rsyslog", text), "rsyslog", port)
+    numbers(stage, entries, "rsyslog")
+    one = next((entry for entry in entries if entry.get("message") == "line 7"), {})
+    stage.check("rsyslog: documents have the store's names", one.get("index") == "syslog" and one["ts"].startswith("2026-11-21T09:14:03."), one)
+    errors = stage.folder / "errors"
+    told = errors.read_text() if errors.exists() else ""
+    refused = re.findall(r'"status": ?(\d+)', told)
+    stage.check("rsyslog: it saw no refused item but those stored before the kill", set(refused) <= {"201", "409"}, f"{len(refused)} {told[:300]}")
 
 
 SYSLOG_NG = r"""
-@version: 3.35
-options {{ keep-hostname(yes); }};
 source in {{ network(transport("tcp") ip("127.0.0.1") port({port}) flags(syslog-protocol)); }};
 destination out {{
   http(url("http://127.0.0.1:{to}/_bulk") method("POST") user("shipper") password("{token}")
@@ -160,39 +107,27 @@ log {{ source(in); destination(out); flags(flow-control); }};
 """
 
 
-def syslog_ng(program, root):
-    with serving.service(program, token=TOKEN) as service, tempfile.TemporaryDirectory() as folder:
-        port = serving.free_port()
-        config = pathlib.Path(folder, "syslog-ng.conf")
-        config.write_text(SYSLOG_NG.format(folder=folder, port=port, to=service.port, token=TOKEN))
-        command, environment = ["syslog-ng"], dict(os.environ)
-        if root:
-            libraries = next((root / "usr/lib/syslog-ng").glob("3.*"))
-            command = [root / "usr/sbin/syslog-ng", f"--module-path={libraries}"]
-            folders = [libraries.parent, *root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu")]
-            environment["LD_LIBRARY_PATH"] = ":".join(map(str, folders))
-        command += ["-F", "-f", config, "--no-caps"]
-        for name in ("persist-file", "pidfile", "control"):
-            command.append(f"--{name}={folder}/{name}")
-        daemon = subprocess.Popen(command, env=environment, cwd=folder, stderr=open(f"{folder}/log", "wb"))
-        try:
-            run_lines(service, daemon, port, folder)
-            numbers(service.entries(), False, "syslog-ng")
-        finally:
-            end(daemon)
+def syslog_ng(stage, peer):
+    daemon = SyslogNg(stage)
+    if not daemon.program:
+        return stage.skip("syslog-ng", "it is not here and cannot be downloaded")
+    (service, to), port = service_of(stage, peer), free_port()
+    text = SYSLOG_NG.format(folder=stage.folder, port=port, to=to, token=TOKEN)
+    numbers(stage, run_lines(stage, service, daemon.start(stage, "syslog-ng", text), "syslog-ng", port), "syslog-ng")
 
 
-def run_lines(service, daemon, port, folder):
-    wait_for("the shipper", lambda: daemon.poll() is not None or serving.answers(port))
-    if daemon.poll() is not None:
-        sys.exit(f"the shipper ended at once: {pathlib.Path(folder, 'log').read_text()[-1000:]}")
-    before = service.status()["accepted"]
-    interruption = interrupted(service, before + ROWS // 10)
-    send_lines(port, service)
-    interruption.result()
+def run_lines(stage, service, shipper, name, port):
+    """What is stored in the end."""
+    stage.until_up(name, shipper, lambda: listens(port))
+    killed = beside(service.kill_and_start, ROWS // 10)
+    send_lines(port)
+    killed.result()
     # What was stored before the kill is not counted any more, so the end is when nothing more comes.
-    wait_for("the last line", lambda: settled(service))
+    until("the last line", lambda: settled(service))
     service.stop()
+    shipper.terminate()
+    shipper.wait(20)
+    return service.exported()
 
 
 def settled(service):
@@ -201,44 +136,47 @@ def settled(service):
     return before["accepted"] == service.status()["accepted"]
 
 
-def python(program, name):
-    with serving.service(program, token=TOKEN) as service:
-        import importlib
-        module, helpers = importlib.import_module(name), importlib.import_module(f"{name}.helpers")
-        if name == "elasticsearch":
-            client = module.Elasticsearch(service.url, basic_auth=("shipper", TOKEN), max_retries=20, retry_on_timeout=True)
-        else:
-            client = module.OpenSearch(service.url, http_auth=("shipper", TOKEN), http_compress=True, max_retries=20, retry_on_timeout=True)
-        require(f"{name}: takes us for its server", client.info()["version"]["number"].startswith("8."))
-        require(f"{name}: healthy", client.cluster.health()["status"] == "green")
-        exists = client.indices.exists_index_template(name="app")
-        require(f"{name}: no template", not exists)
-        client.indices.put_index_template(name="app", body={"index_patterns": ["app*"]}) if name != "elasticsearch" else \
-            client.indices.put_index_template(name="app", index_patterns=["app*"])
-        refused = list(helpers.streaming_bulk(client, [
-            {"_op_type": "create", "_index": "app", "_source": {"message": "fine"}},
-            {"_op_type": "delete", "_index": "app", "_id": "1"},
-        ], raise_on_error=False))
-        require(f"{name}: a bad item is told, a good one stored", [ok for ok, _ in refused] == [True, False], refused[1][1])
-        interruption = interrupted(service, 1 + ROWS // 10)
-        left, rounds = list(range(ROWS)), 0
-        while left and rounds < 200:
-            rounds += 1
-            left = send_some(client, helpers, left)
-        interruption.result()
-        require(f"{name}: all were taken in the end", not left, f"{rounds} rounds")
-        service.stop()
-        numbers(service.entries(), False, name)
+def python(stage, name):
+    if importlib.util.find_spec(name) is None:
+        return stage.skip(name, "PyPI's package is not here")
+    module, bulk = importlib.import_module(name), importlib.import_module(f"{name}.helpers")
+    service, port = service_of(stage, name)
+    url, login, patience = f"http://127.0.0.1:{port}", ("shipper", TOKEN), {"max_retries": 20, "retry_on_timeout": True}
+    if name == "elasticsearch":
+        client = module.Elasticsearch(url, basic_auth=login, **patience)
+        template = {"index_patterns": ["app*"]}
+    else:
+        client = module.OpenSearch(url, http_auth=login, http_compress=True, **patience)
+        template = {"body": {"index_patterns": ["app*"]}}
+    version = client.info()["version"]["number"]
+    stage.check(f"{name}: takes us for its server", version.startswith("8."), f"client {module.__versionstr__}")
+    stage.check(f"{name}: healthy", client.cluster.health()["status"] == "green")
+    stage.check(f"{name}: no template", not client.indices.exists_index_template(name="app"))
+    client.indices.put_index_template(name="app", **template)
+    refused = list(bulk.streaming_bulk(client, [
+        {"_op_type": "create", "_index": "app", "_source": {"message": "fine"}},
+        {"_op_type": "delete", "_index": "app", "_id": "1"},
+    ], raise_on_error=False))
+    stage.check(f"{name}: a bad item is told, a good one stored", [ok for ok, _ in refused] == [True, False], refused[1][1])
+    killed = beside(service.kill_and_start, 1 + ROWS // 10)
+    left, rounds = list(range(ROWS)), 0
+    while left and rounds < 200:
+        rounds += 1
+        left = send_some(client, bulk, left)
+    killed.result()
+    stage.check(f"{name}: all were taken in the end", not left, f"{rounds} rounds")
+    service.stop()
+    numbers(stage, service.exported(), name)
 
 
-def send_some(client, helpers, left):
+def send_some(client, bulk, left):
     """Sends in batches; what was not answered is sent again."""
     still = []
     for at in range(0, len(left), 50):
         batch = left[at:at + 50]
         actions = [{"_op_type": "create", "_index": "app", "_id": f"n{n}", "message": f"line {n}"} for n in batch]
         try:
-            told = list(helpers.streaming_bulk(client, actions, raise_on_error=False, max_retries=0))
+            told = list(bulk.streaming_bulk(client, actions, raise_on_error=False, max_retries=0))
         except Exception:
             still += batch
             time.sleep(0.1)
@@ -265,28 +203,19 @@ console.log(JSON.stringify(result))
 """
 
 
-def node(program, folder):
-    with serving.service(program, token=TOKEN) as service:
-        interruption = interrupted(service, ROWS // 10)
-        script = folder / "proof.mjs"
-        script.write_text(NODE)
-        out = subprocess.run(["node", script, service.url, TOKEN, str(ROWS)], cwd=folder, capture_output=True, text=True, timeout=100)
-        interruption.result()
-        require("node: takes us for its server", "You Know, for Search" in out.stderr, out.stderr[-300:])
-        result = json.loads(out.stdout.splitlines()[-1])
-        require("node: its bulk helper got through", result["total"] == ROWS, result)
-        service.stop()
-        numbers(service.entries(), False, "node")
-
-
-def end(process):
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def node(stage, peer):
+    if not shutil.which("node") or not npm(stage, peer):
+        return stage.skip(peer, "npm cannot install it")
+    service, port = service_of(stage, peer)
+    killed = beside(service.kill_and_start, ROWS // 10)
+    argv = ["node", stage.write("proof.mjs", NODE), f"http://127.0.0.1:{port}", TOKEN, str(ROWS)]
+    out = subprocess.run(argv, cwd=stage.folder, capture_output=True, text=True, timeout=60)
+    killed.result()
+    stage.check("node: takes us for its server", "You Know, for Search" in out.stderr, out.stderr[-300:].strip())
+    result = json.loads((out.stdout.splitlines() or ["{}"])[-1])
+    stage.check("node: its bulk helper got through", result.get("total") == ROWS, result)
+    service.stop()
+    numbers(stage, service.exported(), "node")
 
 
 if __name__ == "__main__":

@@ -5,27 +5,28 @@ shared key, killed in the middle; a receiver on PyPI's msgpack that withholds ac
 
 Promise: what was acknowledged is in the log, with its time and tag; who does not know the key leaves nothing; what a sink has
 sent arrives, twice at most where no acknowledgement came, and in a tollgate once.
-"""
+
+    forward.py --tollgate PROGRAM [--peers FOLDER]"""
 
 import contextlib
+import gzip
 import importlib.util
+import io
 import json
-import os
+import shutil
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-sys.dont_write_bytecode = True
-
-import door as doors  # noqa: E402
+from packages import npm
+from stage import Service, Stage, comes, free_port, numbered, one_input, one_sink, shipped, until
 
 COUNT = 2000
 KEY = "s3cret-é"
 MODES = ["Message", "Forward", "PackedForward", "CompressedPackedForward"]
+PEER = "@fluent-org/logger@1.0.10"
 
 SENDER = """
 const { FluentClient } = require("@fluent-org/logger");
@@ -64,32 +65,42 @@ server.listen().then(() => console.error("listening"));
 
 
 def main():
-    wanted = doors.arguments(__doc__)
-    verdict = doors.Verdict()
-    with tempfile.TemporaryDirectory(prefix="tollgate-peer-") as folder:
-        doors.installed(folder, "@fluent-org/logger@1.0.10")
-        with open(os.path.join(folder, "sender.js"), "w", encoding="utf-8") as file:
-            file.write(SENDER)
-        with doors.Door(wanted.tollgate, "forward", token=KEY) as door:
-            acked = set()
-            for index, mode in enumerate(MODES):
-                acked |= killed_in_the_middle(folder, door, verdict, mode, index * COUNT)
-            look(door, verdict, acked)
-            without_the_key(folder, door, verdict)
-        to_fluent_server(folder, wanted, verdict)
-    without_acknowledgements(wanted, verdict)
-    to_a_moody_receiver(wanted, verdict)
-    to_tollgate(wanted, verdict)
-    verdict.end()
+    with Stage(__doc__) as stage:
+        if shutil.which("node") and npm(stage, PEER):
+            from_fluent_client(stage)
+            to_fluent_server(stage)
+        else:
+            stage.skip(PEER, "npm cannot install it")
+        if importlib.util.find_spec("fluent"):
+            without_acknowledgements(stage)
+        else:
+            stage.skip("fluent-logger", "PyPI's package is not here")
+        if importlib.util.find_spec("msgpack"):
+            to_a_moody_receiver(stage)
+        else:
+            stage.skip("msgpack", "PyPI's package is not here")
+        to_tollgate(stage)
+        return stage.end()
 
 
-def send(folder, door, mode, key, first):
-    command = ["node", os.path.join(folder, "sender.js"), mode, str(door.port), key, str(first), str(COUNT)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+def from_fluent_client(stage):
+    text, port = one_input("forward", token=KEY)
+    service, acked = Service(stage, text, "keyed").start(), set()
+    stage.write("sender.js", SENDER)
+    for index, mode in enumerate(MODES):
+        acked |= killed_in_the_middle(stage, service, port, mode, index * COUNT)
+    look(stage, service, acked)
+    without_the_key(stage, service, port)
+    service.stop()
 
 
-def killed_in_the_middle(folder, door, verdict, mode, first):
-    sender = send(folder, door, mode, KEY, first)
+def send(stage, port, mode, key, first):
+    argv = ["node", stage.folder / "sender.js", mode, port, key, first, COUNT]
+    return stage.run("sender", argv, stdout=subprocess.PIPE, text=True)
+
+
+def killed_in_the_middle(stage, service, port, mode, first):
+    sender = send(stage, port, mode, KEY, first)
     end = threading.Timer(25, sender.kill)
     end.start()
     acked, is_killed = set(), False
@@ -97,98 +108,80 @@ def killed_in_the_middle(folder, door, verdict, mode, first):
         acked.add(int(line))
         if len(acked) > COUNT // 3 and not is_killed:
             is_killed = True
-            door.kill()
-            door.start()
+            service.kill()
+            service.start()
     sender.wait()
     end.cancel()
-    verdict.check(f"{mode}: the sender ends with all acknowledged, over a kill -9", is_killed and len(acked) == COUNT,
-                  f"{len(acked)} of {COUNT}")
+    stage.check(f"{mode}: the sender ends with all acknowledged, over a kill -9", is_killed and len(acked) == COUNT,
+                f"{len(acked)} of {COUNT}")
     return acked
 
 
-def look(door, verdict, acked):
-    rows = door.rows()
+def look(stage, service, acked):
+    rows = service.rows()
     stored = [row["m"] for row in rows]
     missing = acked - set(stored)
-    verdict.check("nothing acknowledged is lost", not missing, f"{len(acked)} acknowledged, {len(missing)} missing, "
-                  f"{len(stored) - len(set(stored))} twice")
+    stage.check("nothing acknowledged is lost", not missing, f"{len(acked)} acknowledged, {len(missing)} missing, "
+                f"{len(stored) - len(set(stored))} twice")
     row = rows[0]
     is_whole = all(row["tag"] == "app.web" and row["ts"].startswith("20") for row in rows)
     is_whole &= row["text"] == f'line {row["m"]} ¶ "quoted"' and row["nested"] == {"list": [1, 2.5, None, True]}
-    verdict.check("time, tag and all members are there", is_whole, json.dumps(row, ensure_ascii=False)[:200])
+    stage.check("time, tag and all members are there", is_whole, json.dumps(row, ensure_ascii=False)[:200])
 
 
-def without_the_key(folder, door, verdict):
-    before = len(door.rows())
-    sender = send(folder, door, "Forward", "wrong", 0)
-    try:
-        doors.until(lambda: door.status()["denied"] > 0, "somebody is denied")
-    finally:
-        sender.kill()
-        sender.wait()
-    is_told = "shared key mismatch" in door.words()
-    verdict.check("who does not know the key is refused, counted and told", is_told and len(door.rows()) == before)
-    verdict.check("the key is never shown", KEY not in door.words())
+def without_the_key(stage, service, port):
+    before = len(service.rows())
+    sender = send(stage, port, "Forward", "wrong", 0)
+    until("a refusal", lambda: service.status()["denied"] > 0)
+    sender.kill()
+    sender.wait()
+    is_told = "shared key mismatch" in service.said()
+    stage.check("who does not know the key is refused, counted and told", is_told and len(service.rows()) == before)
+    stage.check("the key is never shown", KEY not in service.said())
 
 
-def without_acknowledgements(wanted, verdict):
-    if importlib.util.find_spec("fluent") is None:
-        print("skipped: PyPI fluent-logger is not there")
-        return
+def without_acknowledgements(stage):
     from fluent import sender as fluent
 
-    with doors.Door(wanted.tollgate, "forward") as door:
-        one = fluent.FluentSender("py", host="127.0.0.1", port=door.port, nanosecond_precision=True)
-        for m in range(COUNT):
-            one.emit("app", {"m": m})
-        one.close()
-        with contextlib.suppress(TimeoutError):
-            doors.until(lambda: door.status()["accepted"] >= COUNT, "all are stored")
-        stored = {row["m"] for row in door.rows() if row["tag"] == "py.app"}
-        verdict.check("fluent-logger, without acknowledgements: all are stored", stored == set(range(COUNT)), str(len(stored)))
+    text, port = one_input("forward")
+    service = Service(stage, text, "open").start()
+    one = fluent.FluentSender("py", host="127.0.0.1", port=port, nanosecond_precision=True)
+    for m in range(COUNT):
+        one.emit("app", {"m": m})
+    one.close()
+    comes(lambda: service.status()["accepted"] >= COUNT)
+    stored = {row["m"] for row in service.rows() if row["tag"] == "py.app"}
+    stage.check("fluent-logger, without acknowledgements: all are stored", stored == set(range(COUNT)), len(stored))
+    service.stop()
 
 
-def paths(count=COUNT):
-    return [f"/r/{number}" for number in range(count)]
-
-
-def to_fluent_server(folder, wanted, verdict):
+def to_fluent_server(stage):
     """It acknowledges before it hands on what it has, so it is killed when it has handed on all; it is away for a second."""
-    script, log, port = os.path.join(folder, "receiver.js"), os.path.join(folder, "received"), doors.free_port()
-    with open(script, "w", encoding="utf-8") as file:
-        file.write(RECEIVER)
+    script, log, port = stage.write("receiver.js", RECEIVER), stage.folder / "received", free_port()
     running = []
 
     def start():
         with open(log, "ab") as file:
-            running.append(subprocess.Popen(["node", script, str(port), KEY], stdout=file, stderr=subprocess.DEVNULL))
+            running.append(stage.run("receiver", ["node", script, port, KEY], stdout=file))
 
     def restart():
-        doors.until(lambda: set(paths()[: COUNT // 2]) <= set(seen()), "the first half arrives")
+        until("the first half", lambda: set(numbered(0, COUNT // 2)) <= set(taken()))
         running[-1].kill()
         running[-1].wait()
         threading.Timer(1, start).start()
 
-    def seen():
+    def taken():
         with open(log, encoding="utf-8") as file:
             return [json.loads(line)[1] for line in file if line.endswith("\n")]
 
     start()
-    try:
-        doors.shipped(verdict, "FluentServer with shared key, user and password: all arrive, over a kill -9", wanted.tollgate,
-                      "forward", port, paths(), seen, during=restart, token=KEY, user="edge", password="pässword")
-    finally:
-        running[-1].kill()
-        running[-1].wait()
+    sink = one_sink("forward", f"tcp://127.0.0.1:{port}", token=KEY, user="edge", password="pässword")
+    shipped(stage, "FluentServer with shared key, user and password: all arrive, over a kill -9", "to-server", sink, COUNT, taken, restart)
+    running[-1].kill()
 
 
-def to_a_moody_receiver(wanted, verdict):
+def to_a_moody_receiver(stage):
     """Of ten chunks one is not acknowledged, one is reset, one is hung up on, one is acknowledged wrongly."""
-    if importlib.util.find_spec("msgpack") is None:
-        print("skipped: PyPI msgpack is not there")
-        return
-    import gzip
-
     import msgpack
 
     listener = socket.create_server(("127.0.0.1", 0))
@@ -202,7 +195,7 @@ def to_a_moody_receiver(wanted, verdict):
                 for tag, packed, options in unpacker:
                     if options.get("compressed") == "gzip":
                         packed = gzip.decompress(packed)
-                    entries = list(msgpack.Unpacker(io_of(packed)))
+                    entries = list(msgpack.Unpacker(io.BytesIO(packed)))
                     assert tag == "tollgate" and options["size"] == len(entries)
                     assert all(time.code == 0 and len(time.data) == 8 for time, _ in entries)
                     with lock:
@@ -223,35 +216,26 @@ def to_a_moody_receiver(wanted, verdict):
                 threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
-    arrived = doors.shipped(verdict, "a receiver that withholds, resets, hangs up and answers nonsense: all arrive", wanted.tollgate,
-                            "forward", listener.getsockname()[1], paths(), lambda: list(seen), batch_records=50, timeout="300ms")
+    sink = one_sink("forward", f"tcp://127.0.0.1:{listener.getsockname()[1]}", batch_records=50, timeout="300ms")
+    arrived = shipped(stage, "a receiver that withholds, resets, hangs up and answers nonsense: all arrive", "to-moody", sink, COUNT,
+                      lambda: list(seen))
     listener.close()
     ids = [chunk for chunk, _ in chunks]
     acknowledged = {chunk for chunk, mood in chunks if mood not in (3, 5, 7, 9)}
     again = [chunk for index, chunk in enumerate(ids) if chunk in ids[:index]]
-    verdict.check("what goes again has the chunk id that it had; nothing acknowledged goes again",
-                  again and len(arrived) - len(set(arrived)) <= 50 * len(again)
-                  and all(mood in (3, 5, 7, 9) for index, (chunk, mood) in enumerate(chunks) if chunk in ids[index + 1:]),
-                  f"{len(ids)} chunks, {len(acknowledged)} acknowledged, {len(again)} sent again")
+    stage.check("what goes again has the chunk id that it had; nothing acknowledged goes again",
+                again and len(arrived) - len(set(arrived)) <= 50 * len(again)
+                and all(mood in (3, 5, 7, 9) for index, (chunk, mood) in enumerate(chunks) if chunk in ids[index + 1:]),
+                f"{len(ids)} chunks, {len(acknowledged)} acknowledged, {len(again)} sent again")
 
 
-def io_of(packed):
-    import io
-
-    return io.BytesIO(packed)
-
-
-def to_tollgate(wanted, verdict):
-    with doors.Door(wanted.tollgate, "forward", token=KEY) as door:
-        def restart():
-            doors.until(lambda: door.status()["accepted"] > 10, "something arrives")
-            door.kill()
-            door.start()
-
-        arrived = doors.shipped(verdict, "tollgate to tollgate: all arrive, over a kill -9", wanted.tollgate, "forward", door.port,
-                                paths(), lambda: [row.get("path", "/begin") for row in door.rows()], during=restart, token=KEY)
-        verdict.check("each record once", len(arrived) == len(set(arrived)))
+def to_tollgate(stage):
+    text, port = one_input("forward", token=KEY)
+    service = Service(stage, text, "to-tollgate-service").start()
+    arrived = shipped(stage, "tollgate to tollgate: all arrive, over a kill -9", "to-tollgate", one_sink("forward", f"tcp://127.0.0.1:{port}", token=KEY),
+                      COUNT, lambda: [row.get("path") for row in service.rows()], lambda: service.kill_and_start(11))
+    stage.check("each record once", len(arrived) == len(set(arrived)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,24 +6,20 @@ every kind of error.
 
 PROGRAM must have been built with `--features kafka`. Needs confluent-kafka (PyPI)."""
 
-import argparse
 import collections
 import ctypes
 import json
 import pathlib
-import subprocess
 import sys
-import threading
 import time
+
+from stage import Proxy, Stage, absent, until
 
 try:
     import confluent_kafka
     from confluent_kafka import Consumer, TopicPartition
 except ImportError:
-    print("SKIPPED: confluent-kafka is not here")
-    sys.exit(77)
-
-from stage import Proxy, Stage, absent, until
+    absent("confluent-kafka", "PyPI's package is not here")
 
 TOTAL = 1500
 PARTITIONS = 4
@@ -38,7 +34,7 @@ class Cluster:
         folder = pathlib.Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs"
         library = next(folder.glob("librdkafka*.so*"), None)
         if library is None:
-            absent("confluent-kafka is here without its librdkafka")
+            absent("librdkafka", "confluent-kafka is here without it")
         self.lib = ctypes.CDLL(str(library))
         for name in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_mock_cluster_new"):
             getattr(self.lib, name).restype = ctypes.c_void_p
@@ -101,10 +97,7 @@ def paths(messages, front):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tollgate", required=True)
-    arguments = parser.parse_args()
-    with Stage(arguments.tollgate) as stage:
+    with Stage(__doc__) as stage:
         cluster = Cluster()
         print(f"       confluent-kafka {confluent_kafka.version()[0] if isinstance(confluent_kafka.version(), tuple) else confluent_kafka.version()}, brokers {', '.join(cluster.brokers)}")
         to = ", ".join(f'"tcp://{broker}"' for broker in ["127.0.0.1:1", *cluster.brokers])
@@ -112,13 +105,11 @@ def main():
             topic = f"logs-{compress}"
             sink = f'[log.sink.far]\ntype = "kafka"\nto = [{to}]\ntopic = "{topic}"\ncompress = {compress}\nretry_max = "1s"\n'
             proxy = Proxy(stage, sink, f"proxy-{compress}")
-            checked = subprocess.run([stage.tollgate, "check", "-c", proxy.config], capture_output=True, text=True)
+            checked = stage.tell("check", "-c", proxy.config)
             if "--features kafka" in checked.stderr + checked.stdout:
-                absent("the program was built without the feature `kafka`")
+                absent("tollgate with the feature `kafka`", "this one was built without")
             proxy.start()
-            thread = threading.Thread(target=lambda: proxy.ask((f"/all/{number}" for number in range(TOTAL)), pause=0.001))
-            thread.start()
-            thread.join()
+            proxy.ask((f"/all/{number}" for number in range(TOTAL)), pause=0.001)
             messages = read_all(cluster, topic, TOTAL)
             found = paths(messages, "/all/")
             stage.check(f"compress = {compress}: every record is in the topic", len(found) == TOTAL, f"{TOTAL - len(found)} lost, {found.total() - len(found)} twice")
@@ -143,8 +134,7 @@ def troubles(stage, cluster, to):
     sink = f'[log.sink.far]\ntype = "kafka"\nto = [{to}]\ntopic = "{topic}"\nretry_max = "500ms"\ntimeout = "3s"\ndead_letter = "{dead}"\n'
     proxy = Proxy(stage, sink, "troubles")
     proxy.start()
-    thread = threading.Thread(target=lambda: proxy.ask((f"/all/{number}" for number in range(TOTAL)), pause=0.005))
-    thread.start()
+    asking = proxy.asking([f"/all/{number}" for number in range(TOTAL)], 0.005)
     # 6 not the leader, 7 timed out, 19 and 20 too few replicas, 3 no such topic, 2 corrupt, 29 no right, 56 disk, -1 unknown.
     for code in (6, 7, 19, 20, 3, 2, 29, 56, -1):
         cluster.fail(code)
@@ -155,8 +145,8 @@ def troubles(stage, cluster, to):
         cluster.up(broker)
     for partition in range(PARTITIONS):
         cluster.lead(topic, partition, 1 + partition % 3)
-    is_loaded = thread.is_alive()
-    thread.join()
+    is_loaded = not asking.done()
+    asking.result()
     found = paths(read_all(cluster, topic, TOTAL), "/all/")
     stage.check("errors, dead brokers and leaders that move while records come: nothing is lost", len(found) == TOTAL and is_loaded, f"{TOTAL - len(found)} lost, {found.total() - len(found)} twice")
     stage.check("none of that is a record's fault", not dead.exists() or not dead.read_text())

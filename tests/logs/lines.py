@@ -4,52 +4,50 @@ its time and level, is found by the same filters, and joins its request.
 
     lines.py --tollgate PROGRAM
 
-Asks the service, then its directory, then a directory whose rows are in Parquet files. Exits 1 when a promise is broken."""
+Asks the service, then its directory, then a directory whose rows are in Parquet files. Needs pyarrow (PyPI)."""
 
-import argparse
 import csv
 import datetime
+import importlib.util
 import io
 import json
-import pathlib
-import socket
+import select
 import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
 
-PATIENCE = 60
+from stage import Service, Stage, until
+
 ID = "01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 #: What the service adds to an object; a level that is written otherwise is kept as level_in.
 ADDED = {"recv", "from", "level", "level_in", "rid", "trace_id", "span_id", "ts"}
-checked = 0
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tollgate", required=True, type=pathlib.Path)
-    program = parser.parse_args().tollgate.resolve()
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=512_000)
     sent = lines(now)
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(program, pathlib.Path(folder))
-        try:
-            store.start()
-            store.post([request(now), *sent.values()])
-            prove(lambda *arguments, code=0: store.logs(*arguments, "--service", store.address, code=code), sent, now)
-            store.tail(sent)
-            store.stop()
-            prove(lambda *arguments, code=0: store.logs(*arguments, "--data", store.data, code=code), sent, now)
-            files = Store(program, pathlib.Path(folder, "files"))
-            files.import_old([request(now), *sent.values()], now)
-            prove(lambda *arguments, code=0: files.logs(*arguments, "--data", files.data, code=code), sent, now)
-            files.exported(sent)
-        finally:
-            store.stop()
-    print(f"lines: {len(sent)} loggers, {checked} facts checked, all as promised")
-    return 0
+    everything = [request(now), *sent.values()]
+    with Stage(__doc__) as stage:
+        store, files = Store(stage), Store(stage, name="files")
+        store.start()
+        store.post(everything)
+        part(stage, "a service", lambda: prove(stage, lambda *words, code=0: store.logs(*words, "--service", store.address, code=code), sent, now))
+        part(stage, "tail", lambda: store.tail(sent))
+        store.stop()
+        part(stage, "its directory", lambda: prove(stage, store.logs_of_directory, sent, now))
+        files.import_old(everything, now)
+        part(stage, "a directory of Parquet files", lambda: prove(stage, files.logs_of_directory, sent, now))
+        if importlib.util.find_spec("pyarrow"):
+            part(stage, "an export read by pyarrow", files.exported)
+        else:
+            stage.skip("pyarrow", "PyPI's package is not here")
+        return stage.end()
+
+
+def part(stage, name, prove_it):
+    before = stage.facts
+    prove_it()
+    stage.check(f"{name}: each line is as it should be", True, f"{stage.facts - before} facts")
 
 
 def request(now):
@@ -91,33 +89,10 @@ MARKS = {"pino": "card declined", "winston": "slow query", "ecs flat": "boom", "
 TIMED = {"pino", "winston", "zap", "logrus", "slog", "ecs flat", "ecs nested", "otel", "docker"}
 
 
-class Store:
-    def __init__(self, program, folder):
-        folder.mkdir(exist_ok=True)
-        self.program, self.data, self.process = program, folder / "logs", None
-        self.output = open(folder / "output", "w+")
-
-    def start(self):
-        self.port = free_port()
-        self.address = f"http://127.0.0.1:{self.port}"
-        command = [self.program, "logs", "serve", "--data", self.data, "--http", f"127.0.0.1:{self.port}"]
-        self.process = subprocess.Popen(command, stdout=self.output, stderr=self.output)
-        wait("the service answers", self.answers)
-
-    def answers(self):
-        if self.process.poll() is not None:
-            self.output.seek(0)
-            sys.exit(f"the service has ended: {self.output.read()}")
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
-            return True
-        except OSError:
-            return False
-
-    def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(30)
+class Store(Service):
+    def __init__(self, stage, name="service"):
+        super().__init__(stage, name=name)
+        self.address = f"unix:{self.socket}"
 
     def import_old(self, entries, now):
         """Rows become files at once only when a start takes over the lines of an earlier version."""
@@ -126,68 +101,65 @@ class Store:
         lines = [f'{{"recv":"{text(now + datetime.timedelta(seconds=1))}","from":"sample",{json.dumps(entry)[1:]}\n' for entry in entries]
         (day / now.strftime("%H.jsonl")).write_text("".join(lines))
         self.start()
-        try:
-            wait("rows become files", lambda: list(self.data.glob("d=*/h=*/*.parquet")) and not list(day.glob("*.jsonl")))
-        finally:
-            self.stop()
+        until("rows in files", lambda: list(self.data.glob("d=*/h=*/*.parquet")) and not list(day.glob("*.jsonl")))
+        self.stop()
 
-    def exported(self, sent):
+    def exported(self):
         """A Parquet file of an export is a part of a store like any other: the rows come out of it as they were sent."""
-        try:
-            import pyarrow.parquet
-        except ImportError:
-            print("not looked at, as there is no pyarrow: the Parquet file of an export")
-            return
-        path = self.data.parent / "export.parquet"
-        self.logs("export", "-kind:request", "--since", "1h", "-o", path, "--data", self.data)
+        import pyarrow.parquet
+
+        path = self.stage.folder / "export.parquet"
+        self.logs_of_directory("export", "-kind:request", "--since", "1h", "-o", path)
         rows = pyarrow.parquet.read_table(path).to_pylist()
         said = lambda row: f"{row['msg']} {row['body']}"
         levels = {name: next(row["level"] for row in rows if mark in said(row)) for name, mark in MARKS.items()}
-        check(levels == {name: LEVELS[name] for name in MARKS}, f"the level is a column: {levels}")
-        check(any("12345678901234567890123" in (row["body"] or "") for row in rows), "a large number keeps its digits")
+        self.stage.fact(f"the level is a column: {levels}", levels == {name: LEVELS[name] for name in MARKS})
+        self.stage.fact("a large number keeps its digits", any("12345678901234567890123" in (row["body"] or "") for row in rows))
 
     def post(self, entries):
         body = "\n".join(json.dumps(entry) for entry in entries).encode()
-        asked = urllib.request.Request(f"{self.address}/logs", body, {"content-type": "application/x-ndjson"})
-        with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
-            told = json.load(answer)
-        check(not told.get("rejected"), f"all are taken: {told}")
+        told = json.loads(self.call("POST", "/logs", body, {"content-type": "application/x-ndjson"}))
+        self.stage.fact(f"all are taken: {told}", not told.get("rejected"))
 
-    def logs(self, *arguments, code=0):
-        done = subprocess.run([self.program, "logs", *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE)
-        check(done.returncode == code, f"{arguments} ends with {done.returncode}: {done.stderr}")
+    def logs(self, *words, code=0):
+        done = self.stage.tell("logs", *words)
+        self.stage.fact(f"{words} ends with {done.returncode}: {done.stderr}", done.returncode == code)
         return done.stdout
 
+    def logs_of_directory(self, *words, code=0):
+        return self.logs(*words, "--data", self.data, code=code)
+
     def tail(self, sent):
-        command = [self.program, "logs", "tail", "-f", "-n", "0", "level:error", "--service", self.address, "-o", "json"]
-        tail = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        argv = [self.stage.tollgate, "logs", "tail", "-f", "-n", "0", "level:error", "--service", self.address, "-o", "json"]
+        tail = self.stage.run("tail", argv, stdout=subprocess.PIPE, text=True)
         # What is posted before it listens it does not see: post until it does.
-        wait("the tail sees a line", lambda: self.post([sent["pino"], sent["winston"]]) or readable(tail.stdout))
+        until("a line in the tail", lambda: self.post([sent["pino"], sent["winston"]]) or readable(tail.stdout))
         row = json.loads(tail.stdout.readline())
         tail.terminate()
         tail.wait(30)
-        check(row["msg"] == "card declined", "tail follows with a filter by level")
+        self.stage.fact("tail follows with a filter by level", row["msg"] == "card declined")
 
 
-def prove(logs, sent, now):
+def prove(stage, logs, sent, now):
+    fact = stage.fact
     rows = lambda *filter: [row for row in map(json.loads, logs("search", *filter, "--since", "1h", "-n", "1000", "-o", "json").splitlines()) if row.get("kind") != "report"]
     found = {}
     for row in rows("-kind:request"):
         name = next((name for name, line in sent.items() if all(same(row, key, value) for key, value in line.items())), None)
-        check(name, f"a row is what was sent: {row}")
-        check(set(row) - set(sent[name]) <= ADDED, f"{name}: only known names are added: {set(row) - set(sent[name])}")
+        fact(f"a row is what was sent: {row}", name)
+        fact(f"{name}: only known names are added: {set(row) - set(sent[name])}", set(row) - set(sent[name]) <= ADDED)
         found.setdefault(name, row)
-    check(set(found) == set(sent), f"all come back: {set(sent) - set(found)}")
+    fact(f"all come back: {set(sent) - set(found)}", set(found) == set(sent))
     for name, level in LEVELS.items():
-        check(found[name]["level"] == level, f"{name} is of level {level}: {found[name].get('level')}")
+        fact(f"{name} is of level {level}: {found[name].get('level')}", found[name]["level"] == level)
     for name in TIMED:
         told = found[name]["ts"]
         moment = told if isinstance(told, float) else datetime.datetime.fromisoformat(told).timestamp()
-        check(abs(moment - now.timestamp()) < 0.01, f"{name}: ts {told}")
+        fact(f"{name}: ts {told}", abs(moment - now.timestamp()) < 0.01)
 
     def finds(filter, *names):
         told = {name for row in rows(filter) for name in sent if all(same(row, key, value) for key, value in sent[name].items())}
-        check(told == set(names), f"{filter} finds {sorted(told)}, not {sorted(names)}")
+        fact(f"{filter} finds {sorted(told)}, not {sorted(names)}", told == set(names))
 
     finds("user.id:42", "pino")
     finds("user.id>42", "ecs nested")
@@ -217,24 +189,23 @@ def prove(logs, sent, now):
         told = [row for row in map(json.loads, logs("show", asked, "-o", "json").splitlines())]
         text = json.dumps(told)
         for message in ("card declined", "slow query", "no rows", "boom", "deep", "out of stock", "failed"):
-            check(message in text, f"show {asked} has the line {message!r}")
-        check("started" not in text and "retry" not in text, f"show {asked} has no line of others")
+            fact(f"show {asked} has the line {message!r}", message in text)
+        fact(f"show {asked} has no line of others", "started" not in text and "retry" not in text)
 
     for asked in (ID, "shop-4711", TRACE):
         joined(asked)
 
-    levels = logs("top", "level", "-kind:request", "--since", "1h")
+    fact("top is a table for people, too", "error" in logs("top", "level", "-kind:request", "--since", "1h"))
     top = {row.get("level"): row["count"] for row in map(json.loads, logs("top", "level", "-kind:request", "--since", "1h", "--json").splitlines()) if "count" in row}
-    check(top.get("error", 0) >= 4 and top.get("warn", 0) >= 2, f"top counts lines by level: {top}")
+    fact(f"top counts lines by level: {top}", top.get("error", 0) >= 4 and top.get("warn", 0) >= 2)
     page = logs("search", "-kind:request", "--since", "1h", "-n", "100")
     for part in ("error card declined", "payments error boom", "warn slow query"):
-        check(part in page, f"{part!r} stands in the form for people: {page}")
-    print(levels)
+        fact(f"{part!r} stands in the form for people: {page}", part in page)
     exported = [json.loads(row) for row in logs("export", "-kind:request", "--since", "1h", "--as", "ndjson").splitlines()]
     for name, line in sent.items():
-        check(any(all(same(row, key, value) for key, value in line.items()) for row in exported), f"{name} is exported as it was sent")
+        fact(f"{name} is exported as it was sent", any(all(same(row, key, value) for key, value in line.items()) for row in exported))
     table = list(csv.DictReader(io.StringIO(logs("export", "-kind:request", "--since", "1h", "--as", "csv", "--columns", "ts,level,msg,user.id,order_id"))))
-    check(any(row["level"] == "error" and row["user.id"] == "42" and row["msg"] == "card declined" for row in table), f"CSV has fields of applications: {table[:3]}")
+    fact(f"CSV has fields of applications: {table[:3]}", any(row["level"] == "error" and row["user.id"] == "42" and row["msg"] == "card declined" for row in table))
 
 
 def same(row, key, value):
@@ -243,29 +214,7 @@ def same(row, key, value):
 
 
 def readable(pipe):
-    import select
     return bool(select.select([pipe], [], [], 0.2)[0])
-
-
-def check(holds, what):
-    global checked
-    checked += 1
-    if not holds:
-        sys.exit(f"BROKEN: {what}")
-
-
-def wait(what, holds):
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        if time.monotonic() > deadline:
-            sys.exit(f"BROKEN: {what}: not within {PATIENCE} s")
-        time.sleep(0.05)
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 if __name__ == "__main__":

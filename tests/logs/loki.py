@@ -2,25 +2,24 @@
 """The sink `loki` sends to a server that answers as Loki's documentation says (no package has Loki): 204 for what it takes, 400
 for a line that is too old, 429 now and then; it is away for a while in the middle.
 
-    loki.py --tollgate PROGRAM
+    loki.py --tollgate PROGRAM"""
 
-Exits 1 when a promise is broken."""
-
-import argparse
 import json
 import sys
 import time
 
-import serving
-from serving import count, require
+from stage import Proxy, Receiver, Stage, count, number_of, one_sink, through_a_restart
 
 EACH = 200
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tollgate", required=True)
-    arguments = parser.parse_args()
+    with Stage(__doc__) as stage:
+        prove(stage)
+        return stage.end()
+
+
+def prove(stage):
     entries, seen = [], {"requests": 0}
 
     def take(path, headers, body):
@@ -38,22 +37,22 @@ def main():
         entries.extend(pushed)
         return 204, {}, b""
 
-    receiver = serving.Receiver(take)
-    receiver.start()
-    sink = f'type = "loki"\nto = "http://127.0.0.1:{receiver.port}"\nheaders = {{ "X-Scope-OrgID" = "shop" }}\nlabels = {{ env = "test" }}'
-    with serving.proxy(arguments.tollgate, sink) as proxy:
-        numbers = lambda: {serving.number_of(json.loads(line).get("path")) for _, _, line, _ in entries} | {13}
-        serving.through_a_restart(proxy, receiver, numbers, EACH)
-        proxy.stop()
-        found, _ = count(entries, lambda entry: serving.number_of(json.loads(entry[2]).get("path")))
-        _, twice = count(entries, lambda entry: (entry[1], entry[2]))
-        require("all but the refused one arrive over a restart", found == set(range(3 * EACH)) - {13}, f"{len(found)} of {3 * EACH}", f"{twice} same lines at the same time, which Loki keeps once")
-        letters = [(letter["record"].get("path"), letter["status"]) for letter in proxy.letters()]
-        require("the line that is too old is a dead letter", letters == [("/n/13", 400)], letters)
-        labels = {json.dumps(stream, sort_keys=True) for stream, *_ in entries}
-        require("one stream with few labels", len(labels) == 1 and set(json.loads(labels.pop())) == {"job", "env", "proxy"})
-        _, _, line, metadata = next(entry for entry in entries if json.loads(entry[2]).get("path") == "/n/7")
-        require("what is worth filtering by is metadata", metadata["id"] == json.loads(line)["id"] and metadata["status"] == "200", metadata)
+    receiver = Receiver(take).start()
+    sink = one_sink("loki", f"http://127.0.0.1:{receiver.port}", linger="100ms")
+    proxy = Proxy(stage, sink + 'headers = { "X-Scope-OrgID" = "shop" }\nlabels = { env = "test" }\n', workers=True).start()
+    number = lambda entry: number_of(json.loads(entry[2]).get("path"))
+    through_a_restart(proxy, receiver, lambda: set(map(number, entries)) | {13}, EACH)
+    proxy.stop()
+    found, _ = count(entries, number)
+    _, twice = count(entries, lambda entry: (entry[1], entry[2]))
+    stage.check("all but the refused one arrive over a restart", found == set(range(3 * EACH)) - {13},
+                f"{len(found)} of {3 * EACH}, {twice} same lines at the same time, which Loki keeps once")
+    letters = [(letter["record"].get("path"), letter["status"]) for letter in proxy.letters()]
+    stage.check("the line that is too old is a dead letter", letters == [("/n/13", 400)], letters)
+    labels = {json.dumps(stream, sort_keys=True) for stream, *_ in entries}
+    stage.check("one stream with few labels", len(labels) == 1 and set(json.loads(labels.pop())) == {"job", "env", "proxy"})
+    _, _, line, metadata = next(entry for entry in entries if number(entry) == 7)
+    stage.check("what is worth filtering by is metadata", metadata["id"] == json.loads(line)["id"] and metadata["status"] == "200", metadata)
 
 
 def fault(entry):

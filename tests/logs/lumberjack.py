@@ -4,28 +4,27 @@ over TLS), the service killed in the middle. The sink: a receiver that acknowled
 tollgate itself.
 
 Promise: what was acknowledged is in the log as it was sent; what a sink has sent arrives, in a tollgate once.
-"""
+
+    lumberjack.py --tollgate PROGRAM [--peers FOLDER]"""
 
 import contextlib
 import importlib.util
 import json
-import os
+import shutil
 import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import zlib
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-sys.dont_write_bytecode = True
-
-import door as doors  # noqa: E402
+from packages import npm
+from stage import Service, Stage, comes, one_input, one_sink, shipped
 
 WINDOWS, EVENTS = 40, 50
 COUNT = 1000
+PEER = "lumberjack-protocol@1.0.7"
 
 SENDER = """
 const lumberjack = require("lumberjack-protocol");
@@ -42,78 +41,72 @@ setTimeout(() => process.exit(1), 20000);
 
 
 def main():
-    wanted = doors.arguments(__doc__)
-    if importlib.util.find_spec("pylogbeat") is None:
-        doors.absent("PyPI pylogbeat is not there")
-    verdict = doors.Verdict()
-    with doors.Door(wanted.tollgate, "lumberjack") as door:
-        version_2(door, verdict)
-    with tempfile.TemporaryDirectory(prefix="tollgate-peer-") as folder:
-        version_1(folder, wanted, verdict)
-    to_a_moody_receiver(wanted, verdict)
-    to_tollgate(wanted, verdict)
-    verdict.end()
+    with Stage(__doc__) as stage:
+        if importlib.util.find_spec("pylogbeat"):
+            version_2(stage)
+        else:
+            stage.skip("pylogbeat", "PyPI's package is not here")
+        if shutil.which("node") and npm(stage, PEER):
+            version_1(stage)
+        else:
+            stage.skip(PEER, "npm cannot install it")
+        to_a_moody_receiver(stage)
+        to_tollgate(stage)
+        return stage.end()
 
 
 def beat(m):
     return {"@timestamp": "2026-01-02T03:04:05.678Z", "@metadata": {"beat": "py", "version": "1"}, "message": f"line {m}", "m": m}
 
 
-def version_2(door, verdict):
+def version_2(stage):
     """Windows one after the other; what is not acknowledged is sent again, as Beats do."""
     import pylogbeat
 
+    text, port = one_input("lumberjack")
+    service = Service(stage, text, "version-2").start()
     acked, tries = set(), 0
     for window in range(WINDOWS):
         events = [beat(window * EVENTS + index) for index in range(EVENTS)]
         while True:
             tries += 1
             try:
-                with pylogbeat.PyLogBeatClient("127.0.0.1", door.port, timeout=10) as client:
+                with pylogbeat.PyLogBeatClient("127.0.0.1", port, timeout=10) as client:
                     if window == WINDOWS // 2 and tries == window + 1:
                         # Killed while the window is under way.
                         original = client._send_payload
-                        client._send_payload = lambda payload: (original(payload), door.kill())
+                        client._send_payload = lambda payload: (original(payload), service.kill())
                     client.send(events)
                 acked.update(event["m"] for event in events)
                 break
-            except (OSError, pylogbeat.ConnectionException, TypeError, IndexError, Exception) as error:  # noqa: BLE001
-                if door.process.poll() is None or tries > WINDOWS + 20:
+            except Exception as error:  # noqa: BLE001
+                if service.process.poll() is None or tries > WINDOWS + 20:
                     raise
                 print(f"       killed under a window: {type(error).__name__}")
-                door.start()
-    rows = door.rows()
+                service.start()
+    rows = service.rows()
     stored = [row["m"] for row in rows]
-    verdict.check("pylogbeat: nothing acknowledged is lost over a kill -9", acked <= set(stored) and len(acked) == WINDOWS * EVENTS,
-                  f"{len(acked)} acknowledged, {len(acked - set(stored))} missing, {len(stored) - len(set(stored))} twice, "
-                  f"{tries} windows sent")
+    stage.check("pylogbeat: nothing acknowledged is lost over a kill -9", acked <= set(stored) and len(acked) == WINDOWS * EVENTS,
+                f"{len(acked)} acknowledged, {len(acked - set(stored))} missing, {len(stored) - len(set(stored))} twice, "
+                f"{tries} windows sent")
     is_whole = all(row["@metadata"] == {"beat": "py", "version": "1"} and row["message"] == f'line {row["m"]}' for row in rows)
-    verdict.check("members are as they were sent", is_whole)
+    stage.check("members are as they were sent", is_whole)
+    service.stop()
 
 
-def version_1(folder, wanted, verdict):
+def version_1(stage):
     """It speaks TLS only."""
-    doors.installed(folder, "lumberjack-protocol@1.0.7")
-    cert, key = os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem")
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-               "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert]
-    subprocess.run(command, check=True, capture_output=True)
-    sender = os.path.join(folder, "sender.js")
-    with open(sender, "w", encoding="utf-8") as file:
-        file.write(SENDER)
-    with doors.Door(wanted.tollgate, "lumberjack", cert=cert, key=key) as door:
-        done = subprocess.run(["node", sender, str(door.port), cert, str(COUNT)], capture_output=True, text=True, timeout=60,
-                              check=False)
-        with contextlib.suppress(TimeoutError):
-            doors.until(lambda: door.status()["accepted"] >= COUNT, "all are stored")
-        stored = {row["line"] for row in door.rows()}
-        verdict.check("lumberjack-protocol (version 1, TLS): all are acknowledged and stored",
-                      done.returncode == 0 and stored == {f"line {m}" for m in range(COUNT)},
-                      f"{len(stored)} stored, acknowledged up to {done.stdout.strip() or 'nothing'}{done.stderr[-300:]}")
-
-
-def paths():
-    return [f"/r/{number}" for number in range(COUNT)]
+    ca, cert, key = stage.certificates()
+    text, port = one_input("lumberjack", cert=str(cert), key=str(key))
+    service = Service(stage, text, "version-1").start()
+    argv = ["node", stage.write("sender.js", SENDER), str(port), ca, str(COUNT)]
+    done = subprocess.run(argv, cwd=stage.folder, capture_output=True, text=True, timeout=60)
+    comes(lambda: service.status()["accepted"] >= COUNT)
+    stored = {row["line"] for row in service.rows()}
+    stage.check("lumberjack-protocol (version 1, TLS): all are acknowledged and stored",
+                done.returncode == 0 and stored == {f"line {m}" for m in range(COUNT)},
+                f"{len(stored)} stored, acknowledged up to {done.stdout.strip() or 'nothing'}{done.stderr[-300:]}")
+    service.stop()
 
 
 def exactly(stream, count):
@@ -126,7 +119,7 @@ def exactly(stream, count):
     return data
 
 
-def to_a_moody_receiver(wanted, verdict):
+def to_a_moody_receiver(stage):
     listener = socket.create_server(("127.0.0.1", 0))
     seen, windows, problems, lock = [], [], [], threading.Lock()
 
@@ -171,23 +164,20 @@ def to_a_moody_receiver(wanted, verdict):
                 threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
-    doors.shipped(verdict, "a receiver that takes a part, its time, resets, hangs up and is silent: all arrive", wanted.tollgate,
-                  "lumberjack", listener.getsockname()[1], paths(), lambda: list(seen), batch_records=50, timeout="300ms")
+    sink = one_sink("lumberjack", f"tcp://127.0.0.1:{listener.getsockname()[1]}", batch_records=50, timeout="300ms")
+    shipped(stage, "a receiver that takes a part, its time, resets, hangs up and is silent: all arrive", "to-moody", sink, COUNT,
+            lambda: list(seen))
     listener.close()
-    verdict.check("each window is as Beats send it", not problems and len(windows) > 10, f"{len(windows)} windows {problems[:3] or ''}")
+    stage.check("each window is as Beats send it", not problems and len(windows) > 10, f"{len(windows)} windows {problems[:3] or ''}")
 
 
-def to_tollgate(wanted, verdict):
-    with doors.Door(wanted.tollgate, "lumberjack") as door:
-        def restart():
-            doors.until(lambda: door.status()["accepted"] > 10, "something arrives")
-            door.kill()
-            door.start()
-
-        arrived = doors.shipped(verdict, "tollgate to tollgate: all arrive, over a kill -9", wanted.tollgate, "lumberjack", door.port,
-                                paths(), lambda: [row.get("path", "/begin") for row in door.rows()], during=restart)
-        verdict.check("each record once", len(arrived) == len(set(arrived)))
+def to_tollgate(stage):
+    text, port = one_input("lumberjack")
+    service = Service(stage, text, "to-tollgate-service").start()
+    arrived = shipped(stage, "tollgate to tollgate: all arrive, over a kill -9", "to-tollgate", one_sink("lumberjack", f"tcp://127.0.0.1:{port}"),
+                      COUNT, lambda: [row.get("path") for row in service.rows()], lambda: service.kill_and_start(11))
+    stage.check("each record once", len(arrived) == len(set(arrived)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

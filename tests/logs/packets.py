@@ -6,17 +6,15 @@ the one that a distributor names, which moves, and to our own log service (answe
 
 Needs node."""
 
-import argparse
 import collections
 import json
 import pathlib
 import shutil
 import signal
 import sys
-import threading
 import time
 
-from stage import Proxy, Service, Stage, absent, free_port, listens, until
+from stage import Proxy, Service, Stage, absent, comes, free_port, listens, until
 
 SERVICES = pathlib.Path(__file__).with_name("packets.js")
 TOTAL = 2000
@@ -34,17 +32,9 @@ def paths(file, front):
     return found
 
 
-def arrive(count, look, patience=25):
-    end = time.monotonic() + patience
-    while time.monotonic() < end and len(look()) < count:
-        time.sleep(0.2)
+def arrive(count, look):
+    comes(lambda: len(look()) >= count)
     return look()
-
-
-def asking(proxy, front, total=TOTAL):
-    thread = threading.Thread(target=lambda: proxy.ask((f"{front}{number}" for number in range(total)), pause=0.002))
-    thread.start()
-    return thread
 
 
 def silent(stage):
@@ -65,14 +55,14 @@ def silent(stage):
     longs = arrive(1, lambda: paths(out, "/long/"))
     row = next((json.loads(line) for line in out.read_text().splitlines() if '"/long/' in line), {})
     stage.check("a record longer than 16 kB arrives shortened and says so", longs.total() == 1 and row.get("cut"), row.get("cut"))
-    thread = asking(proxy, "/kill/")
+    asking = proxy.asking([f"/kill/{number}" for number in range(TOTAL)], 0.002)
     for how in (signal.SIGKILL, signal.SIGTERM):
         time.sleep(0.4)
         node.send_signal(how)
         node.wait()
         time.sleep(0.5)
         node = start()
-    thread.join()
+    asking.result()
     found = arrive(TOTAL, lambda: paths(out, "/kill/"))
     stage.check("killed and stopped while records come, nothing is lost", len(found) == TOTAL, f"{TOTAL - len(found)} lost, {found.total() - len(found)} twice, of {TOTAL}")
     proxy.stop()
@@ -91,13 +81,13 @@ def moving(stage):
     nodes = [stage.run("first", ["node", SERVICES, "logs", ports[0], outs[0], far])]
     found = arrive(20, lambda: paths(outs[0], "/early/"))
     stage.check("what waited for a distributor and a service arrives where the distributor says", len(found) == 20, f"{len(found)}")
-    thread = asking(proxy, "/move/")
+    asking = proxy.asking([f"/move/{number}" for number in range(TOTAL)], 0.002)
     time.sleep(0.5)
     nodes[0].kill()
     nodes[0].wait()
     time.sleep(0.5)
     nodes.append(stage.run("second", ["node", SERVICES, "logs", ports[1], outs[1], far]))
-    thread.join()
+    asking.result()
     both = lambda front: paths(outs[0], front) + paths(outs[1], front)
     found = arrive(TOTAL, lambda: both("/move/"))
     stage.check("it follows the service to its new place, nothing is lost", len(found) == TOTAL and paths(outs[1], "/move/"), f"{TOTAL - len(found)} lost, {found.total() - len(found)} twice")
@@ -127,12 +117,12 @@ def answering(stage):
     service.start()
     proxy = Proxy(stage, f'[log.sink.answering]\ntype = "packets"\nto = "tcp://127.0.0.1:{port}"\nretry_max = "1s"\n', "answering")
     proxy.start()
-    thread = asking(proxy, "/kill/")
+    asking = proxy.asking([f"/kill/{number}" for number in range(TOTAL)], 0.002)
     time.sleep(0.5)
-    service.stop(signal.SIGKILL)
+    service.kill()
     time.sleep(0.5)
     service.start()
-    thread.join()
+    asking.result()
     look = lambda: collections.Counter(row["path"] for row in service.rows("path:/kill/*"))
     found = arrive(TOTAL, look)
     stage.check("a log service killed while records come: nothing is lost, nothing is there twice", len(found) == TOTAL == found.total(), f"{TOTAL - len(found)} lost, {found.total() - len(found)} twice")
@@ -141,12 +131,9 @@ def answering(stage):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tollgate", required=True)
-    arguments = parser.parse_args()
     if not shutil.which("node"):
-        absent("node is not here")
-    with Stage(arguments.tollgate) as stage:
+        absent("node")
+    with Stage(__doc__) as stage:
         silent(stage)
         moving(stage)
         answering(stage)

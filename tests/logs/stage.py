@@ -1,7 +1,20 @@
-"""What the scripts beside this need: processes that end with them, free ports, certificates, a log service of their own,
-and a list of promises that were kept or not. Everything is on loopback."""
+"""What the scripts beside this are made of: processes that end with them, free ports, certificates, a log service, a proxy and a
+server of their own, and a count of promises that were kept or not. Everything is on loopback.
 
+Each script is called as
+
+    SCRIPT.py --tollgate PROGRAM [--peers FOLDER]
+
+and ends within two minutes, besides what it installs: with 0 when each promise was kept, with 77 when some could not be tested, as
+a line `NOT TESTED: peer: why` says, with something else when one was broken. FOLDER keeps what it installs for the next time."""
+
+import argparse
+import collections
+import concurrent.futures
+import contextlib
+import gzip
 import http.client
+import http.server
 import json
 import os
 import pathlib
@@ -11,16 +24,21 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 
+sys.dont_write_bytecode = True
+
 PATIENCE = 30
+LIMIT = 115
+ABSENT = 77
 
 
-def absent(what):
+def absent(peer, why="it is not here"):
     """Ends with the code for a test that could not be made."""
-    print(f"SKIPPED: {what}")
-    sys.exit(77)
+    print(f"NOT TESTED: {peer}: {why}", flush=True)
+    sys.exit(ABSENT)
 
 
 def free_port():
@@ -29,44 +47,87 @@ def free_port():
         return asked.getsockname()[1]
 
 
-def until(what, is_so, patience=PATIENCE):
-    """Waits for a condition; tells what did not come."""
+def comes(is_so, patience=PATIENCE):
+    """Waits for a condition; None when it does not come."""
     end = time.monotonic() + patience
-    while time.monotonic() < end:
+    while True:
         found = is_so()
         if found:
             return found
+        if time.monotonic() > end:
+            return None
         time.sleep(0.05)
-    raise SystemExit(f"FAILED: {what} did not come within {patience} s")
+
+
+def until(what, is_so, patience=PATIENCE):
+    """Waits for a condition, without which there is nothing more to test."""
+    found = comes(is_so, patience)
+    if not found:
+        raise SystemExit(f"FAILED: {what} did not come within {patience} s")
+    return found
 
 
 def listens(port):
-    try:
+    with contextlib.suppress(OSError):
         socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
+        return True
+    return False
+
+
+def count(entries, of):
+    """How often each comes: (different ones, duplicates)."""
+    counts = collections.Counter(value for value in map(of, entries) if value is not None)
+    return set(counts), counts.total() - len(counts)
+
+
+def beside(work, *arguments):
+    """Does it at the same time; what it raises comes with `result()`."""
+    future = concurrent.futures.Future()
+
+    def run():
+        try:
+            future.set_result(work(*arguments))
+        except BaseException as error:  # noqa: BLE001
+            future.set_exception(error)
+
+    # The threads of a pool would hold up the end of a script that has failed.
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 class Stage:
     """A folder, and the processes that run in it."""
 
-    def __init__(self, tollgate):
-        self.tollgate = pathlib.Path(tollgate).resolve()
+    def __init__(self, about):
+        parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("--tollgate", required=True, type=pathlib.Path, help="the program")
+        parser.add_argument("--peers", type=pathlib.Path, help="where what is installed is kept")
+        wanted = parser.parse_args()
+        self.tollgate = wanted.tollgate.resolve()
         if not self.tollgate.is_file():
             raise SystemExit(f"there is no program {self.tollgate}")
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tollgate-logs-"))
-        self.processes, self.kept, self.broken = [], 0, 0
+        self.peers = (wanted.peers or self.folder / "peers").resolve()
+        self.processes, self.kept, self.broken, self.facts, self.untested = [], 0, 0, 0, 0
 
     def __enter__(self):
+        signal.signal(signal.SIGALRM, lambda *_: sys.exit(f"FAILED: not done within {LIMIT} s"))
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("FAILED: it was told to end"))
+        signal.alarm(LIMIT)
         return self
 
     def __exit__(self, kind, error, trace):
+        signal.alarm(0)
         for process in self.processes:
             if process.poll() is None:
+                process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        if kind is None and not self.broken:
+        if (kind is None or kind is SystemExit and error.code == ABSENT) and not self.broken:
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
             print(f"what was written is in {self.folder}")
@@ -76,21 +137,44 @@ class Stage:
         self.broken += not is_kept
         print(f"{'ok    ' if is_kept else 'BROKEN'} {promise}" + (f": {seen}" if seen != "" else ""), flush=True)
 
-    def end(self):
-        print(f"{self.kept} promises kept, {self.broken} broken")
-        return 1 if self.broken else 0
+    def fact(self, what, holds, seen=""):
+        """One of many: told only when it does not hold, and then it is the last."""
+        self.facts += 1
+        if not holds:
+            self.check(what, False, seen)
+            sys.exit(1)
 
-    def run(self, name, argv, environment=None):
+    def skip(self, peer, why="it is not here"):
+        """The others are tested all the same."""
+        self.untested += 1
+        print(f"NOT TESTED: {peer}: {why}", flush=True)
+
+    def end(self):
+        facts = f" and {self.facts} facts" if self.facts else ""
+        print(f"{self.kept} promises kept{facts}, {self.broken} broken, {self.untested} peers absent")
+        return 1 if self.broken else ABSENT if self.untested else 0
+
+    def run(self, name, argv, environment=None, **options):
         log = open(self.folder / f"{name}.log", "ab")
         process = subprocess.Popen(
-            [str(part) for part in argv], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env=os.environ | (environment or {}),
+            [str(part) for part in argv],
+            **{"cwd": self.folder, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "env": os.environ | (environment or {})} | options,
         )
         self.processes.append(process)
         return process
 
+    def said(self, name):
+        """What that process has written."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def until_up(self, name, process, is_up):
+        until(f"{name}", lambda: process.poll() is not None or is_up())
+        if process.poll() is not None:
+            raise SystemExit(f"FAILED: {name} ended at once: {self.said(name)[-2000:]}")
+
     def write(self, name, text):
         path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return path
 
@@ -108,89 +192,240 @@ class Stage:
                 "-extfile", "pair.ext", "-out", "pair.pem")
         return self.folder / "ca.pem", self.folder / "pair.pem", self.folder / "pair.key"
 
+    def tell(self, *words, environment=None):
+        """What `tollgate …` answers."""
+        argv = [self.tollgate, *map(str, words)]
+        return subprocess.run(argv, cwd=self.folder, env=os.environ | (environment or {}), capture_output=True, text=True, timeout=PATIENCE)
+
+
+def one_input(kind, **settings):
+    """The settings of an input on a port of its own: (text, port)."""
+    port = free_port()
+    return f'[log.input.peer]\ntype = "{kind}"\nlisten = "127.0.0.1:{port}"\n{as_toml(settings)}', port
+
+
+def one_sink(kind, to, **settings):
+    return f'[log.sink.peer]\ntype = "{kind}"\nto = "{to}"\n{as_toml({"retry_max": "500ms"} | settings)}'
+
+
+def as_toml(settings):
+    return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items())
+
 
 class Service:
     """A log service with the inputs of this configuration."""
 
-    def __init__(self, stage, inputs, name="service"):
-        self.stage, self.name = stage, name
-        self.socket = stage.folder / f"{name}.sock"
-        text = f'[server]\nhttp = "127.0.0.1:0"\n[log]\ndata = "{stage.folder}/{name}.data"\n{inputs}\n'
-        text += '[site."localhost"]\nroutes = [{ path = "/*", respond = "ok" }]\n'
-        self.config = stage.write(f"{name}.toml", text)
-        self.process = None
+    def __init__(self, stage, inputs="", name="service"):
+        self.stage, self.name, self.process = stage, name, None
+        self.socket, self.data = stage.folder / f"{name}.sock", stage.folder / f"{name}.data"
+        self.config = stage.write(f"{name}.toml", f'[log]\ndata = "{self.data}"\n{inputs}\n')
 
     def start(self):
         argv = [self.stage.tollgate, "logs", "serve", "--config", self.config, "--http", f"unix:{self.socket}"]
         self.process = self.stage.run(self.name, argv)
-        until("the log service", lambda: self.process.poll() is not None or self.answers())
-        if self.process.poll() is not None:
-            raise SystemExit((self.stage.folder / f"{self.name}.log").read_text())
+        self.stage.until_up(self.name, self.process, self.answers)
+        return self
 
     def answers(self):
-        try:
+        with contextlib.suppress(OSError):
             return self.status()
-        except OSError:
-            return None
+        return None
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
         self.process.wait(PATIENCE)
 
-    def get(self, target):
+    def kill(self):
+        self.stop(signal.SIGKILL)
+
+    def kill_and_start(self, accepted):
+        """Dies when it has taken so many."""
+        until(f"{accepted} records taken by the service", lambda: self.status()["accepted"] >= accepted)
+        self.kill()
+        self.start()
+
+    def call(self, method, target, body=None, headers=None):
         connection = http.client.HTTPConnection("localhost")
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(PATIENCE)
-        connection.sock.connect(str(self.socket))
-        connection.request("GET", target)
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
+        with contextlib.closing(connection):
+            connection.sock.connect(str(self.socket))
+            connection.request(method, target, body, headers or {})
+            answer = connection.getresponse()
+            told = answer.read()
         if answer.status != 200:
-            raise SystemExit(f"{target}: {answer.status} {body[:300]}")
-        return body
+            raise SystemExit(f"FAILED: {target}: {answer.status} {told[:300]}")
+        return told
 
     def status(self):
-        return json.loads(self.get("/status"))
+        return json.loads(self.call("GET", "/status"))
 
     def rows(self, query=""):
         asked = urllib.parse.urlencode({"q": query, "since": "all", "n": 10_000})
-        rows = [json.loads(line) for line in self.get(f"/logs/search?{asked}").splitlines() if line.startswith(b"{")]
-        return [row for row in rows if "from" in row]
+        lines = self.call("GET", f"/logs/search?{asked}").splitlines()
+        return [row for row in (json.loads(line) for line in lines if line.startswith(b"{")) if "from" in row]
+
+    def exported(self):
+        """Everything that is stored; the service is stopped."""
+        done = self.stage.tell("logs", "export", "--data", self.data, "--since", "all")
+        if done.returncode:
+            raise SystemExit(f"FAILED: the export ends with {done.returncode}: {done.stderr}")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def said(self):
+        return self.stage.said(self.name)
 
 
 class Proxy:
-    """A tollgate that answers every request itself, with these sinks."""
+    """A tollgate with these sinks that answers every request itself, or with workers of its own."""
 
-    def __init__(self, stage, sinks, name="proxy"):
-        self.stage, self.name, self.port = stage, name, free_port()
-        self.config = stage.write(f"{name}.toml", f'''[server]
+    environment = {}
+
+    def __init__(self, stage, sinks="", name="proxy", workers=False):
+        self.stage, self.name, self.port, self.process = stage, name, free_port(), None
+        self.config = stage.write(f"{name}.toml", self.text(sinks, workers))
+        (stage.folder / name).mkdir()
+
+    def text(self, sinks, workers):
+        """The configuration; others write their own."""
+        folder = self.stage.folder
+        upstream = f'[upstream.app]\nworkers = {{ command = ["{self.stage.tollgate}", "whoami"], count = 1, ready = "/healthz" }}\n'
+        return f'''[server]
 http = "127.0.0.1:{self.port}"
-admin = "unix:{stage.folder}/{name}.control"
+admin = "unix:{folder}/{self.name}.control"
 cores = 2
 [log]
 service = "none"
-spool = {{ dir = "{stage.folder}/{name}.spool" }}
+spool = {{ dir = "{folder}/{self.name}/spool" }}
 {sinks}
+{upstream if workers else ""}
 [site."localhost"]
-routes = [{{ path = "/*", respond = "ok" }}]
-''')
+routes = [{{ path = "/*", {'proxy = "app"' if workers else 'respond = "ok"'} }}]
+'''
 
     def start(self):
-        self.process = self.stage.run(self.name, [self.stage.tollgate, "run", "-c", self.config])
-        until("the proxy", lambda: self.process.poll() is not None or listens(self.port))
-        if self.process.poll() is not None:
-            raise SystemExit((self.stage.folder / f"{self.name}.log").read_text())
+        self.process = self.stage.run(self.name, [self.stage.tollgate, "run", "-c", self.config], self.environment)
+        self.stage.until_up(self.name, self.process, self.answers)
+        return self
+
+    def answers(self):
+        with contextlib.suppress(OSError):
+            return self.ask(["/begin"]) == 1
+        return False
 
     def ask(self, paths, pause=0):
-        """Requests, one after the other on one connection."""
+        """Requests, one after the other on one connection; how many were answered well."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        for path in paths:
-            connection.request("GET", path, headers={"host": "localhost", "user-agent": "né \"quoted\" ] \\"})
-            connection.getresponse().read()
-            time.sleep(pause)
-        connection.close()
+        answered = 0
+        with contextlib.closing(connection):
+            for path in paths:
+                connection.request("GET", path, headers={"host": "localhost", "user-agent": "né \"quoted\" ] \\"})
+                answer = connection.getresponse()
+                answer.read()
+                answered += answer.status == 200
+                time.sleep(pause)
+        return answered
+
+    def asking(self, paths, pause):
+        """The same beside other things; `result()` waits for the end."""
+        return beside(self.ask, paths, pause)
 
     def stop(self):
         self.process.terminate()
         self.process.wait(PATIENCE)
+
+    def letters(self):
+        """The dead letters of all sinks that do not say where theirs go."""
+        files = (self.stage.folder / self.name / "dead").glob("*.jsonl")
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+class Receiver:
+    """A server: `take(path, headers, body)` answers `(status, headers, body)`. Bodies come unpacked."""
+
+    def __init__(self, take):
+        self.port, self.take, self.server = free_port(), take, None
+
+    def start(self):
+        take = self.take
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                if self.headers.get("content-encoding") == "gzip":
+                    body = gzip.decompress(body)
+                status, headers, text = take(self.path, self.headers, body)
+                self.send_response(status)
+                for name, value in {**headers, "content-length": len(text)}.items():
+                    self.send_header(name, str(value))
+                self.end_headers()
+                self.wfile.write(text)
+
+            do_GET = do_POST
+
+            def log_message(self, *_):
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            allow_reuse_address, daemon_threads = True, True
+            open_ones = []
+
+            def process_request(self, request, address):
+                self.open_ones.append(request)
+                super().process_request(request, address)
+
+            def handle_error(self, *_):
+                """Whoever hangs up is expected."""
+
+        self.server = Server(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def kill(self):
+        """As when its process dies: connections break off as well."""
+        self.server.shutdown()
+        self.server.server_close()
+        for one in self.server.open_ones:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self.server.open_ones.clear()
+
+
+def numbered(first, total):
+    """Paths that can be told apart."""
+    return [f"/n/{number}" for number in range(first, first + total)]
+
+
+def number_of(path):
+    return int(path.removeprefix("/n/")) if isinstance(path, str) and path.startswith("/n/") else None
+
+
+def through_a_restart(proxy, receiver, taken, each):
+    """Three times `each` requests: to the receiver, while it is away, and when it is back. `taken()` are the numbers that it has."""
+    proxy.ask(numbered(0, each))
+    until("the first third", lambda: taken() >= set(range(each)))
+    receiver.kill()
+    proxy.ask(numbered(each, each))
+    time.sleep(1)
+    receiver.start()
+    proxy.ask(numbered(2 * each, each))
+    until("the rest", lambda: taken() >= set(range(3 * each)))
+
+
+def shipped(stage, promise, name, sink, total, taken, during=None):
+    """Requests to a proxy with such a sink, with something in the middle. `taken()` are the paths that came: all must."""
+    proxy = Proxy(stage, sink, name).start()
+    paths = numbered(0, total)
+    answered = proxy.ask(paths[:total // 2])
+    if during:
+        during()
+    answered += proxy.ask(paths[total // 2:])
+    comes(lambda: set(paths) <= set(taken()))
+    came, dead = [path for path in taken() if number_of(path) is not None], proxy.letters()
+    proxy.stop()
+    missing = set(paths) - set(came)
+    stage.check(promise, answered == total and not missing and not dead,
+                f"{total} records, {len(missing)} missing, {len(came) - len(set(came))} twice, {len(dead)} dead letters")
+    return came

@@ -2,75 +2,22 @@
 """Syslog with the programs that people have: rsyslog and syslog-ng as senders to a log service and as receivers of a
 tollgate, over TCP and TLS, each killed and started again in the middle.
 
-    syslog.py --tollgate PROGRAM [--syslog-ng FOLDER]
+    syslog.py --tollgate PROGRAM [--peers FOLDER]
 
 Needs rsyslogd with its TLS drivers (Debian: rsyslog rsyslog-gnutls), openssl, and syslog-ng. Debian lets only one of the two be
 installed: the packages of syslog-ng are unpacked (`apt-get download`, `dpkg -x`) when it is not here and no FOLDER has them."""
 
-import argparse
 import collections
 import json
-import pathlib
-import shutil
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
 
-from stage import Proxy, Service, Stage, absent, free_port, listens, until
+from packages import Rsyslog, SyslogNg
+from stage import Proxy, Service, Stage, absent, comes, free_port, listens, until
 
-PACKAGES = ["syslog-ng-core", "libivykis0", "libnet1", "libwrap0"]
 HALF = 400
-
-
-class SyslogNg:
-    """Where it is and how it is started."""
-
-    def __init__(self, stage, unpacked):
-        self.environment, self.arguments = {}, []
-        self.program = shutil.which("syslog-ng") or "/usr/sbin/syslog-ng"
-        if pathlib.Path(self.program).exists() and not unpacked:
-            return
-        root = pathlib.Path(unpacked) if unpacked else self.unpack(stage)
-        libraries = root / "usr/lib/syslog-ng"
-        self.program = root / "usr/sbin/syslog-ng"
-        places = [libraries, *(root / place / "x86_64-linux-gnu" for place in ("usr/lib", "lib"))]
-        self.environment = {"LD_LIBRARY_PATH": ":".join(map(str, places))}
-        modules = [path for path in libraries.iterdir() if (path / "libafsocket.so").exists()]
-        self.arguments = [f"--module-path={modules[0]}"]
-
-    @staticmethod
-    def unpack(stage):
-        root = stage.folder / "syslog-ng.root"
-        debs = stage.folder / "debs"
-        debs.mkdir()
-        got = subprocess.run(["apt-get", "download", "-qq", *PACKAGES], cwd=debs, capture_output=True)
-        if got.returncode:
-            absent("syslog-ng is not here, and cannot be downloaded")
-        for deb in debs.glob("*.deb"):
-            subprocess.run(["dpkg", "-x", deb, root], check=True)
-        return root
-
-    def start(self, stage, name, text):
-        config = stage.write(f"{name}.conf", f"@version: 3.38\noptions {{ keep-hostname(yes); time-reopen(1); stats-freq(0); }};\n{text}")
-        argv = [self.program, "-F", "--no-caps", "-f", config, *self.arguments]
-        argv += [f"--{what}={stage.folder}/{name}.{what}" for what in ("persist-file", "pidfile", "control")]
-        return stage.run(name, argv, self.environment)
-
-
-class Rsyslog:
-    def __init__(self):
-        self.program = shutil.which("rsyslogd") or "/usr/sbin/rsyslogd"
-        if not pathlib.Path(self.program).exists():
-            absent("rsyslogd is not here")
-
-    def start(self, stage, name, text):
-        work = stage.folder / f"{name}.work"
-        work.mkdir(exist_ok=True)
-        config = stage.write(f"{name}.conf", f'global(workDirectory="{work}" {text}')
-        return stage.run(name, [self.program, "-n", "-f", config, "-i", stage.folder / f"{name}.pid"])
 
 
 def send(port, numbers, tag):
@@ -184,7 +131,7 @@ def senders(stage, rsyslog, syslog_ng, tls):
         stage.check(f"{name}: after a stop and a start of the service it goes on", len(lost[name]) <= most, f"{len(lost[name])} lost of {HALF}")
 
     # kill -9: what this process has read and not stored is lost, as syslog has no answer. The sender must go on by itself.
-    service.stop(signal.SIGKILL)
+    service.kill()
     service.start()
     for name in peers:
         send(inlets[name], range(2 * HALF, 3 * HALF), name)
@@ -278,9 +225,7 @@ def receivers(stage, rsyslog, syslog_ng, tls):
         return found
 
     def arrive(front, count, patience=25):
-        end = time.monotonic() + patience
-        while time.monotonic() < end and any(len(paths(name, front)) < count for name in peers):
-            time.sleep(0.2)
+        comes(lambda: all(len(paths(name, front)) >= count for name in peers), patience)
         return {name: paths(name, front) for name in peers}
 
     for name, found in arrive("/early/", 50).items():
@@ -295,14 +240,7 @@ def receivers(stage, rsyslog, syslog_ng, tls):
         stage.check(f"{name}: a record longer than 8 KiB arrives as a whole object that says what was cut", len(found) == 1, f"{len(found)}")
 
     total = 3000
-    done = threading.Event()
-
-    def ask():
-        proxy.ask((f"/kill/{number}" for number in range(total)), pause=0.002)
-        done.set()
-
-    asking = threading.Thread(target=ask)
-    asking.start()
+    asking = proxy.asking([f"/kill/{number}" for number in range(total)], 0.002)
     for how in (signal.SIGKILL, signal.SIGTERM):
         time.sleep(0.4)
         for case in cases:
@@ -311,8 +249,8 @@ def receivers(stage, rsyslog, syslog_ng, tls):
         time.sleep(0.5)
         for case in cases:
             start(*case)
-    is_loaded = not done.is_set()
-    asking.join()
+    is_loaded = not asking.done()
+    asking.result()
     for name, found in arrive("/kill/", total).items():
         stage.check(f"{name}: killed and stopped while records come, nothing is lost", len(found) == total, f"{total - len(found)} lost, {found.total() - len(found)} twice, of {total}")
     stage.check("records came all the while", is_loaded)
@@ -320,12 +258,12 @@ def receivers(stage, rsyslog, syslog_ng, tls):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tollgate", required=True)
-    parser.add_argument("--syslog-ng", help="a folder with its packages unpacked")
-    arguments = parser.parse_args()
-    with Stage(arguments.tollgate) as stage:
-        rsyslog, syslog_ng = Rsyslog(), SyslogNg(stage, arguments.syslog_ng)
+    with Stage(__doc__) as stage:
+        rsyslog, syslog_ng = Rsyslog(), SyslogNg(stage)
+        if not rsyslog.has("lmnsd_gtls"):
+            absent("rsyslog", "it is not here with TLS (Debian: rsyslog, rsyslog-gnutls)")
+        if not syslog_ng.program:
+            absent("syslog-ng", "it is not here and cannot be downloaded")
         tls = stage.certificates()
         receivers(stage, rsyslog, syslog_ng, tls)
         senders(stage, rsyslog, syslog_ng, tls)

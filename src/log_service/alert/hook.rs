@@ -112,16 +112,16 @@ impl Hook {
             let text = text.map(|text| text.to_bytes()).unwrap_or_default();
             Ok((status, after, String::from_utf8_lossy(&text).into_owned()))
         };
-        let (mut connection, mut answered) = (pin!(connection), pin!(answered));
-        tokio::select! {
+        let mut answered = pin!(answered);
+        // Dropped when it ends: nothing can wait for it then.
+        let connection = async { connection.await };
+        let ended = tokio::select! {
             biased;
-            answered = &mut answered => answered,
-            ended = &mut connection => match ended {
-                // With its last bytes the answer may have come.
-                Ok(()) => answered.await,
-                Err(error) => Err(error.into()),
-            },
-        }
+            answered = answered.as_mut() => return answered,
+            ended = connection => ended,
+        };
+        // With its last bytes the answer may have come, even if those behind them are an error.
+        answered.await.map_err(|error| ended.err().map_or(error, Into::into))
     }
 
     /// An answer may repeat what it was asked: its words are told only without the secret, short and on one line.

@@ -104,9 +104,11 @@ impl Outbox {
         due
     }
 
-    /// When something is to be tried again.
+    /// When something is to be tried again. What stands behind another one waits for that, not for a time.
     pub(super) fn next_due(&self) -> Option<Moment> {
-        let waiting = self.parcels.iter().filter(|parcel| !self.under_way.contains(&parcel.number));
+        let mut seen = BTreeSet::new();
+        let first = self.parcels.iter().filter(|parcel| seen.insert(parcel.to.as_str()));
+        let waiting = first.filter(|parcel| !self.under_way.contains(&parcel.number));
         waiting.map(|parcel| parcel.due).min()
     }
 

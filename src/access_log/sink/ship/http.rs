@@ -18,7 +18,7 @@ pub(super) struct Http {
 impl Http {
     pub(super) fn new(settings: &ShippingSettings) -> Result<Self, Error> {
         let media = match settings.form {
-            Form::Combined | Form::Haproxy | Form::Line { .. } => "text/plain; charset=utf-8",
+            Form::Combined | Form::Haproxy { .. } | Form::Line { .. } => "text/plain; charset=utf-8",
             Form::Json | Form::Ecs | Form::Otel => "application/x-ndjson",
         };
         Ok(Self { post: Post::new(settings, media)? })

@@ -87,6 +87,17 @@ fn messages_arrive_in_order_and_targets_do_not_wait_for_each_other() {
 }
 
 #[test]
+fn what_stands_behind_another_wakes_nobody() {
+    let mut outbox = Outbox::default();
+    outbox.put("ops", message(), NOW);
+    outbox.put("ops", message(), NOW);
+    let first = outbox.due(NOW).pop().unwrap();
+    assert_eq!(outbox.next_due(), None, "the first is under way");
+    outbox.done(first.number, &failed(Some(60)), NOW, 0.5);
+    assert_eq!(outbox.next_due(), Some(NOW + 60 * SECOND), "the first waits");
+}
+
+#[test]
 fn a_full_queue_drops_the_oldest_that_is_not_under_way() {
     let mut outbox = Outbox::default();
     outbox.put("ops", message(), NOW);

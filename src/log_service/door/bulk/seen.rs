@@ -1,7 +1,8 @@
 //! Which documents came lately, by their `_id`: what a shipper sends again because the answer was lost is stored once.
 //!
 //! It is remembered in memory, and only so much of it: forgetting lets a duplicate through, never loses a document. A start reads
-//! it again from the rows that are not in a file yet: among them is what was stored just before the end, and never answered.
+//! what was created again from the rows that are not in a file yet: among them is what was stored just before the end, and never
+//! answered.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -92,16 +93,12 @@ impl Seen {
         }
     }
 
-    /// Learns what a row is.
+    /// Learns what a row is. A row shows more than was sent, so what was indexed cannot be told from a new version of it:
+    /// only creations are known again.
     fn learn(&self, row: &[u8]) -> bool {
-        let Ok(Value::Object(mut entry)) = serde_json::from_slice(row) else { return false };
-        // The store's own.
-        entry.remove("recv");
-        entry.remove("from");
-        let entry = Value::Object(entry);
+        let entry: Value = serde_json::from_slice(row).unwrap_or_default();
         let Some((index, doc_id)) = document::target(&entry) else { return false };
-        let keys = [Action::Create, Action::Index].map(|action| Key::of(action, index, doc_id, &entry));
-        self.settle(&keys, true);
+        self.settle(&[Key::of(Action::Create, index, doc_id, &entry)], true);
         true
     }
 
@@ -115,7 +112,7 @@ impl Seen {
             batches.push(batch);
             Ok(ControlFlow::Continue(()))
         })?;
-        let mut room = MOST / 2;
+        let mut room = MOST;
         let mut text = Vec::new();
         for batch in batches.iter().rev() {
             let writer = RowWriter::new(batch);

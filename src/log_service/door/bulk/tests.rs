@@ -122,13 +122,13 @@ async fn a_document_that_comes_again_is_stored_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_restart_too() {
+async fn what_was_created_is_known_after_a_restart() {
     let data = tempfile::tempdir().unwrap();
     let document = json!({ "@timestamp": "2026-11-21T09:14:03.5+01:00", "message": "é\u{7}", "status": 200, "ratio": 0.5 });
     let create = "{\"create\":{\"_index\":\"app\",\"_id\":\"7\"}}";
     let index = "{\"index\":{\"_index\":\"app\",\"_id\":\"01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4\"}}";
     let body = format!("{create}\n{document}\n{index}\n{document}\n");
-    for told in [["created", "created"], ["conflict", "noop"]] {
+    for told in [["created", "created"], ["conflict", "created"]] {
         let mut settings = Settings::new(data.path().join("logs"));
         settings.http = vec![Listen::Tcp(([127, 0, 0, 1], 0).into())];
         let service = LogService::start(settings).await.unwrap();

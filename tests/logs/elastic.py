@@ -2,29 +2,17 @@
 """Elasticsearch's `_bulk`, as a sink: a tollgate ships to the `_bulk` of our own log service, which is killed in the middle, and to a
 server that answers as the documentation says Elasticsearch does when it is overloaded, misunderstands a document or is given too much.
 
-    elasticsearch.py --tollgate PROGRAM
+    elastic.py --tollgate PROGRAM
 
 Needs nothing but Python: there is no Elasticsearch to be had here."""
 
-import argparse
 import collections
-import gzip
-import http.server
 import json
-import pathlib
-import signal
 import sys
-import threading
 
-from stage import Proxy, Service, Stage, free_port, until
+from stage import Proxy, Receiver, Service, Stage, free_port, until
 
 TOTAL = 2000
-
-
-def asking(proxy, front):
-    thread = threading.Thread(target=lambda: proxy.ask((f"{front}{number}" for number in range(TOTAL)), pause=0.001))
-    thread.start()
-    return thread
 
 
 def killed_in_the_middle(stage, form):
@@ -41,11 +29,11 @@ linger = "50ms"
 retry_max = "1s"
 ''', f"proxy-{form}")
     proxy.start()
-    thread = asking(proxy, f"/{form}/")
+    asking = proxy.asking([f"/{form}/{number}" for number in range(TOTAL)], 0.001)
     until("some records", lambda: len(service.rows()) > 100)
-    service.stop(signal.SIGKILL)
+    service.kill()
     service.start()
-    thread.join()
+    asking.result()
 
     name = "path" if form == "native" else "url.path"
 
@@ -61,50 +49,39 @@ retry_max = "1s"
     service.stop()
 
 
-class Search(http.server.BaseHTTPRequestHandler):
+class Search:
     """Takes at most 50 documents at once, turns every seventh away the first time, and never takes `/bad`."""
 
-    protocol_version = "HTTP/1.1"
+    def __init__(self):
+        self.seen, self.taken = collections.Counter(), {}
 
-    def do_POST(self):
-        body = gzip.decompress(self.rfile.read(int(self.headers["content-length"])))
+    def take(self, path, headers, body):
         lines = [json.loads(line) for line in body.splitlines()]
         documents = list(zip(lines[::2], lines[1::2]))
         if len(documents) > 50:
-            return self.answer(413, b"{}")
+            return 413, {}, b"{}"
         items = [{"create": self.one(action["create"]["_id"], document)} for action, document in documents]
         errors = any("error" in item["create"] for item in items)
-        return self.answer(200, json.dumps({"took": 1, "errors": errors, "items": items}).encode())
+        return 200, {}, json.dumps({"took": 1, "errors": errors, "items": items}).encode()
 
     def one(self, key, document):
-        seen = self.server.seen
-        seen[key] += 1
+        self.seen[key] += 1
         if document.get("path", "").startswith("/bad"):
             return {"status": 400, "error": {"type": "mapper_parsing_exception", "reason": "no"}}
-        if seen[key] == 1 and len(seen) % 7 == 0:
+        if self.seen[key] == 1 and len(self.seen) % 7 == 0:
             return {"status": 429, "error": {"type": "es_rejected_execution_exception", "reason": "queue"}}
-        if key in self.server.taken:
+        if key in self.taken:
             return {"status": 409, "error": {"type": "version_conflict_engine_exception", "reason": "there"}}
-        self.server.taken[key] = document
+        self.taken[key] = document
         return {"status": 201}
-
-    def answer(self, status, body):
-        self.send_response(status)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
 
 
 def overloaded(stage):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Search)
-    server.seen, server.taken = collections.Counter(), {}
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = Search()
+    receiver = Receiver(server.take).start()
     proxy = Proxy(stage, f'''[log.sink.search]
 type = "elasticsearch"
-to = "http://127.0.0.1:{server.server_port}"
+to = "http://127.0.0.1:{receiver.port}"
 linger = "200ms"
 retry_max = "1s"
 dead_letter = "{stage.folder}/dead.jsonl"
@@ -130,9 +107,7 @@ dead_letter = "{stage.folder}/dead.jsonl"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tollgate", required=True, type=pathlib.Path)
-    with Stage(parser.parse_args().tollgate) as stage:
+    with Stage(__doc__) as stage:
         killed_in_the_middle(stage, "native")
         killed_in_the_middle(stage, "ecs")
         overloaded(stage)

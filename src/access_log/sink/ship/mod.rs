@@ -186,6 +186,9 @@ impl ShippingSink {
                 Ok(verdict) => verdict,
                 Err(_) => {
                     self.form.disconnect();
+                    if self.form.is_http() {
+                        todo.ease();
+                    }
                     Verdict::Later { why: SILENT.to_owned(), after: None }
                 }
             };
@@ -208,7 +211,7 @@ impl ShippingSink {
                 todo.done(Vec::new(), 0);
                 return Ok(());
             }
-            Verdict::Later { why, after } => return Err(self.later(why, after)),
+            Verdict::Later { why, after } => return Err(self.later(&why, after)),
             Verdict::Items(failed) => return self.judge_items(failed, text, items, todo),
             Verdict::Behind => {
                 todo.put_behind();
@@ -248,7 +251,7 @@ impl ShippingSink {
             }
         }
         todo.done(left, failures);
-        trouble.map_or(Ok(()), |why| Err(self.later(why, None)))
+        trouble.map_or(Ok(()), |why| Err(self.later(&why, None)))
     }
 
     fn refuse(
@@ -265,8 +268,8 @@ impl ShippingSink {
         todo.refused += 1;
     }
 
-    fn later(&mut self, why: String, after: Option<Duration>) -> Fault {
-        shortened(&why).clone_into(&mut self.trouble);
+    fn later(&mut self, why: &str, after: Option<Duration>) -> Fault {
+        shortened(why).clone_into(&mut self.trouble);
         Fault::Is { reason: Reason::ServiceDown, is_final: false, after }
     }
 }
@@ -325,6 +328,12 @@ impl Form {
             Self::Kafka(_) => Duration::MAX,
             _ => timeout,
         }
+    }
+
+    /// Whether the size of a group has no meaning for the other side. A chunk of `forward` is known by what is in it.
+    fn is_http(&self) -> bool {
+        use Form::{ClickHouse, Elasticsearch, Http, Loki, Otlp};
+        matches!(self, ClickHouse(_) | Elasticsearch(_) | Http(_) | Loki(_) | Otlp(_))
     }
 
     /// What is under way is given up; the next group goes to the next address.

@@ -12,6 +12,7 @@ fmt:
 
 lint:
     cargo clippy --all-targets -- -D warnings
+    cargo clippy --features kafka --all-targets -- -D warnings
 
 test *arguments:
     cargo test {{arguments}}
@@ -58,11 +59,16 @@ crash *arguments:
 store:
     .ci/run store
 
+# Each sink and input of the log against programs that people have.
+peers:
+    .ci/run peers
+
 # One target for as long as you like; what it finds is kept in tests/fuzz/artifacts, what it learns in tests/fuzz/corpus.
 fuzz target seconds="300":
     mkdir -p tests/fuzz/corpus/{{target}} tests/fuzz/artifacts
     RUSTC_WRAPPER=$PWD/tests/fuzz/instrument cargo build --manifest-path tests/fuzz/Cargo.toml --target-dir tests/fuzz/target
-    tests/fuzz/target/debug/{{target}} -max_total_time={{seconds}} -artifact_prefix=tests/fuzz/artifacts/ tests/fuzz/corpus/{{target}} tests/fuzz/seeds/{{target}}
+    tests/fuzz/target/debug/{{target}} -max_total_time={{seconds}} -artifact_prefix=tests/fuzz/artifacts/ tests/fuzz/corpus/{{target}} \
+        $(ls -d tests/fuzz/seeds/{{target}} 2>/dev/null)
 
 # The log's ring between its two threads, in every order that the memory model allows.
 loom:

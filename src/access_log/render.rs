@@ -13,7 +13,7 @@ use crate::record::frame::{self, Frame, FrameError};
 use crate::record::id::{self, IdSource};
 use crate::record::json::{Gap, Renderer, Stamp};
 use crate::record::members::Members;
-use crate::record::{Id, Record, combined, ecs, haproxy, line, otel};
+use crate::record::{Id, Kind, Record, combined, ecs, haproxy, line, otel};
 
 /// Renders for one sink; keeps its memory from one frame to the next.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub(super) struct Lines {
 #[derive(Debug, Default)]
 struct Facts {
     id: Id,
+    is_open: bool,
     ts_us: i64,
     status: u16,
     seq: Option<(u16, u64)>,
@@ -51,6 +52,7 @@ impl Facts {
         let Ok(head) = serde_json::from_slice::<Head<'_>>(object) else { return Self::default() };
         Self {
             id: id::parse(head.id.as_bytes()).unwrap_or_default(),
+            is_open: false,
             ts_us: head.ts.parse().map_or(0, |ts: jiff::Timestamp| ts.as_microsecond()),
             status: 0,
             seq: head.core.zip(head.seq),
@@ -58,7 +60,8 @@ impl Facts {
     }
 
     fn item(&self, place: Range<usize>) -> Item {
-        Item { place, id: self.id, ts_us: self.ts_us, status: self.status, seq: self.seq }
+        let Self { id, is_open, ts_us, status, seq } = *self;
+        Item { place, id, is_open, ts_us, status, seq }
     }
 }
 
@@ -143,8 +146,8 @@ impl Lines {
                 self.native = native;
             }
         }
-        let Decoded { seq, record: Record { id, ts_us, status, .. }, .. } = decoded;
-        Some(Facts { id, ts_us, status, seq: Some((core, seq)) })
+        let Decoded { seq, record: Record { id, kind, ts_us, status, .. }, .. } = decoded;
+        Some(Facts { id, is_open: kind == Kind::Open, ts_us, status, seq: Some((core, seq)) })
     }
 
     /// A native line in the names of others.

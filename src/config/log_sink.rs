@@ -30,7 +30,7 @@ table! {
         facility: default Facility = "local0";
         /// `loki`: labels of the stream, beside `proxy`. Few, and never of what a client says.
         labels: default Map<Text, Text> = ();
-        /// `s3`: the bucket.
+        /// `s3`: the bucket. The log service puts its files of closed hours there, each once.
         bucket: optional Text;
         /// `s3`: the region.
         region: default Text = "us-east-1";
@@ -60,7 +60,7 @@ table! {
         batch_records: default Count = 10_000;
         /// How long records may wait for company. Depends on the type when left out.
         linger: optional Duration;
-        /// How long sending and the answer may take.
+        /// How long sending and the answer may take; `s3`: how long nothing may move.
         timeout: default Duration = "10s";
         /// Longest pause between two tries. The first is 100 ms, each twice the one before, cut by chance down to half.
         retry_max: default Duration = "30s";
@@ -136,6 +136,15 @@ impl Facility {
 }
 
 impl LogSink {
+    /// What one of type `s3` says, wherever it stands.
+    pub fn words(&self) -> String {
+        let text = |word: &Option<At<Text>>| word.as_ref().map(|word| word.value.clone());
+        let texts = [&self.bucket, &self.user, &self.password, &self.ca, &self.cert, &self.key].map(text);
+        let to: Vec<&str> = self.to.iter().map(|to| &*to.value).collect();
+        let (timeout, retry_max) = (self.timeout.value, self.retry_max.value);
+        format!("{to:?} {:?} {:?} {texts:?} {timeout} {retry_max}", self.region.value, self.prefix.value)
+    }
+
     /// Every file that it names, with what it is.
     pub(super) fn files(&self) -> impl Iterator<Item = (&At<Text>, &'static str)> {
         [(&self.ca, "authorities' file"), (&self.cert, "certificate"), (&self.key, "private key")]
@@ -150,7 +159,7 @@ pub struct Remote {
     pub host: String,
     pub port: u16,
     pub is_tls: bool,
-    /// Path and query in front of that of the form; without a slash at the end.
+    /// Path and query in front of that of the form; as they are where it has none.
     pub path: String,
 }
 
@@ -170,13 +179,14 @@ impl Remote {
         let scheme = scheme.ok_or_else(|| wrong("does not say how it is reached"))?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("names no host"))?;
         let is_tls = matches!(scheme, "https" | "tls");
-        let path = uri.path_and_query().map_or("", |path| path.as_str()).trim_end_matches('/');
+        let path = uri.path_and_query().map_or("", |path| path.as_str());
+        let path = if path == "/" { "" } else { path };
         if !scheme.starts_with("http") && !path.is_empty() {
             return Err(wrong("has a path, which nobody would see"));
         }
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            // Not quoted: it may be a secret.
-            return Err(Problem::new("an address has no user and password").help("use `user` and `password`"));
+            // Not quoted, and shown without its line: it may be a secret.
+            return Err(Problem::new("an address has no user and password"));
         }
         let port = uri.port_u16().unwrap_or_else(|| Self::port(kind, is_tls, is_distributor));
         Ok(Self { host: host.to_owned(), port, is_tls, path: path.to_owned() })

@@ -88,6 +88,10 @@ fn stamp_of(now_us: i64) -> u64 {
 /// Length of an id as text.
 pub const TEXT_LEN: usize = 36;
 
+/// Stands behind the id of the record that begins a tunnel where each record needs a key of its own: the one that ends it has
+/// the same id.
+pub const OPEN: &[u8] = b"-open";
+
 /// The id as 36 lower-case characters: `01a1fd62-5978-7cdd-9c2e-51f0b7c1a9d4`.
 pub fn text(id: &Id) -> [u8; TEXT_LEN] {
     let mut text = [0; TEXT_LEN];

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::escape::json_string;
+use super::id;
 use super::members::Members;
 use super::names;
 
@@ -56,6 +57,17 @@ pub fn attribute(native: &str) -> Cow<'static, str> {
     }
 }
 
+/// The value of an attribute, as JSON. Records with the same `log.record.uid` count as one (semantic conventions, "Log
+/// attributes"), and the two of a tunnel have one id: its beginning is told apart.
+pub fn value<'m>(native: &str, value: &'m str, members: &Members<'_>) -> Cow<'m, str> {
+    match value.strip_suffix('"') {
+        Some(id) if native == "id" && members.text("kind").as_deref() == Some("open") => {
+            Cow::Owned(format!("{id}{}\"", String::from_utf8_lossy(id::OPEN)))
+        }
+        _ => Cow::Borrowed(value),
+    }
+}
+
 /// The trace of the request: the one that it came with, else the one that its id begins.
 pub fn trace_id(members: &Members<'_>) -> Option<String> {
     let own = || members.raw("method").and_then(|_| members.text("id")).map(|id| id.replace('-', ""));
@@ -94,8 +106,25 @@ pub fn write(members: &Members<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(comma);
         json_string(attribute(name).as_bytes(), out);
         out.push(b':');
-        out.extend_from_slice(value.get().as_bytes());
+        out.extend_from_slice(self::value(name, value.get(), members).as_bytes());
         comma = b",";
     }
     out.extend_from_slice(b"}}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_records_of_a_tunnel_have_unique_ids() {
+        let uid = |kind: &str| {
+            let line = format!(r#"{{"kind":"{kind}","ts":"t","id":"01a1"}}"#);
+            let mut out = Vec::new();
+            write(&Members::of(line.as_bytes()).unwrap(), &mut out);
+            let object: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            object["attributes"]["log.record.uid"].as_str().unwrap().to_owned()
+        };
+        assert_eq!((uid("open").as_str(), uid("close").as_str()), ("01a1-open", "01a1"));
+    }
 }

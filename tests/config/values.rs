@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use tollgate::config::log_sink::{Remote, SinkType};
 use tollgate::config::route::Action;
 use tollgate::config::words::{Host, Listen, PathPattern};
 use tollgate::config::{self, Config};
@@ -177,4 +178,13 @@ slack = "https://hooks.slack.com/services/T0/B0/secret"
     assert_eq!(quiet.repeat.every().unwrap().as_millis(), 4 * 3_600_000);
     let shown = format!("{:?}", config.alerts.notifies[0].body.slack.as_ref().unwrap().value);
     assert!(shown.contains("https://hooks.slack.com/…") && !shown.contains("secret"), "{shown}");
+}
+
+#[test]
+fn the_path_of_a_sink_stays_as_it_is_written() {
+    let path = |to: &str| Remote::parse(to, SinkType::Http, false).unwrap().path;
+    assert_eq!(path("https://logs.example.com"), "");
+    assert_eq!(path("https://logs.example.com/"), "");
+    assert_eq!(path("https://logs.example.com/in/"), "/in/", "`/in` may be another place");
+    assert_eq!(path("https://logs.example.com/in?to=/a/"), "/in?to=/a/");
 }

@@ -58,6 +58,10 @@ class Cluster:
     def up(self, broker):
         self.lib.rd_kafka_mock_broker_set_up(self.mock, broker)
 
+    def slow(self, broker, ms):
+        """Its answers take so long."""
+        self.lib.rd_kafka_mock_broker_set_rtt(self.mock, broker, ms)
+
     def lead(self, topic, partition, broker):
         self.lib.rd_kafka_mock_partition_set_leader(self.mock, topic.encode(), partition, broker)
 
@@ -118,6 +122,7 @@ def main():
             stage.check("a stream is in one partition, in order", all(len(parts) == 1 for parts in keys.values()), {key: sorted(parts) for key, parts in keys.items()})
             proxy.stop()
         troubles(stage, cluster, to)
+        silence(stage, cluster, to)
         return stage.end()
 
 
@@ -158,6 +163,35 @@ def troubles(stage, cluster, to):
     after = paths(read_all(cluster, topic, TOTAL), "/after/")
     stage.check("a record that is too large even alone goes to the dead letters", any("/poison" in letter and "MessageTooLarge" in letter for letter in letters), letters[0][:160])
     stage.check("and blocks none behind it", len(after) >= 18, f"{len(after)} of 20")
+    proxy.stop()
+
+
+def silence(stage, cluster, to):
+    """One broker takes and says nothing: what the others have acknowledged meanwhile does not come again."""
+    topic = "silence"
+    cluster.topic(topic)
+    sink = f'[log.sink.far]\ntype = "kafka"\nto = [{to}]\ntopic = "{topic}"\nretry_max = "300ms"\nlinger = "500ms"\ntimeout = "1s"\n'
+    proxy = Proxy(stage, sink, "silence")
+    proxy.start()
+    proxy.ask(f"/first/{number}" for number in range(100))
+    used = sorted({message.partition() for message in read_all(cluster, topic, 100) if "/first/" in message.value().decode()})
+    if len(used) < 2:
+        print("       all streams are in one partition here: nothing to see")
+        return proxy.stop()
+    for partition in range(PARTITIONS):
+        cluster.lead(topic, partition, 1 if partition == used[-1] else 2)
+    proxy.ask(f"/moved/{number}" for number in range(20))
+    read_all(cluster, topic, 120)
+    cluster.slow(1, 60_000)
+    proxy.ask(f"/meanwhile/{number}" for number in range(100))
+    time.sleep(8)
+    cluster.slow(1, 0)
+    proxy.ask(["/end"])
+    messages = read_all(cluster, topic, 320)
+    found = paths(messages, "/meanwhile/")
+    others = paths([message for message in messages if message.partition() != used[-1]], "/meanwhile/")
+    stage.check("a silent broker: nothing is lost", len(found) == 100, f"{100 - len(found)} lost")
+    stage.check("what the other brokers have acknowledged does not come again", others and max(others.values()) == 1, f"{others.total() - len(others)} of {len(others)} twice")
     proxy.stop()
 
 

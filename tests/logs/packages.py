@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 
-from stage import LIMIT
-
 SYSLOG_NG = ["syslog-ng-core", "syslog-ng-mod-http", "libivykis0", "libnet1", "libwrap0"]
 
 
@@ -26,7 +24,7 @@ def kept(stage, name, make):
             with contextlib.suppress(OSError, subprocess.SubprocessError):
                 make(folder)
                 (folder / "complete").touch()
-    signal.alarm(left or LIMIT)
+    signal.alarm(left)
     return folder if (folder / "complete").exists() else None
 
 
@@ -47,7 +45,7 @@ class SyslogNg:
 
     def __init__(self, stage):
         self.program, self.environment, self.arguments = shutil.which("syslog-ng"), {}, []
-        root = None if self.program else kept(stage, "syslog-ng", unpack)
+        root = None if self.program else kept(stage, f"syslog-ng-{debian()}", unpack)
         if root:
             libraries = root / "usr/lib/syslog-ng"
             places = [libraries, *root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu")]
@@ -61,10 +59,20 @@ class SyslogNg:
         return stage.run(name, argv, self.environment)
 
 
+def debian():
+    with contextlib.suppress(OSError):
+        return pathlib.Path("/etc/debian_version").read_text().strip()
+    return "none"
+
+
 def unpack(folder):
     debs = folder / "debs"
     debs.mkdir()
-    subprocess.run(["apt-get", "download", "-qq", *SYSLOG_NG], cwd=debs, check=True, capture_output=True, timeout=120)
+    download = ["apt-get", "download", "-qq", *SYSLOG_NG]
+    if subprocess.run(download, cwd=debs, capture_output=True, timeout=120).returncode:
+        # A fresh machine does not know yet what there is.
+        subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True, timeout=120)
+        subprocess.run(download, cwd=debs, check=True, capture_output=True, timeout=120)
     for deb in debs.glob("*.deb"):
         subprocess.run(["dpkg", "-x", deb, folder], check=True)
     shutil.rmtree(debs)

@@ -250,7 +250,8 @@ impl Delivery {
     }
 
     fn count(&self, parcel: &Parcel) {
-        self.metrics.written.fetch_add(parcel.chunk.entries(), Ordering::Relaxed);
+        let written = parcel.chunk.entries().saturating_sub(parcel.todo.refused);
+        self.metrics.written.fetch_add(written, Ordering::Relaxed);
         self.metrics.written_bytes.fetch_add(parcel.bytes() as u64, Ordering::Relaxed);
         self.metrics.batches.fetch_add(1, Ordering::Relaxed);
     }

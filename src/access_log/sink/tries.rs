@@ -56,7 +56,10 @@ impl Tries {
                 }
             };
             self.failed(reason, sink.trouble(reason), began);
-            let pause = after.unwrap_or_else(|| jittered(backoff, self.random)).min(self.pace.backoff_max);
+            // Some say 0, for ever.
+            let pause =
+                after.map_or_else(|| jittered(backoff, self.random), |after| after.max(self.pace.backoff));
+            let pause = pause.min(self.pace.backoff_max);
             self.random = self.random.rotate_left(24);
             stop.pause(pause).await;
             backoff = (backoff * 2).min(self.pace.backoff_max);

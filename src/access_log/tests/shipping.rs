@@ -124,6 +124,57 @@ async fn a_bulk_request_has_an_action_with_the_records_id_for_each_document() {
 }
 
 #[tokio::test]
+async fn the_beginning_and_the_end_of_a_tunnel_are_two_documents() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Scripted::start(|asked| answer(asked, |_| 201));
+    let (log, running) = start(shipping(search(), server.address, dir.path()));
+    for kind in [Kind::Open, Kind::Close] {
+        log.write(&Record { id: [7; 16], kind, status: 101, ..Record::default() });
+    }
+    drained(&running.metrics(), 2).await;
+    running.stop(GRACE).await;
+    let ids: BTreeMap<String, String> = server
+        .asked()
+        .iter()
+        .flat_map(documents)
+        .map(|(id, one)| (one["kind"].as_str().unwrap().to_owned(), id))
+        .collect();
+    let close = "07070707-0707-0707-0707-070707070707";
+    assert_eq!((ids["open"].as_str(), ids["close"].as_str()), (&*format!("{close}-open"), close));
+}
+
+#[tokio::test]
+async fn documents_for_which_there_is_no_right_wait_until_there_is_one() {
+    let denied: fn(&Asked) -> Reply = |asked| answer(asked, |_| 403);
+    let missing: fn(&Asked) -> Reply = |asked| answer(asked, |_| 404);
+    let (asked, dead, metrics) = talk([vec![denied; 10], vec![missing; 10]].concat()).await;
+    assert_eq!((dead.len(), sent(&asked).len()), (0, 10), "{dead:?}");
+    assert!(metrics.sinks[0].retries.load(Ordering::Relaxed) >= 20);
+}
+
+#[tokio::test]
+async fn who_says_to_come_back_at_once_is_not_stormed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut left = 5;
+    let server = Scripted::start(move |asked| {
+        left -= 1;
+        if left < 0 {
+            answer(asked, |_| 201)
+        } else {
+            Reply::Full(429, vec![("retry-after", "0".into())], String::new())
+        }
+    });
+    let pause = Duration::from_millis(50);
+    let far = shipping(search(), server.address, dir.path());
+    let (log, running) = start(ShippingSettings { backoff: pause, backoff_max: pause, ..far });
+    let begun = Instant::now();
+    write_paths(&log, 1);
+    until("it is taken", || running.metrics().sinks[0].written.load(Ordering::Relaxed) > 0).await;
+    assert!(begun.elapsed() >= pause * 5);
+    running.stop(GRACE).await;
+}
+
+#[tokio::test]
 async fn only_items_that_were_turned_away_go_again() {
     let (asked, dead, _) =
         talk(vec![|asked| answer(asked, |path| if path == "/3" { 429 } else { 201 })]).await;
@@ -149,6 +200,7 @@ async fn a_refused_item_is_a_dead_letter_with_its_reason_and_blocks_nobody() {
     assert_eq!((&dead[0]["record"]["path"], &dead[0]["sink"]), (&"/4".into(), &"sink:far".into()));
     let sink = &metrics.sinks[0];
     assert_eq!((sink.refused.load(Ordering::Relaxed), sink.dropped.total()), (1, 0));
+    assert_eq!(sink.written.load(Ordering::Relaxed), 10, "nine, and the stop");
 }
 
 #[tokio::test]

@@ -158,3 +158,29 @@ async fn a_receiver_without_answers_is_asked_for_one_once() {
     let asked = came.iter().filter(|packet| packet["key"] != 0).count();
     assert_eq!((came.len(), asked), (11, 1), "ten and the stop");
 }
+
+#[tokio::test]
+async fn what_a_slow_receiver_has_answered_does_not_go_again() {
+    const WINDOW: usize = 128;
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let dir = tempfile::tempdir().unwrap();
+    let mut count = 0;
+    let (address, came) = service(move |_| {
+        count += 1;
+        // Each window is answered in time, all of them together are not.
+        if count % WINDOW == 0 {
+            thread::sleep(TIMEOUT * 35 / 100);
+        }
+        Some(0)
+    });
+    let far = shipping(packets(), address, dir.path());
+    let far = ShippingSettings { timeout: TIMEOUT, linger: Duration::from_millis(200), ..far };
+    let (log, running) = start(far);
+    for _ in 0..3 {
+        write_paths(&log, 200);
+    }
+    drained(&running.metrics(), 600).await;
+    let report = running.stop(GRACE).await;
+    assert!(report.undelivered.is_empty() && report.waiting.is_empty(), "{report:?}");
+    assert_eq!(came.lock().unwrap().len(), 601, "all of them once, and the stop");
+}

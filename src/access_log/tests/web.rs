@@ -164,9 +164,9 @@ async fn what_otlp_rejects_in_part_is_counted_with_a_sample_and_never_sent_again
 
 #[tokio::test]
 async fn otlp_is_asked_again_only_where_it_says_so() {
-    let replies = [429, 502, 503, 504, 401].map(Reply::Status);
+    let replies = [429, 502, 503, 504, 401, 301, 308, 408].map(Reply::Status);
     let (_, dead, metrics) = talk(Target::Otlp, |_| {}, script(replies.into())).await;
-    assert_eq!((dead.len(), metrics.sinks[0].retries.load(Ordering::Relaxed)), (0, 5));
+    assert_eq!((dead.len(), metrics.sinks[0].retries.load(Ordering::Relaxed)), (0, 8));
     for status in [400, 500] {
         let bad = move |asked: &Asked| Reply::Status(if exports(asked, "/4") { status } else { 200 });
         let (asked, dead, metrics) = talk(Target::Otlp, |_| {}, bad).await;

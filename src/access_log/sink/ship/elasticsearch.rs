@@ -6,6 +6,7 @@
 //! | item 2xx, 409 | taken: an earlier try landed |
 //! | item 429, 503 | that item again, later |
 //! | item 5xx | that item again; after several tries, while others are taken, refused |
+//! | item 401, 403, 404 (no right to the index, it is blocked, it is not there) | the same: where none is taken all are held |
 //! | item other 4xx | refused |
 //! | whole 413 | halved |
 //! | whole 400, 422 | halved, down to the one that is refused |
@@ -19,7 +20,6 @@ use super::post::{Answer, Post};
 use super::{Failed, Load, Verdict};
 use crate::access_log::Error;
 use crate::access_log::shipping::ShippingSettings;
-use crate::record::escape::json_string;
 use crate::record::id;
 
 #[derive(Debug)]
@@ -83,9 +83,12 @@ impl Elasticsearch {
 fn body(load: Load<'_>) -> Vec<u8> {
     let mut body = Vec::with_capacity(load.bytes() + load.len() * 64);
     for (item, line) in load.iter() {
-        body.extend_from_slice(b"{\"create\":{\"_id\":");
-        json_string(&id::text(&item.id), &mut body);
-        body.extend_from_slice(b"}}\n");
+        body.extend_from_slice(b"{\"create\":{\"_id\":\"");
+        body.extend_from_slice(&id::text(&item.id));
+        if item.is_open {
+            body.extend_from_slice(id::OPEN);
+        }
+        body.extend_from_slice(b"\"}}\n");
         body.extend_from_slice(line);
         body.push(b'\n');
     }
@@ -132,7 +135,7 @@ fn failure(item: ItemOutcome) -> Option<Failed> {
     match item.status {
         200..=299 | 409 => None,
         429 | 503 => Some(Failed::Later { why: why(item.error) }),
-        status @ 500.. => Some(Failed::Broken { status, why: why(item.error) }),
+        status @ (401 | 403 | 404 | 500..) => Some(Failed::Broken { status, why: why(item.error) }),
         status => Some(Failed::Refused { status, why: why(item.error) }),
     }
 }

@@ -169,6 +169,9 @@ fn chunk(load: Load<'_>) -> (Chunk, Vec<(usize, Failed)>) {
 /// Of the records in it, in 16 bytes, as Base64: what Fluentd has there.
 fn chunk_id(load: Load<'_>) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
-    load.iter().for_each(|(item, _)| context.update(&item.id));
+    for (item, _) in load.iter() {
+        context.update(&item.id);
+        context.update(&[u8::from(item.is_open)]);
+    }
     BASE64_STANDARD.encode(&context.finish().as_ref()[..16])
 }

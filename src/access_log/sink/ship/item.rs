@@ -10,8 +10,10 @@ use crate::record::Id;
 pub(in crate::access_log) struct Item {
     /// Where its line stands in the parcel's text, without its line feed.
     pub(in crate::access_log) place: Range<usize>,
-    /// Its own, the same at each try: the key by which the other side knows what it has.
+    /// Its own, the same at each try: with `is_open` the key by which the other side knows what it has.
     pub(in crate::access_log) id: Id,
+    /// The beginning of a tunnel: its end comes later, with the same id.
+    pub(in crate::access_log) is_open: bool,
     pub(in crate::access_log) ts_us: i64,
     /// 0 when it is no exchange, or none was sent.
     pub(in crate::access_log) status: u16,
@@ -33,6 +35,8 @@ pub(super) struct Group {
 pub(in crate::access_log) struct Todo {
     groups: VecDeque<Group>,
     is_begun: bool,
+    /// Items that will never be taken.
+    pub(in crate::access_log) refused: u64,
 }
 
 impl Todo {
@@ -95,7 +99,7 @@ mod tests {
         let item = |length: &usize| {
             let place = at..at + length;
             at += length + 1;
-            Item { place, id: Id::default(), ts_us: 0, status: 200, seq: None }
+            Item { place, id: Id::default(), is_open: false, ts_us: 0, status: 200, seq: None }
         };
         lengths.iter().map(item).collect()
     }

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::shortened;
+
 use crate::access_log::handle::Reopen;
 use crate::access_log::metrics::{Reason, SinkMetrics};
 use crate::access_log::shipping::DeadLetter;
@@ -18,8 +20,6 @@ use crate::record::id;
 
 /// Refusals are told so often at most; each is in the file and in the counters.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-/// What of the other side's reason is kept.
-const LONGEST_REASON: usize = 1000;
 
 /// One refused record.
 #[derive(Debug)]
@@ -39,6 +39,7 @@ pub(super) struct Letters {
     reopen: Reopen,
     metrics: Arc<SinkMetrics>,
     told: Option<Instant>,
+    told_lost: Option<Instant>,
 }
 
 #[derive(serde::Serialize)]
@@ -57,7 +58,7 @@ struct Line<'a> {
 
 impl Letters {
     pub(super) fn new(settings: Option<DeadLetter>, reopen: Reopen, metrics: Arc<SinkMetrics>) -> Self {
-        Self { settings, file: None, reopen, metrics, told: None }
+        Self { settings, file: None, reopen, metrics, told: None, told_lost: None }
     }
 
     /// Keeps it, or counts it as lost where that cannot be done.
@@ -67,7 +68,9 @@ impl Letters {
         self.metrics.refused.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = self.keep(letter, why) {
             self.metrics.dropped.add(Reason::Rejected, 1);
-            if let Some(error) = error {
+            if let Some(error) = error
+                && is_due(&mut self.told_lost)
+            {
                 tracing::error!(
                     sink = self.metrics.name,
                     error,
@@ -105,10 +108,9 @@ impl Letters {
     }
 
     fn tell(&mut self, letter: &Letter<'_>, why: &str) {
-        if self.told.is_some_and(|told| told.elapsed() < TELL_EVERY) {
+        if !is_due(&mut self.told) {
             return;
         }
-        self.told = Some(Instant::now());
         tracing::warn!(
             sink = self.metrics.name,
             status = letter.status,
@@ -117,6 +119,15 @@ impl Letters {
             "a record is refused for ever"
         );
     }
+}
+
+/// Whether it is time to tell again; if so, it is told now.
+fn is_due(told: &mut Option<Instant>) -> bool {
+    let is_due = told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+    if is_due {
+        *told = Some(Instant::now());
+    }
+    is_due
 }
 
 fn open(settings: &DeadLetter, reopen: &Reopen) -> Result<FileSink, String> {
@@ -130,9 +141,4 @@ fn open(settings: &DeadLetter, reopen: &Reopen) -> Result<FileSink, String> {
         ..FileSettings::new(&settings.path)
     };
     FileSink::open(settings, reopen.clone()).map_err(|error| error.to_string())
-}
-
-fn shortened(why: &str) -> &str {
-    let end = (0..=why.len().min(LONGEST_REASON)).rev().find(|&end| why.is_char_boundary(end)).unwrap_or(0);
-    &why[..end]
 }

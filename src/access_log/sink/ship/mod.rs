@@ -53,6 +53,10 @@ use crate::access_log::shipping::{ShippingSettings, Target};
 /// An item that fails so often, while others that went with it are taken, is never taken.
 const MOST_FAILURES: u16 = 8;
 
+const SILENT: &str = "it does not answer in time";
+/// What of the other side's reason is kept.
+const LONGEST_REASON: usize = 1000;
+
 #[derive(Debug)]
 pub(in crate::access_log) struct ShippingSink {
     settings: Arc<ShippingSettings>,
@@ -168,7 +172,7 @@ impl ShippingSink {
     /// A delivery was given up in its middle.
     pub(super) fn disconnect(&mut self) {
         self.form.disconnect();
-        self.trouble = "it does not answer in time".to_owned();
+        self.trouble = SILENT.to_owned();
     }
 
     /// Sends what is left of the parcel, until all of it has its verdict or the other side takes nothing.
@@ -182,7 +186,7 @@ impl ShippingSink {
                 Ok(verdict) => verdict,
                 Err(_) => {
                     self.form.disconnect();
-                    Verdict::Later { why: "it does not answer in time".to_owned(), after: None }
+                    Verdict::Later { why: SILENT.to_owned(), after: None }
                 }
             };
             self.judge(verdict, text, items, todo)?;
@@ -200,6 +204,7 @@ impl ShippingSink {
             Verdict::Partly { refused, why } => {
                 self.refuse(todo, 0, 200, &format!("{refused} of those sent with it: {why}"), (text, items));
                 self.letters.count(refused.saturating_sub(1));
+                todo.refused += refused.saturating_sub(1);
                 todo.done(Vec::new(), 0);
                 return Ok(());
             }
@@ -246,16 +251,28 @@ impl ShippingSink {
         trouble.map_or(Ok(()), |why| Err(self.later(why, None)))
     }
 
-    fn refuse(&mut self, todo: &Todo, place: usize, status: u16, why: &str, (text, items): (&[u8], &[Item])) {
+    fn refuse(
+        &mut self,
+        todo: &mut Todo,
+        place: usize,
+        status: u16,
+        why: &str,
+        (text, items): (&[u8], &[Item]),
+    ) {
         let number = todo.next().and_then(|group| group.items.get(place));
         let Some(item) = number.and_then(|&number| items.get(number as usize)) else { return };
         self.letters.write(&Letter { id: item.id, line: &text[item.place.clone()], status, why });
+        todo.refused += 1;
     }
 
     fn later(&mut self, why: String, after: Option<Duration>) -> Fault {
-        self.trouble = why;
+        shortened(&why).clone_into(&mut self.trouble);
         Fault::Is { reason: Reason::ServiceDown, is_final: false, after }
     }
+}
+
+fn shortened(why: &str) -> &str {
+    &why[..why.floor_char_boundary(LONGEST_REASON)]
 }
 
 impl Form {
@@ -299,9 +316,15 @@ impl Form {
         }
     }
 
-    /// How long a group may take; for ever where the form says itself how long the other side may be silent.
+    /// How long a group may take; for ever where the form says itself how long the other side may be silent, as it knows what
+    /// of the group is taken already.
     fn within(&self, timeout: Duration) -> Duration {
-        if matches!(self, Self::Lumberjack(_)) { Duration::MAX } else { timeout }
+        match self {
+            Self::Lumberjack(_) | Self::Packets(_) => Duration::MAX,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(_) => Duration::MAX,
+            _ => timeout,
+        }
     }
 
     /// What is under way is given up; the next group goes to the next address.

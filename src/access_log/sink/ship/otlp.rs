@@ -6,7 +6,7 @@
 //! | 2xx | taken; what `partial_success` says was rejected is counted, with one of the group as a sample among the dead letters: which ones it were is not said, and none may be sent again |
 //! | 400, 422, 500, 501 and others | never sent again as it is: halved, down to the one that is refused |
 //! | 413 | halved |
-//! | 401, 403, 404, 405, 407, 415 | held: credentials, address or `compress` are to be mended |
+//! | 3xx, 401, 403, 404, 405, 407, 408, 415 | held: credentials, address or `compress` are to be mended |
 //! | 429, 502, 503, 504 with its `Retry-After`, no answer | again, later |
 //!
 //! Source: OpenTelemetry Protocol 1.9, "OTLP/HTTP Response".
@@ -52,7 +52,7 @@ fn judge(answer: &Answer) -> Verdict {
     match status {
         200..=299 => judge_taken(answer),
         413 => Verdict::TooLarge,
-        401 | 403..=405 | 407 | 415 | 429 | 502..=504 => {
+        300..=399 | 401 | 403..=405 | 407 | 408 | 415 | 429 | 502..=504 => {
             Verdict::Later { why: answer.words(), after: answer.retry_after() }
         }
         _ => Verdict::Refused { status, why: answer.words() },
@@ -105,7 +105,7 @@ fn record(item: &Item, members: &Members<'_>) -> LogRecord {
     let attributes =
         members.0.iter().filter(|(name, _)| !otel::is_field(name)).map(|(name, value)| KeyValue {
             key: otel::attribute(name).into_owned(),
-            value: serde_json::from_str(value.get()).ok().map(value_of),
+            value: serde_json::from_str(&otel::value(name, value.get(), members)).ok().map(value_of),
         });
     LogRecord {
         time_unix_nano: nanos,

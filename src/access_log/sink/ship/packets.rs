@@ -15,12 +15,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dial::Dial;
 use super::distributor::Distributor;
 use super::line::Line;
-use super::{Failed, Load, Verdict};
+use super::{Failed, Load, SILENT, Verdict};
 use crate::access_log::Error;
 use crate::access_log::shipping::ShippingSettings;
 use crate::wire::packet::{self, Answer, Frames};
@@ -67,18 +67,37 @@ impl Packets {
     }
 
     pub(super) async fn send(&mut self, load: Load<'_>) -> Verdict {
+        if let Err(why) = self.within(async |packets| packets.reach().await).await {
+            return Verdict::Later { why, after: None };
+        }
         match self.exchange(load).await {
-            Ok(failed) if failed.is_empty() => Verdict::Taken,
-            Ok(failed) => Verdict::Items(failed),
-            Err(why) => Verdict::Later { why, after: None },
+            failed if failed.is_empty() => Verdict::Taken,
+            failed => Verdict::Items(failed),
         }
     }
 
-    async fn exchange(&mut self, load: Load<'_>) -> Result<Vec<(usize, Failed)>, String> {
+    /// Does one step, for which there is the whole time: what was answered before it does not go again when it fails.
+    async fn within<T>(
+        &mut self,
+        step: impl AsyncFnOnce(&mut Self) -> Result<T, String>,
+    ) -> Result<T, String> {
+        if let Ok(done) = timeout(self.settings.timeout, step(self)).await {
+            return done;
+        }
+        self.line.disconnect();
+        Err(SILENT.to_owned())
+    }
+
+    async fn reach(&mut self) -> Result<(), String> {
         self.find().await?;
         if self.line.connect().await? {
             (self.answers, self.frames) = (None, Frames::new(LONGEST));
         }
+        Ok(())
+    }
+
+    /// Those that were not taken.
+    async fn exchange(&mut self, load: Load<'_>) -> Vec<(usize, Failed)> {
         let lines: Vec<&[u8]> = load.iter().map(|(_, line)| line).collect();
         let (mut failed, mut at) = (Vec::new(), 0);
         while at < lines.len() {
@@ -88,10 +107,17 @@ impl Packets {
                 Some(false) => lines.len(),
             };
             let now = &lines[at..lines.len().min(at + count)];
-            failed.extend(self.window(now).await?.into_iter().map(|(place, why)| (at + place, why)));
+            match self.window(now).await {
+                Ok(refused) => failed.extend(refused.into_iter().map(|(place, why)| (at + place, why))),
+                Err(why) => {
+                    let later = || Failed::Later { why: why.clone() };
+                    failed.extend((at..lines.len()).map(|place| (place, later())));
+                    break;
+                }
+            }
             at += now.len();
         }
-        Ok(failed)
+        failed
     }
 
     /// Where `logs` lives, if somebody else knows.
@@ -110,7 +136,7 @@ impl Packets {
     async fn window(&mut self, lines: &[&[u8]]) -> Result<Vec<(usize, Failed)>, String> {
         let first = self.key + 1;
         let packets: Vec<Bytes> = lines.iter().map(|line| self.packet(line)).collect();
-        self.line.send(&packets).await?;
+        self.within(async |to| to.line.send(&packets).await).await?;
         if self.answers == Some(false) {
             return Ok(Vec::new());
         }
@@ -148,7 +174,8 @@ impl Packets {
 
     /// The answers to the packets from this key on; those that came, when they do not come in time.
     async fn collect(&mut self, first: u64, count: usize) -> BTreeMap<u64, Answer> {
-        let patience = if self.answers.is_none() { FIRST } else { self.settings.timeout / 2 };
+        let patience = self.settings.timeout / 2;
+        let patience = if self.answers.is_none() { FIRST.min(patience) } else { patience };
         let (until, mut found) = (Instant::now() + patience, BTreeMap::new());
         while found.len() < count {
             let Ok(Some(bytes)) = timeout_at(until, self.line.answer()).await else { break };

@@ -62,7 +62,7 @@ async fn a_sink_that_is_away_for_an_hour_is_asked_patiently_and_gets_everything_
         ShippingSink::new(settings(address.port()), &Reopen::default(), Arc::clone(&metrics)).unwrap();
     let pace = shipping.pace();
     let text = "{\"a\":1}\n{\"a\":2}\n";
-    let item = |place| Item { place, id: Default::default(), ts_us: 0, status: 0, seq: None };
+    let item = |place| Item { place, id: Default::default(), is_open: false, ts_us: 0, status: 0, seq: None };
     let mut parcel = Parcel {
         chunks: vec![Bytes::from_static(text.as_bytes())],
         has_lines: true,

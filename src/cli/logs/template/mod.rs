@@ -86,7 +86,7 @@ fn clickhouse() -> String {
         FIELDS.iter().map(|(name, kind)| format!("    `{name}` {}", column(name, *kind))).collect();
     format!(
         "CREATE TABLE IF NOT EXISTS tollgate\n(\n{},\n    INDEX by_id id TYPE bloom_filter GRANULARITY 4,\n    INDEX by_rid rid TYPE bloom_filter GRANULARITY 4\n)\n\
-         ENGINE = ReplacingMergeTree\nPARTITION BY toDate(ts)\nORDER BY (ts, id)\nTTL toDateTime(ts) + INTERVAL 30 DAY\n\
+         ENGINE = ReplacingMergeTree\nPARTITION BY toDate(ts)\nORDER BY (ts, id, ifNull(kind, ''))\nTTL toDateTime(ts) + INTERVAL 30 DAY\n\
          SETTINGS allow_nullable_key = 0;\n-- INSERT … FORMAT JSONEachRow with input_format_skip_unknown_fields = 1, date_time_input_format = 'best_effort'",
         columns.join(",\n")
     )
@@ -120,6 +120,8 @@ mod tests {
         assert_eq!((properties.len(), &properties["client_ip"]["type"]), (FIELDS.len(), &json!("ip")));
         let table = clickhouse();
         assert!(FIELDS.iter().all(|(name, _)| table.contains(&format!("`{name}` "))), "{table}");
+        // Rows that are equal there replace each other, and the two of a tunnel have one time and one id.
+        assert!(table.contains("ORDER BY (ts, id, ifNull(kind, ''))"), "{table}");
     }
 
     #[test]

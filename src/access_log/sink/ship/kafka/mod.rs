@@ -8,11 +8,11 @@
 //! | none | taken |
 //! | MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE, INVALID_RECORD, INVALID_TIMESTAMP | halved, down to the record that is refused |
 //! | all others, retriable by the protocol or not (rights, a topic that is not there, too few replicas) | those records again, later, after a look who leads the partition: somebody has to mend it |
-//! | a broker does not answer | the same |
+//! | a broker does not answer within `timeout` | the same; what others have taken is taken |
 
 mod broker;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
@@ -21,11 +21,12 @@ use kafka_protocol::messages::metadata_response::MetadataResponse;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{MetadataRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
+use tokio::time::timeout;
 
 use self::broker::Broker;
 use super::dial::Dial;
 use super::item::Item;
-use super::{Failed, Load, Verdict};
+use super::{Failed, Load, SILENT, Verdict};
 use crate::access_log::Error;
 use crate::access_log::handle::now_us;
 use crate::access_log::shipping::{Remote, ShippingSettings};
@@ -45,6 +46,8 @@ pub(super) struct Kafka {
     stream: String,
     dial: Dial,
     brokers: BTreeMap<i32, Broker>,
+    /// Those that did not answer in time, of this group: the rest of it does not wait for each of their partitions.
+    silent: BTreeSet<i32>,
     map: Map,
 }
 
@@ -75,6 +78,7 @@ impl Kafka {
             topic: TopicName(StrBytes::from_string(topic.to_owned())),
             stream: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             brokers: BTreeMap::new(),
+            silent: BTreeSet::new(),
             map: Map::default(),
         })
     }
@@ -87,12 +91,14 @@ impl Kafka {
     }
 
     pub(super) async fn send(&mut self, load: Load<'_>) -> Verdict {
-        if (self.map.is_old || self.map.leaders.is_empty())
-            && let Err(why) = self.learn().await
-        {
-            self.disconnect();
-            return Verdict::Later { why, after: None };
+        if self.map.is_old || self.map.leaders.is_empty() {
+            let learnt = timeout(self.settings.timeout, self.learn()).await;
+            if let Err(why) = learnt.unwrap_or_else(|_| Err(SILENT.to_owned())) {
+                self.disconnect();
+                return Verdict::Later { why, after: None };
+            }
         }
+        self.silent.clear();
         let items: Vec<(&Item, &[u8])> = load.iter().collect();
         let mut failed = BTreeMap::new();
         let mut shares: VecDeque<Share> = self.shares(&items).into();
@@ -143,8 +149,7 @@ impl Kafka {
         shares: &mut VecDeque<Share>,
         failed: &mut BTreeMap<usize, Failed>,
     ) {
-        let entries = share.places.iter().map(|&place| self.entry(items[place])).collect();
-        let (code, why) = match self.produce(share.partition, entries).await {
+        let (code, why) = match self.produce_in_time(&share, items).await {
             Ok(None) => return,
             Ok(Some((error, why))) => (Some(error), why),
             Err(why) => (None, why),
@@ -181,6 +186,30 @@ impl Kafka {
         }
     }
 
+    /// Each broker has its own time: what others have taken meanwhile does not go again because of one that is silent.
+    async fn produce_in_time(
+        &mut self,
+        share: &Share,
+        items: &[(&Item, &[u8])],
+    ) -> Result<Option<(ResponseError, String)>, String> {
+        let leader = self.leader(share.partition);
+        if self.silent.contains(&leader) {
+            return Err(SILENT.to_owned());
+        }
+        let entries = share.places.iter().map(|&place| self.entry(items[place])).collect();
+        match timeout(self.settings.timeout, self.produce(share.partition, entries)).await {
+            Ok(produced) => produced,
+            Err(_) => {
+                self.silent.insert(leader);
+                Err(SILENT.to_owned())
+            }
+        }
+    }
+
+    fn leader(&self, partition: i32) -> i32 {
+        self.map.leaders.get(&partition).copied().unwrap_or(NOBODY)
+    }
+
     /// The error that the partition has with it, if any.
     ///
     /// # Errors
@@ -198,7 +227,7 @@ impl Kafka {
             .with_acks(ACKS_ALL)
             .with_timeout_ms(timeout)
             .with_topic_data(vec![topic]);
-        let leader = self.map.leaders.get(&partition).copied().unwrap_or(NOBODY);
+        let leader = self.leader(partition);
         // Back in its place only when it has answered.
         let mut broker = match self.brokers.remove(&leader) {
             Some(broker) => broker,

@@ -169,7 +169,7 @@ async fn what_a_slow_receiver_has_answered_does_not_go_again() {
         count += 1;
         // Each window is answered in time, all of them together are not.
         if count % WINDOW == 0 {
-            thread::sleep(TIMEOUT * 35 / 100);
+            thread::park_timeout(TIMEOUT * 35 / 100);
         }
         Some(0)
     });

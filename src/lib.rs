@@ -34,8 +34,9 @@
 //!   missing → `shed.rs` samples, and leaves out what `pressure.rs` says → `framer.rs` makes frames ([`record::frame`]) →
 //!   `spool/writer.rs` appends them; only then the ring may use the room again.
 //! * **on a thread for each sink**: `sink/mod.rs` reads the spool (`spool/reader.rs`) → `file.rs` and `stdout.rs` write lines
-//!   (`render.rs`, with [`record::json`], [`mod@record::line`] or [`record::combined`]), `service.rs` posts the frames as they are → what
-//!   was taken moves `spool/cursor.rs`.
+//!   (`render.rs`, with [`record::json`], [`mod@record::line`] or [`record::combined`]), `service.rs` posts the frames as they are,
+//!   `ship/` sends entries one by one to the services of others (a file for each form; [`wire`] has the bytes) and keeps what they
+//!   refuse (`ship/letters.rs`) → what was taken moves `spool/cursor.rs`.
 //! * **in the log service**, a process of its own: `log_service/door/frames.rs` takes them in and `log_service/frames.rs` checks
 //!   them → `store/commit.rs`, the one writing thread: `claim.rs` (what of it is new) → `wal.rs`, synced → `rows.rs` makes columns
 //!   (`columns/native.rs`) and counts them (`rollup`) → answers the sender, and the live tails → `flush.rs` makes a Parquet file
@@ -43,6 +44,10 @@
 //!   `retention.rs` drops old ones.
 //! * **for a reader**: [`log_service::query`] reads the filter → `log_service/exec` (in the service) or [`log_service::read`] (a directory,
 //!   files of others by [`log_service::foreign`]) finds the rows → `cli/logs` prints them.
+//!
+//! What others send comes in at `log_service/door` (a file for each form) and goes the same way from `store/commit.rs` on. Alarms:
+//! `log_service/alert/watch.rs` looks at the rollups → `engine.rs` decides → `outbox.rs` keeps what is to be told → `hook.rs` and
+//! `command.rs` tell it.
 //!
 //! What the machine and the process use is a record, too: `app/host.rs` makes one every few seconds, and
 //! `log_service/rollup/host.rs` counts them by the minute.

@@ -5,6 +5,7 @@
 //! core k: CoreLog ─ record → ring k ─┐                              ┌→ cursor → lines → stdout
 //!                                    ├─ collector ─ frames → spool ─┼→ cursor → lines → file, rotated
 //! events, worker lines ─ Handle ─────┘                              └→ cursor → frames → log service, acknowledged
+//!                                                                   └→ cursor → items → services of others, each with its verdict
 //! ```
 //!
 //! Invariants: a core never waits, locks, allocates or calls the system for its log. Every record has a number,

@@ -11,6 +11,7 @@ use crate::access_log::{
 };
 use crate::config::Config;
 use crate::config::log::{LogSample, LogService, OnFull, SpoolSync, StdoutForm};
+use crate::config::log_sink::SinkType;
 use crate::tls::CertPair;
 use crate::tls::client::Roots;
 use crate::units::{Duration, Size};
@@ -24,6 +25,7 @@ pub(super) fn data_dir(config: &Config) -> PathBuf {
 pub(super) fn log_child(config: &Config) -> log_child::Settings {
     const DAY_MS: u64 = 86_400_000;
     let keep = &config.log.keep;
+    let has_buckets = config.log.sink.iter().any(|(_, sink)| sink.kind.value == SinkType::S3);
     let days = |age: Duration| age.as_millis().div_ceil(DAY_MS).min(u32::MAX.into());
     log_child::Settings {
         data: data_dir(config),
@@ -33,7 +35,7 @@ pub(super) fn log_child(config: &Config) -> log_child::Settings {
         keep_mib: mib(keep.size.value),
         free_mib: keep.free.as_ref().map(|free| mib(free.value)),
         memory_mib: mib(config.log.memory.value),
-        config: (!config.log.input.is_empty() || !config.alerts.rules.is_empty())
+        config: (!config.log.input.is_empty() || !config.alerts.rules.is_empty() || has_buckets)
             .then(|| config.sources.main().into()),
         written: written(config),
     }
@@ -42,7 +44,9 @@ pub(super) fn log_child(config: &Config) -> log_child::Settings {
 /// What the embedded service reads for itself, to know when it changes.
 fn written(config: &Config) -> String {
     let inputs = config.log.input.iter().map(|(name, one)| format!("{} {}", name.value, one.words()));
-    inputs.chain([config.alerts.words()]).collect::<Vec<_>>().join("\n")
+    let buckets = config.log.sink.iter().filter(|(_, one)| one.kind.value == SinkType::S3);
+    let buckets = buckets.map(|(name, one)| format!("{} {}", name.value, one.words()));
+    inputs.chain(buckets).chain([config.alerts.words()]).collect::<Vec<_>>().join("\n")
 }
 
 fn mib(size: Size) -> u64 {

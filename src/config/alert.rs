@@ -18,7 +18,7 @@ table! {
     pub struct Alert {
         /// What must be so, as metric, `>`, `>=`, `<` or `<=`, and value: `error_share > 5%`, `p99 > 800ms`, `requests < 1`. All metrics are listed under "Alarms" above.
         when: required Condition;
-        /// Of which time; 1 h is the longest. Counts are by the minute: it begins with the minute that it reaches into.
+        /// Of which time; 1 h is the longest. Counts are by the minute: of the minute in which it begins its share counts.
         over: default Duration = "1m";
         /// How long `when` must be so before anybody is told, and how long it must be over before that is told; the latter is 30 s at least, so that an alarm on the edge is told once.
         hold as "for": default Duration = "1m";

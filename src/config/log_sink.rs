@@ -30,7 +30,7 @@ table! {
         facility: default Facility = "local0";
         /// `loki`: labels of the stream, beside `proxy`. Few, and never of what a client says.
         labels: default Map<Text, Text> = ();
-        /// `s3`: the bucket.
+        /// `s3`: the bucket. The log service puts its files of closed hours there, each once.
         bucket: optional Text;
         /// `s3`: the region.
         region: default Text = "us-east-1";
@@ -60,7 +60,7 @@ table! {
         batch_records: default Count = 10_000;
         /// How long records may wait for company. Depends on the type when left out.
         linger: optional Duration;
-        /// How long sending and the answer may take.
+        /// How long sending and the answer may take; `s3`: how long nothing may move.
         timeout: default Duration = "10s";
         /// Longest pause between two tries. The first is 100 ms, each twice the one before, cut by chance down to half.
         retry_max: default Duration = "30s";
@@ -136,6 +136,15 @@ impl Facility {
 }
 
 impl LogSink {
+    /// What one of type `s3` says, wherever it stands.
+    pub fn words(&self) -> String {
+        let text = |word: &Option<At<Text>>| word.as_ref().map(|word| word.value.clone());
+        let texts = [&self.bucket, &self.user, &self.password, &self.ca, &self.cert, &self.key].map(text);
+        let to: Vec<&str> = self.to.iter().map(|to| &*to.value).collect();
+        let (timeout, retry_max) = (self.timeout.value, self.retry_max.value);
+        format!("{to:?} {:?} {:?} {texts:?} {timeout} {retry_max}", self.region.value, self.prefix.value)
+    }
+
     /// Every file that it names, with what it is.
     pub(super) fn files(&self) -> impl Iterator<Item = (&At<Text>, &'static str)> {
         [(&self.ca, "authorities' file"), (&self.cert, "certificate"), (&self.key, "private key")]

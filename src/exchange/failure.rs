@@ -65,6 +65,40 @@ pub struct Row {
 }
 
 impl Kind {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; Self::Internal as usize + 1] = [
+        Self::BadRequest,
+        Self::TargetTooLong,
+        Self::HeadersTooLarge,
+        Self::BodyTooLarge,
+        Self::MethodRefused,
+        Self::ExpectationUnknown,
+        Self::UpgradeVersion,
+        Self::CodingUnknown,
+        Self::Misdirected,
+        Self::NoRoute,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Denied,
+        Self::RateLimited,
+        Self::Loop,
+        Self::ClientAbort,
+        Self::ClientTimeout,
+        Self::ConnectRefused,
+        Self::ConnectTimeout,
+        Self::NoEndpoint,
+        Self::QueueFull,
+        Self::UpstreamClosed,
+        Self::ResponseTimeout,
+        Self::BodyTimeout,
+        Self::ResponseIncomplete,
+        Self::ResponseInvalid,
+        Self::UpgradeFailed,
+        Self::Draining,
+        Self::Unrecorded,
+        Self::Internal,
+    ];
+
     /// What the client sent has no certain reading, so neither has what comes after it on an HTTP/1 connection: behind
     /// a CONNECT, for one, come the bytes of a tunnel.
     pub fn is_doubtful(self) -> bool {
@@ -198,5 +232,15 @@ impl From<Refusal> for Failure {
             Fault::CodingUnknown => Kind::CodingUnknown,
         };
         Self::refuse(kind, refusal.detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_among_all() {
+        assert!(Kind::ALL.iter().enumerate().all(|(place, kind)| *kind as usize == place));
     }
 }

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::{AlertSettings, InputKind, InputSettings, Listen, Secret, Settings, Tls};
+use super::{AlertSettings, BucketSettings, InputKind, InputSettings, Listen, Secret, Settings, Tls};
 use crate::config::Service;
 use crate::config::log_input::{InputType, LogInput};
 use crate::config::words::{Listen as Written, Text};
 use crate::units::Duration;
 
 impl Settings {
-    /// A service as the configuration wants it: what it keeps, and its inputs. Without sockets of its own.
+    /// A service as the configuration wants it: what it keeps, its inputs, alarms and buckets. Without sockets of its own.
     pub fn of(config: &Service) -> Self {
         let log = &config.log;
         let mut settings = Self::new((&*log.data.value).into());
@@ -23,6 +23,7 @@ impl Settings {
         let inputs = log.input.iter().map(|(name, one)| input(&name.value, one, config));
         settings.inputs = inputs.collect();
         settings.alerts = AlertSettings::of(config);
+        settings.buckets = BucketSettings::of(config);
         settings
     }
 }
@@ -62,6 +63,6 @@ fn listen(written: &Written) -> Listen {
 }
 
 /// Loading has refused a configuration whose files cannot be read.
-fn loaded(config: &Service, path: &Text) -> Vec<u8> {
+pub(super) fn loaded(config: &Service, path: &Text) -> Vec<u8> {
     config.files.get(Path::new(&**path)).map(|file| file.bytes.to_vec()).unwrap_or_default()
 }

@@ -11,6 +11,7 @@ mod alert;
 mod batch;
 #[doc(hidden)]
 pub mod bench;
+mod bucket;
 pub mod client;
 pub(crate) mod directory;
 mod columns;
@@ -23,6 +24,7 @@ pub mod foreign;
 mod frames;
 mod intervals;
 mod line;
+mod outbound;
 mod parquet;
 mod part;
 pub mod query;
@@ -42,6 +44,7 @@ use std::path::PathBuf;
 use tokio::sync::oneshot;
 
 pub use alert::Settings as AlertSettings;
+pub use bucket::Settings as BucketSettings;
 pub use settings::{
     DEFAULT_PACKETS, InputKind, InputSettings, Limits, Listen, ListenError, Secret, Settings, SyncError,
     SyncWhen, Tls, Token,
@@ -83,13 +86,16 @@ pub struct LogService {
     doors: door::Doors,
     store: store::Running,
     alerts: alert::Watch,
+    buckets: bucket::Buckets,
 }
 
 impl LogService {
     /// Opens the directory (cutting what a crash left half written) and binds all sockets. Needs a tokio runtime. Waits
     /// while the disk has no room for as much as a lock: senders keep what they have, and nobody would start it again.
     pub async fn start(settings: Settings) -> Result<Self, ServiceError> {
-        let wanted = store::Settings::from_service(&settings);
+        let buckets = bucket::Buckets::open(&settings.buckets, &settings.data, settings.limits.compact_every);
+        let wanted =
+            store::Settings { shipped: buckets.shipped(), ..store::Settings::from_service(&settings) };
         let store = loop {
             match store::open(&wanted) {
                 Err(error) if error.is_full() => {
@@ -100,8 +106,8 @@ impl LogService {
             }
         };
         let (alerts, handle) = alert::Watch::new(&settings.alerts, store.store(), settings.data.clone());
-        let doors = door::Doors::bind(&settings, &store, handle).await?;
-        Ok(Self { doors, store, alerts })
+        let doors = door::Doors::bind(&settings, &store, (handle, buckets.desk())).await?;
+        Ok(Self { doors, store, alerts, buckets })
     }
 
     /// The addresses that are bound, in the order of the settings.
@@ -121,7 +127,7 @@ impl LogService {
 
     /// Serves until `stop` is ready; then lets open requests end (a few seconds), writes what was accepted and returns.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), ServiceError> {
-        let Self { doors, store, alerts } = self;
+        let Self { doors, store, alerts, buckets } = self;
         let stop = async {
             tokio::select! {
                 () = stop => {}
@@ -130,12 +136,15 @@ impl LogService {
             }
         };
         let (served, watched) = oneshot::channel::<()>();
+        let (ended, shipped) = oneshot::channel::<()>();
         let watching = alerts.run(async { drop(watched.await) });
+        let files = store.store();
+        let shipping = buckets.run(&files, async { drop(shipped.await) });
         let serving = async {
             doors.serve(stop).await;
-            drop(served);
+            drop((served, ended));
         };
-        tokio::join!(serving, watching);
+        tokio::join!(serving, watching, shipping);
         store.close().await
     }
 }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub inputs: Vec<InputSettings>,
     /// What is watched for, and who is told.
     pub alerts: super::AlertSettings,
+    /// Object storage that takes the files of closed hours.
+    pub buckets: Vec<super::BucketSettings>,
     pub sync: SyncWhen,
     pub limits: Limits,
 }
@@ -40,6 +42,7 @@ impl Settings {
             tls: None,
             inputs: Vec::new(),
             alerts: super::AlertSettings::default(),
+            buckets: Vec::new(),
             sync: SyncWhen::Always,
             limits: Limits::default(),
         }

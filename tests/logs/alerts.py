@@ -15,7 +15,8 @@ import socket
 import sys
 import time
 
-from stage import Proxy, Receiver, Stage, comes, until
+from shipping import Receiver
+from stage import Proxy, Stage, comes, until
 
 SECRET = "T0XYZ-B0XYZ-s3cr3t"
 CONFIG = """

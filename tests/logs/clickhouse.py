@@ -12,7 +12,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from stage import Proxy, Receiver, Stage, comes, free_port, listens, number_of, numbered, one_sink, through_a_restart, until
+from shipping import Receiver, number_of, numbered, through_a_restart
+from stage import Proxy, Stage, comes, free_port, listens, one_sink, until
 
 EACH = 200
 

@@ -10,7 +10,8 @@ import collections
 import json
 import sys
 
-from stage import Proxy, Receiver, Service, Stage, free_port, until
+from shipping import Receiver
+from stage import Proxy, Service, Stage, free_port, until
 
 TOTAL = 2000
 

@@ -21,7 +21,8 @@ import sys
 import threading
 
 from packages import npm
-from stage import Service, Stage, comes, free_port, numbered, one_input, one_sink, shipped, until
+from shipping import numbered, shipped
+from stage import Service, Stage, comes, free_port, one_input, one_sink, until
 
 COUNT = 2000
 KEY = "s3cret-é"

@@ -8,7 +8,8 @@ import json
 import sys
 import time
 
-from stage import Proxy, Receiver, Stage, count, number_of, one_sink, through_a_restart
+from shipping import Receiver, number_of, through_a_restart
+from stage import Proxy, Stage, count, one_sink
 
 EACH = 200
 

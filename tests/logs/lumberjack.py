@@ -20,7 +20,8 @@ import time
 import zlib
 
 from packages import npm
-from stage import Service, Stage, comes, one_input, one_sink, shipped
+from shipping import shipped
+from stage import Service, Stage, comes, one_input, one_sink
 
 WINDOWS, EVENTS = 40, 50
 COUNT = 1000

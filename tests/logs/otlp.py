@@ -10,7 +10,8 @@ import logging
 import sys
 import time
 
-from stage import Proxy, Receiver, Service, Stage, absent, count, number_of, one_input, one_sink, through_a_restart, until
+from shipping import Receiver, number_of, through_a_restart
+from stage import Proxy, Service, Stage, absent, count, one_input, one_sink, until
 
 try:
     from opentelemetry._logs import SeverityNumber

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::args::{SourceArgs, TableArgs, WindowArgs};
 use super::escape::{self, Safe};
 use super::output::{GREEN, Output, RED, YELLOW};
+use super::shipping::Shipping;
 use super::source::{self, Asked, Source, Told};
 use super::table::{Cell, Side, Table};
 use super::words::{NOTHING, count, number, size, text};
@@ -68,6 +69,8 @@ struct Audit {
     verified: Option<(u64, u64)>,
     /// What the chain of the files says; nothing when nobody asked, or there is none.
     chain: Option<Chained>,
+    /// Where else files of closed hours go.
+    sinks: Vec<Shipping>,
     /// Times are those of the files that hold a stream: it lies between them.
     is_rough: bool,
 }
@@ -79,6 +82,8 @@ struct Answer {
     audited: Audited,
     #[serde(default)]
     chain: Option<Chained>,
+    #[serde(default)]
+    sinks: Vec<Shipping>,
 }
 
 pub(super) fn run(args: &AuditArgs) -> Result<bool, CommandError> {
@@ -97,7 +102,9 @@ pub(super) fn run(args: &AuditArgs) -> Result<bool, CommandError> {
     let head = args.head.as_deref().map(|head| ("head", head.trim().to_owned()));
     let verify: Vec<(&str, String)> = verify.into_iter().chain(head).collect();
     let (audit, told) = match source.ask::<Answer>(Question::Audit, &asked, &verify)? {
-        Some(Answer { audited, chain }) => (Audit { chain, ..Audit::of(&audited) }, Told::of(audited.report)),
+        Some(Answer { audited, chain, sinks }) => {
+            (Audit { chain, sinks, ..Audit::of(&audited) }, Told::of(audited.report))
+        }
         None => walked(&source, &asked)?,
     };
     audit.print(args.table.json(), args.verify, &told, started)?;
@@ -163,6 +170,7 @@ impl Audit {
             unnumbered: told.unnumbered,
             verified: told.verified,
             chain: None,
+            sinks: Vec::new(),
             is_rough: true,
         }
     }
@@ -211,8 +219,14 @@ impl Audit {
                 let told = json!({ "kind": "chain", "whole": chain.is_whole(), "chain": chain });
                 output.line(&escape::json(&told.to_string()))?;
             }
+            for sink in &self.sinks {
+                output.line(&escape::json(&sink.to_json().to_string()))?;
+            }
         } else {
             self.print_table(&mut output)?;
+            for sink in &self.sinks {
+                output.line(&sink.line())?;
+            }
             for line in self.chain.iter().filter(|_| verify).flat_map(told_of_chain) {
                 output.line(&line)?;
             }

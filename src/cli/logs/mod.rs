@@ -30,6 +30,7 @@ mod recover;
 mod replay;
 mod search;
 mod serve;
+mod shipping;
 mod show;
 mod source;
 mod spark;

@@ -18,6 +18,15 @@ pub(super) fn check(log: &Log, sink: &mut Sink) {
         check_input(name, one, sink);
     }
     let is_served_elsewhere = matches!(log.service.value, LogService::Unix(_) | LogService::Url(_));
+    let has_no_files = is_served_elsewhere || matches!(log.service.value, LogService::None);
+    if let Some((name, _)) = log.sink.iter().find(|(_, one)| has_no_files && one.kind.value == S3) {
+        let message =
+            "what goes to object storage are files of the log service, which is not the embedded one";
+        sink.push(
+            without_effect(&name.place, message)
+                .help("write it where that log service is started: `tollgate -c FILE logs serve`"),
+        );
+    }
     if let Some((name, _)) = log.input.iter().find(|_| is_served_elsewhere) {
         let message = "inputs are doors of the log service, which is somewhere else";
         sink.push(
@@ -43,8 +52,8 @@ fn check_sink(name: &At<Name>, one: &At<LogSink>, sink: &mut Sink) {
         let message = "`user` has no meaning for `forward` without `token`, the shared key";
         sink.push(without_effect(&user.place, message));
     }
-    if kind == S3 && one.bucket.is_none() {
-        missing(&one.kind.place, "bucket", sink);
+    if kind == S3 {
+        check_bucket(one, sink);
     }
     for (key, secret) in [("token", &one.token), ("user", &one.user), ("password", &one.password)] {
         if secret.as_ref().is_some_and(|secret| !is_field_value(secret)) {
@@ -71,6 +80,38 @@ fn check_sink(name: &At<Name>, one: &At<LogSink>, sink: &mut Sink) {
             &token.place,
             "`token` has no meaning beside `user`: both are `Authorization`",
         ));
+    }
+}
+
+/// Names that an address can hold: `.` and `..` would lead to another bucket.
+fn check_bucket(one: &At<LogSink>, sink: &mut Sink) {
+    match &one.bucket {
+        None => missing(&one.kind.place, "bucket", sink),
+        Some(bucket) => {
+            let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+            if !(1..=255).contains(&bucket.len())
+                || !bucket.bytes().all(is_fit)
+                || bucket.bytes().all(|byte| byte == b'.')
+            {
+                let message = "a bucket has a name of letters, digits, `.`, `-` and `_`";
+                sink.push(Diagnostic::error(codes::BAD_VALUE, message).at(&bucket.place, ""));
+            }
+        }
+    }
+    if one.user.is_none() && one.password.is_none() {
+        missing(&one.kind.place, "user", sink);
+    }
+    if one.prefix.len() > 512
+        || one.prefix.chars().any(char::is_control)
+        || one.prefix.split('/').any(|part| matches!(part, "." | ".."))
+    {
+        let message = "a prefix has at most 512 bytes, no control characters, and no part `.` or `..`";
+        sink.push(Diagnostic::error(codes::BAD_VALUE, message).at(&one.prefix.place, ""));
+    }
+    let is_region = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if one.region.is_empty() || !one.region.bytes().all(is_region) {
+        let message = "a region has a name of letters, digits, `-` and `_`";
+        sink.push(Diagnostic::error(codes::BAD_VALUE, message).at(&one.region.place, ""));
     }
 }
 

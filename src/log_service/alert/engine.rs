@@ -62,6 +62,9 @@ pub(super) struct Alarm {
     /// Since when it is over.
     calm: Option<Moment>,
     pub(super) value: Option<f64>,
+    /// When it had a value last.
+    #[serde(default)]
+    heard: Moment,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,6 +212,7 @@ impl Memory {
                 [&mut alarm.fired, &mut alarm.told].into_iter().flatten().for_each(shift);
             }
             alarm.calm.iter_mut().for_each(shift);
+            shift(&mut alarm.heard);
         }
     }
 }
@@ -230,8 +234,12 @@ impl Remembered {
         for key in keys {
             let gone = || self.known.contains_key(&key).then_some(0.0);
             let value = values.get(&key).copied().or_else(gone);
-            // A machine that says nothing is not well because of that.
-            if value.is_none() && !rule.when.metric.is_of_requests() {
+            // A machine that says nothing is not well because of that; one that was taken away is no alarm for ever.
+            let is_heard = |alarm: &Alarm| now.saturating_sub(alarm.heard) < MISSED_MS;
+            if value.is_none()
+                && !rule.when.metric.is_of_requests()
+                && self.alarms.get(&key).is_none_or(is_heard)
+            {
                 continue;
             }
             let was_told = self.alarms.get(&key).is_some_and(|alarm| alarm.told.is_some());
@@ -270,6 +278,7 @@ impl Remembered {
             return if is_bad { self.begin(rule, key, value, now) } else { None };
         };
         alarm.value = value;
+        alarm.heard = if value.is_some() { now } else { alarm.heard };
         let since = alarm.since;
         if alarm.fired.is_none() {
             if !is_bad {
@@ -305,7 +314,8 @@ impl Remembered {
             return None;
         }
         let fires = rule.hold.is_zero();
-        let alarm = Alarm { since: now, fired: fires.then_some(now), told: None, calm: None, value };
+        let alarm =
+            Alarm { since: now, fired: fires.then_some(now), told: None, calm: None, value, heard: now };
         self.alarms.insert(key.into(), alarm);
         Some((if fires { What::Firing } else { What::Pending }, now))
     }

@@ -45,23 +45,63 @@ pub(super) enum Reading {
 /// Requests that count together.
 #[derive(Default)]
 struct Sum {
-    count: u64,
-    errors: u64,
+    count: Tally,
+    errors: Tally,
     durations: Option<DDSketch>,
 }
 
-/// The window of a rule in minutes since the Unix epoch, the second not included, and how many seconds of it have been.
-pub(super) fn window(over: Duration, now: Moment) -> ((i64, i64), f64) {
-    let over = i64::try_from(over.as_millis()).unwrap_or(i64::MAX);
-    let first = now.saturating_sub(over).div_euclid(MINUTE_MS);
-    let seconds = (now - first * MINUTE_MS) as f64 / 1e3;
-    // Clocks of proxies may be a little ahead.
-    ((first, now.div_euclid(MINUTE_MS) + 2), seconds.max(1.0))
+/// How many there were in the minutes of a window.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    in_first: f64,
+    later: f64,
 }
 
-/// When the window of a rule begins.
+impl Tally {
+    pub(super) fn add(&mut self, count: f64, is_first: bool) {
+        *(if is_first { &mut self.in_first } else { &mut self.later }) += count;
+    }
+
+    /// In all minutes.
+    fn all(self) -> f64 {
+        self.in_first + self.later
+    }
+
+    /// In the window: of its first minute its share, as if they had come evenly. Whole, as things are.
+    pub(super) fn within(self, window: &Minutes) -> f64 {
+        const ROUNDED: f64 = 1e-9;
+        (self.in_first * window.share_of_first + self.later - ROUNDED).ceil().max(0.0)
+    }
+}
+
+/// The window of a rule, in minutes since the Unix epoch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Minutes {
+    pub(super) first: i64,
+    /// Not included.
+    pub(super) until: i64,
+    /// Since the beginning of the first.
+    seconds: f64,
+    /// How much of what has been of the first lies in the window, 0 to 1. A count that took in all of it would rise and
+    /// fall with the second hand, by as much as twice: an alarm near its bound would never hold, and never be over.
+    share_of_first: f64,
+}
+
+pub(super) fn window(over: Duration, now: Moment) -> Minutes {
+    let begin = now.saturating_sub(i64::try_from(over.as_millis()).unwrap_or(i64::MAX));
+    let first = begin.div_euclid(MINUTE_MS);
+    let seconds = (now - first.saturating_mul(MINUTE_MS)) as f64 / 1e3;
+    // The present minute has not been all of a minute.
+    let been = (seconds * 1e3).clamp(1.0, MINUTE_MS as f64);
+    let share_of_first = (1.0 - begin.rem_euclid(MINUTE_MS) as f64 / been).max(0.0);
+    // Clocks of proxies may be a little ahead.
+    let until = now.div_euclid(MINUTE_MS) + 2;
+    Minutes { first, until, seconds: seconds.max(1.0), share_of_first }
+}
+
+/// When the first minute of a rule's window begins.
 pub(super) fn since(over: Duration, now: Moment) -> Moment {
-    window(over, now).0.0 * MINUTE_MS
+    window(over, now).first.saturating_mul(MINUTE_MS)
 }
 
 /// What was counted of requests, as a rule wants it.
@@ -69,21 +109,22 @@ pub(super) fn since(over: Duration, now: Moment) -> Moment {
 /// # Errors
 /// Those of reading files of counts.
 pub(super) fn of_requests(rule: &Rule, counted: &Counted, now: Moment) -> io::Result<Reading> {
-    let (minutes, seconds) = window(rule.over, now);
+    let window = window(rule.over, now);
     // No requests at all are none of the whole.
     let begin = || match rule.by {
         AlertBy::Whole => BTreeMap::from([(Box::default(), Sum::default())]),
         _ => BTreeMap::new(),
     };
-    let (sums, unread) = recent(counted, minutes, &begin, &mut |sums, cell| add(rule, sums, cell))?;
+    let mut each = |sums: &mut _, cell: &Recent<'_>| add(rule, sums, cell, cell.minute() <= window.first);
+    let (sums, unread) = recent(counted, (window.first, window.until), &begin, &mut each)?;
     if unread > 0 {
         return Ok(Reading::Unknown);
     }
-    let values = sums.into_iter().filter_map(|(key, sum)| Some((key, measure(rule, &sum, seconds)?)));
+    let values = sums.into_iter().filter_map(|(key, sum)| Some((key, measure(rule, &sum, &window)?)));
     Ok(Reading::Values(values.collect()))
 }
 
-fn add(rule: &Rule, sums: &mut BTreeMap<Box<str>, Sum>, cell: &Recent<'_>) {
+fn add(rule: &Rule, sums: &mut BTreeMap<Box<str>, Sum>, cell: &Recent<'_>, is_first: bool) {
     let is_failure = cell.class() == 5 || FAILURES.contains(&cell.reason());
     // Connections on which nothing was asked for are no requests.
     if (cell.class() == 0 && !is_failure) || !is_counted(rule, cell) {
@@ -100,9 +141,9 @@ fn add(rule: &Rule, sums: &mut BTreeMap<Box<str>, Sum>, cell: &Recent<'_>) {
         return;
     }
     let sum = sums.entry(key.into()).or_default();
-    sum.count = sum.count.saturating_add(cell.count());
+    sum.count.add(cell.count() as f64, is_first);
     if is_failure {
-        sum.errors = sum.errors.saturating_add(cell.count());
+        sum.errors.add(cell.count() as f64, is_first);
     }
     if quantile_of(rule.when.metric).is_some() {
         let sketch = sum.durations.get_or_insert_with(|| DDSketch::new(Config::defaults()));
@@ -143,15 +184,18 @@ fn quantile_of(metric: Metric) -> Option<Option<f64>> {
 }
 
 /// `None` where there is too little to say anything.
-fn measure(rule: &Rule, sum: &Sum, seconds: f64) -> Option<f64> {
-    if sum.count < rule.at_least {
+fn measure(rule: &Rule, sum: &Sum, window: &Minutes) -> Option<f64> {
+    if sum.count.within(window) < rule.at_least as f64 {
         return None;
     }
-    let rate = |count: u64| if rule.when.is_rate { count as f64 / seconds } else { count as f64 };
+    let counted = |tally: Tally| match rule.when.is_rate {
+        true => tally.all() / window.seconds,
+        false => tally.within(window),
+    };
     match rule.when.metric {
-        Metric::Requests => Some(rate(sum.count)),
-        Metric::Errors => Some(rate(sum.errors)),
-        Metric::ErrorShare => (sum.count > 0).then(|| sum.errors as f64 / sum.count as f64),
+        Metric::Requests => Some(counted(sum.count)),
+        Metric::Errors => Some(counted(sum.errors)),
+        Metric::ErrorShare => (sum.count.all() > 0.0).then(|| sum.errors.all() / sum.count.all()),
         metric => {
             let (share, sketch) = (quantile_of(metric)?, sum.durations.as_ref()?);
             let us = match share {

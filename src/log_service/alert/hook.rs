@@ -1,38 +1,24 @@
 //! [`Hook`]: posts JSON to a URL that is a secret; what goes wrong is said without it.
 
-use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::outbox::Outcome;
 use crate::config::alert::HookUrl;
+use crate::log_service::outbound::{self, Answered};
 use crate::tls::TlsError;
 use crate::tls::client::{Roots, client_config};
 
-/// The longest answer that is read, and how much of it is told.
-const MAX_ANSWER: usize = 64 << 10;
+/// How much of an answer is told.
 const TOLD: usize = 120;
-/// Nobody waits longer because a server says so.
-const LONGEST_AFTER: Duration = Duration::from_secs(900);
-
-type Broken = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Hook {
@@ -73,29 +59,21 @@ impl Hook {
     }
 
     pub(super) async fn post(&self, body: &Value) -> Outcome {
-        let stream = match self.connect().await {
+        let stream = match outbound::connect(&self.host, self.port, self.tls.as_ref()).await {
             Ok(stream) => stream,
             Err(error) => return Outcome::Failed(format!("cannot reach {}: {error}", self.host), None),
         };
-        match self.exchange(stream, Bytes::from(body.to_string())).await {
-            Ok((status, after, text)) => judge(status, after, &self.harmless(&text)),
+        let exchanged = match self.request(Bytes::from(body.to_string())) {
+            Ok(request) => outbound::exchange(stream, request).await,
+            Err(error) => Err(error.into()),
+        };
+        match exchanged {
+            Ok(Answered { status, after, text }) => judge(status, after, &self.harmless(&text)),
             Err(error) => Outcome::Failed(format!("{} broke off: {error}", self.host), None),
         }
     }
 
-    async fn connect(&self) -> io::Result<Box<dyn Wire>> {
-        let stream = TcpStream::connect((&*self.host, self.port)).await?;
-        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
-        let name = ServerName::try_from(self.host.to_string()).map_err(io::Error::other)?;
-        Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
-    }
-
-    async fn exchange(
-        &self,
-        stream: Box<dyn Wire>,
-        body: Bytes,
-    ) -> Result<(StatusCode, Option<Duration>, String), Broken> {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
         let mut request = Request::post(self.path.as_str())
             .header(HOST, &*self.authority)
             .header(USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
@@ -104,24 +82,7 @@ impl Hook {
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
-        let answered = async {
-            let answer = sender.send_request(request).await?;
-            let (status, after) = (answer.status(), retry_after(&answer));
-            // What it says is only for people.
-            let text = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-            let text = text.map(|text| text.to_bytes()).unwrap_or_default();
-            Ok((status, after, String::from_utf8_lossy(&text).into_owned()))
-        };
-        let mut answered = pin!(answered);
-        // Dropped when it ends: nothing can wait for it then.
-        let connection = async { connection.await };
-        let ended = tokio::select! {
-            biased;
-            answered = answered.as_mut() => return answered,
-            ended = connection => ended,
-        };
-        // With its last bytes the answer may have come, even if those behind them are an error.
-        answered.await.map_err(|error| ended.err().map_or(error, Into::into))
+        Ok(request)
     }
 
     /// An answer may repeat what it was asked: its words are told only without the secret, short and on one line.
@@ -143,10 +104,6 @@ impl Hook {
     }
 }
 
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
-
 fn authorization(token: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
     value.set_sensitive(true);
@@ -166,18 +123,4 @@ fn judge(status: StatusCode, after: Option<Duration>, text: &str) -> Outcome {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
         );
     if passes { Outcome::Failed(told, after) } else { Outcome::Refused(told) }
-}
-
-/// Seconds or a date (RFC 9110 section 10.2.3).
-fn retry_after(answer: &Response<Incoming>) -> Option<Duration> {
-    let text = answer.headers().get(RETRY_AFTER)?.to_str().ok()?;
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = httpdate::parse_http_date(text).ok()?;
-            let now = std::time::SystemTime::from(Timestamp::now());
-            date.duration_since(now).unwrap_or_default()
-        }
-    };
-    Some(wait.min(LONGEST_AFTER))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::Moment;
-use super::facts::{self, Reading};
+use super::facts::{self, Minutes, Reading, Tally};
 use super::rule::Rule;
 use crate::config::alert::{AlertBy, Metric};
 use crate::log_service::rollup::Counted;
@@ -27,12 +27,12 @@ pub(super) struct Machine {
     pub(super) certificate: Option<f64>,
     /// Sinks that take nothing.
     pub(super) sinks_stuck: Option<f64>,
-    /// Workers that were started again in the window.
-    pub(super) restarts: Option<f64>,
+    /// Workers that were started again.
+    pub(super) restarts: Option<Tally>,
 }
 
 impl Machine {
-    fn add(&mut self, minute: &HostMinute) {
+    fn add(&mut self, minute: &HostMinute, is_first: bool) {
         const DAY_S: f64 = 86_400.0;
         let HostMinute { proxy, records, sums, .. } = minute;
         let share = |percent: Option<f64>| percent.map(|percent| percent / 100.0);
@@ -42,7 +42,9 @@ impl Machine {
             self.cpu = Some((self.cpu.unwrap_or(0.0) * before + cpu * weight) / (before + weight).max(1.0));
             self.records += records;
         }
-        self.restarts = sums.restarts.map(|count| count + self.restarts.unwrap_or(0.0)).or(self.restarts);
+        if let Some(count) = sums.restarts {
+            self.restarts.get_or_insert_default().add(count, is_first);
+        }
         let fds = sums.fds_max.zip(sums.fds_limit).filter(|(_, most)| *most > 0.0);
         for (own, newest) in [
             (&mut self.memory, share(sums.mem_used_pct_mean)),
@@ -56,7 +58,7 @@ impl Machine {
         }
     }
 
-    fn value(&self, metric: Metric) -> Option<f64> {
+    fn value(&self, metric: Metric, window: &Minutes) -> Option<f64> {
         match metric {
             Metric::Cpu => self.cpu,
             Metric::Memory => self.memory,
@@ -65,7 +67,7 @@ impl Machine {
             Metric::SpoolAge => self.spool_age,
             Metric::SinksStuck => self.sinks_stuck,
             Metric::Certificate => self.certificate,
-            Metric::Restarts => self.restarts,
+            Metric::Restarts => self.restarts.map(|restarts| restarts.within(window)),
             _ => None,
         }
     }
@@ -77,21 +79,22 @@ impl Machine {
 /// # Errors
 /// Those of reading files of counts.
 pub(super) fn machines(rule: &Rule, counted: &Counted, now: Moment) -> io::Result<Option<Vec<Machine>>> {
-    let ((since, until), _) = facts::window(rule.over, now);
-    let (minutes, unread) =
-        host_minutes(counted, HostAsked { since, until, step: 1 }, now.saturating_mul(1000))?;
+    let Minutes { first, until, .. } = facts::window(rule.over, now);
+    let asked = HostAsked { since: first, until, step: 1 };
+    let (minutes, unread) = host_minutes(counted, asked, now.saturating_mul(1000))?;
     let mut machines: BTreeMap<&str, Machine> = BTreeMap::new();
     // By time, so that the newest minute comes last.
     for minute in &minutes {
-        machines.entry(&minute.proxy).or_default().add(minute);
+        machines.entry(&minute.proxy).or_default().add(minute, minute.minute <= first);
     }
     Ok((unread == 0).then(|| machines.into_values().collect()))
 }
 
 /// One value for each proxy, or the worst of all; restarts are added up.
-pub(super) fn of_machines(rule: &Rule, machines: &[Machine]) -> Reading {
-    let metric = rule.when.metric;
-    let values = machines.iter().filter_map(|machine| Some((machine.proxy.clone(), machine.value(metric)?)));
+pub(super) fn of_machines(rule: &Rule, machines: &[Machine], now: Moment) -> Reading {
+    let (metric, window) = (rule.when.metric, facts::window(rule.over, now));
+    let told = |machine: &Machine| Some((machine.proxy.clone(), machine.value(metric, &window)?));
+    let values = machines.iter().filter_map(told);
     if rule.by == AlertBy::Proxy {
         return Reading::Values(values.collect());
     }

@@ -311,7 +311,7 @@ fn readings(rules: &[Arc<Rule>], store: &Store, at: Moment) -> Vec<Reading> {
             Metric::Missing => return missing(rule, store, at),
             metric if metric.is_of_requests() => facts::of_requests(rule, &counted, at),
             _ => host::machines(rule, &counted, at)
-                .map(|told| told.map_or(Reading::Unknown, |machines| host::of_machines(rule, &machines))),
+                .map(|told| told.map_or(Reading::Unknown, |machines| host::of_machines(rule, &machines, at))),
         };
         read.unwrap_or_else(|error| {
             tracing::warn!(alert = &*rule.name, %error, "counts cannot be read: the alarm stays as it is");

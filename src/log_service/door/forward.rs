@@ -6,6 +6,7 @@
 //! entries are stored: a sender that asks for no acknowledgement would never send them again.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ const BUFFER: usize = 16 << 10;
 /// Between two messages a sender may be silent for so long: one that asks for no acknowledgement would lose what it writes
 /// to a connection that was closed.
 const QUIET: Duration = Duration::from_secs(3600);
+/// When nothing comes for so long in the middle of a message, what is whole is stored, and the messages before it are
+/// acknowledged.
+const LINGER: Duration = Duration::from_secs(1);
 /// Acknowledgements that wait for the same store.
 const MAX_ACKS: usize = 1024;
 
@@ -47,22 +51,28 @@ enum End {
 
 struct Connection {
     reader: Reader<BufReader<Watched<ReadHalf<Stream>>>>,
-    writer: WriteHalf<Stream>,
-    portion: Portion,
-    /// Chunks whose entries are in the portion.
-    acks: Vec<Bytes>,
+    taken: Taken,
     desk: Arc<Desk>,
     door: Arc<Door>,
 }
 
+/// What has come.
+struct Taken {
+    writer: WriteHalf<Stream>,
+    portion: Portion,
+    /// Chunks whose entries are in the portion.
+    acks: Vec<Bytes>,
+    within: Duration,
+}
+
 pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>) {
     let (reader, writer) = tokio::io::split(stream);
-    let reader = BufReader::with_capacity(BUFFER, Watched::new(reader, desk.limits.idle_timeout));
+    let within = desk.limits.idle_timeout;
+    let reader = BufReader::with_capacity(BUFFER, Watched::new(reader, within));
+    let portion = Portion::new(Arc::clone(&desk), Arc::clone(&door), from);
     let mut connection = Connection {
         reader: Reader::new(reader, desk.limits.entry_bytes),
-        writer,
-        portion: Portion::new(Arc::clone(&desk), Arc::clone(&door), from),
-        acks: Vec::new(),
+        taken: Taken { writer, portion, acks: Vec::new(), within },
         desk,
         door,
     };
@@ -70,7 +80,7 @@ pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door:
         connection.tell(&end);
     }
     // Whoever has gone does not hear it.
-    let _ = connection.writer.shutdown().await;
+    let _ = connection.taken.writer.shutdown().await;
 }
 
 impl Connection {
@@ -91,7 +101,8 @@ impl Connection {
                 ready = self.reader.ready() => ready.unwrap_or(false),
             };
             if !is_there {
-                return Ok(());
+                // A message that is whole may wait for those behind it.
+                return self.taken.flush().await;
             }
             self.allow(self.desk.limits.idle_timeout);
             self.message().await?;
@@ -107,7 +118,7 @@ impl Connection {
     /// False when nobody wants to come in: Fluentd and balancers look every second whether the port is open.
     async fn greet(&mut self, secret: &Secret) -> Result<bool, End> {
         let nonce = handshake::nonce()?;
-        self.write(&handshake::helo(&nonce)).await?;
+        self.taken.write(&handshake::helo(&nonce)).await?;
         if !self.reader.ready().await.unwrap_or(false) {
             return Ok(false);
         }
@@ -115,7 +126,7 @@ impl Connection {
         // Senders that find their own name here believe in a loop.
         let name = format!("tollgate-{}", self.door.name);
         let (pong, let_in) = handshake::pong(&ping, &nonce, &secret.0, &name);
-        self.write(&pong).await?;
+        self.taken.write(&pong).await?;
         let_in?;
         Ok(true)
     }
@@ -123,31 +134,60 @@ impl Connection {
     /// Reads one message; stores it, with those before it, when nothing more has come yet.
     async fn message(&mut self) -> Result<(), End> {
         loop {
-            let next = time::timeout(self.desk.limits.body_timeout, self.reader.next()).await;
-            match next.map_err(|_| End::Slow).and_then(|next| Ok(next?)) {
-                Ok(Piece::Entry(text)) => self.portion.add(Ok::<_, Refused>(text)).await?,
-                Ok(Piece::Refused(why)) => self.portion.add(Err(why)).await?,
+            match self.piece().await {
+                Ok(Piece::Entry(text)) => self.taken.portion.add(Ok::<_, Refused>(text)).await?,
+                Ok(Piece::Refused(why)) => self.taken.portion.add(Err(why)).await?,
                 Ok(Piece::End(chunk)) => {
-                    self.acks.extend(chunk);
+                    self.taken.acks.extend(chunk);
                     let is_last = !self.has_more() || *self.desk.stopping.borrow();
-                    if is_last || self.portion.is_due() || self.acks.len() >= MAX_ACKS {
-                        self.flush().await?;
+                    if is_last || self.taken.is_due() {
+                        self.taken.flush().await?;
                     }
                     return Ok(());
                 }
                 Err(end) => {
-                    self.flush().await?;
+                    self.taken.flush().await?;
                     return Err(end);
                 }
             }
-            if self.portion.is_due() {
-                self.portion.store().await?;
+            if self.taken.portion.is_due() {
+                self.taken.portion.store().await?;
             }
         }
     }
 
+    async fn piece(&mut self) -> Result<Piece, End> {
+        let Self { reader, taken, desk, .. } = self;
+        let mut next = pin!(time::timeout(desk.limits.body_timeout, reader.next()));
+        let next = match time::timeout(LINGER, next.as_mut()).await {
+            Ok(next) => next,
+            Err(_) => {
+                taken.flush().await?;
+                next.await
+            }
+        };
+        Ok(next.map_err(|_| End::Slow)??)
+    }
+
     fn has_more(&mut self) -> bool {
         self.reader.whole().is_some_and(|reader| !reader.buffer().is_empty())
+    }
+
+    fn tell(&self, end: &End) {
+        match end {
+            End::Broken(_) | End::Slow => Counts::add(&self.desk.counts().bad_messages, 1u64),
+            End::Denied(_) => Counts::add(&self.desk.counts().denied, 1u64),
+            End::NotStored(_) => {}
+            // It has gone; what it was not told, it sends again.
+            End::Io(_) => return tracing::debug!(input = self.door.name, %end, "a sender has gone"),
+        }
+        self.taken.portion.complain(&end.to_string());
+    }
+}
+
+impl Taken {
+    fn is_due(&self) -> bool {
+        self.portion.is_due() || self.acks.len() >= MAX_ACKS
     }
 
     /// Makes durable what has come, then says so.
@@ -162,17 +202,6 @@ impl Connection {
             self.writer.write_all(bytes).await?;
             self.writer.flush().await
         };
-        Ok(time::timeout(self.desk.limits.idle_timeout, written).await.map_err(io::Error::from)??)
-    }
-
-    fn tell(&self, end: &End) {
-        match end {
-            End::Broken(_) | End::Slow => Counts::add(&self.desk.counts().bad_messages, 1u64),
-            End::Denied(_) => Counts::add(&self.desk.counts().denied, 1u64),
-            End::NotStored(_) => {}
-            // It has gone; what it was not told, it sends again.
-            End::Io(_) => return tracing::debug!(input = self.door.name, %end, "a sender has gone"),
-        }
-        self.portion.complain(&end.to_string());
+        Ok(time::timeout(self.within, written).await.map_err(io::Error::from)??)
     }
 }

@@ -197,6 +197,7 @@ async fn status(desk: &Desk) -> Answer {
     let mut status = desk.counts().to_json();
     status["files"] = files.into();
     status["stored_bytes"] = stored_bytes.into();
+    status["sinks"] = desk.buckets.told(&desk.store).into();
     status["tails"] = (desk.limits.tails - desk.tails.available_permits()).into();
     answer::json(StatusCode::OK, &status)
 }

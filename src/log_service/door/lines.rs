@@ -59,6 +59,10 @@ impl Lines {
         Ok(())
     }
 
+    pub(super) fn is_admitted(&self) -> bool {
+        !self.needs_token || self.count > 0
+    }
+
     fn is_token(&self, shown: &str) -> bool {
         let shown = Token::new(shown);
         self.door.tokens.iter().any(|token| token.is(&shown))

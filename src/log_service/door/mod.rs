@@ -45,11 +45,14 @@ use tokio::task::JoinSet;
 use self::refusals::Refusals;
 use self::sockets::{Socket, Stream};
 use self::tls::Handshake;
-use super::alert;
 use super::batch::{Bounds, Parsed};
 use super::frames::Split;
 use super::store::{AppendError, Appended, Counts, Running, Store};
 use super::{InputKind, InputSettings, Limits, Listen, Secret, ServiceError, Settings, Token};
+use super::{alert, bucket};
+
+/// The ways to what works beside the doors.
+type Handles = (alert::Handle, bucket::BucketDesk);
 
 /// How long open requests may take to end when the service stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -143,6 +146,7 @@ struct Desk {
     front: Arc<Door>,
     data: PathBuf,
     alerts: alert::Handle,
+    buckets: bucket::BucketDesk,
     limits: Limits,
     /// Bytes of bodies and packets that may still be taken into memory.
     room: Arc<Semaphore>,
@@ -159,7 +163,7 @@ impl Doors {
     pub(crate) async fn bind(
         settings: &Settings,
         store: &Running,
-        alerts: alert::Handle,
+        handles: Handles,
     ) -> Result<Self, ServiceError> {
         let mut http = Vec::new();
         for listen in &settings.http {
@@ -175,7 +179,7 @@ impl Doors {
             inputs.push((Socket::bind(&input.listen).await?, door));
         }
         let tls = settings.tls.as_ref().map(Handshake::new).transpose()?;
-        let desk = Desk::new(settings, (tls, alerts), store);
+        let desk = Desk::new(settings, (tls, handles), store);
         if let Some(newest) = desk.store.parts().last() {
             desk.seen
                 .recall(newest.as_ref())
@@ -271,7 +275,11 @@ async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>)
 }
 
 impl Desk {
-    fn new(settings: &Settings, (tls, alerts): (Option<Handshake>, alert::Handle), store: &Running) -> Self {
+    fn new(
+        settings: &Settings,
+        (tls, (alerts, buckets)): (Option<Handshake>, Handles),
+        store: &Running,
+    ) -> Self {
         let (stop, stopping) = watch::channel(false);
         let limits = settings.limits.clone();
         Self {
@@ -279,6 +287,7 @@ impl Desk {
             front: Arc::new(Door { tokens: settings.tokens.clone(), tls, ..Door::open() }),
             data: settings.data.clone(),
             alerts,
+            buckets,
             room: Arc::new(Semaphore::new(limits.body_bytes_held().min(Semaphore::MAX_PERMITS))),
             tails: Arc::new(Semaphore::new(limits.tails)),
             beginnings: Arc::new(Semaphore::new(BEGINNINGS)),

@@ -16,6 +16,8 @@ use crate::log_service::store::{AppendError, Counts};
 const BYTES: usize = 4 << 20;
 const ENTRIES: usize = 1 << 14;
 const AGE: Duration = Duration::from_secs(1);
+/// What an entry takes besides its text: of small ones it is the larger part.
+const ENTRY_BYTES: usize = size_of::<Entry>() + 32;
 /// Between two tries to store it: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -59,7 +61,7 @@ impl Portion {
         let entry = text.map_err(|why| why.to_string()).and_then(|text| self.check(text));
         match entry {
             Ok(entry) => {
-                self.hold(entry.text.len()).await?;
+                self.hold(entry.text.len() + ENTRY_BYTES).await?;
                 self.entries.push(entry);
             }
             Err(why) => {
@@ -97,7 +99,10 @@ impl Portion {
                 self.store().await?;
                 let waiting = Arc::clone(&self.desk.room).acquire_many_owned(bytes);
                 let more = time::timeout(self.desk.limits.body_timeout, waiting).await;
-                more.ok().and_then(Result::ok).ok_or(NotStored::NoRoom)?
+                more.ok().and_then(Result::ok).ok_or_else(|| {
+                    Counts::add(&self.desk.counts().turned_away, 1u64);
+                    NotStored::NoRoom
+                })?
             }
         };
         match &mut self.room {

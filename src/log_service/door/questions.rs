@@ -89,13 +89,17 @@ fn begin(
 ) -> JoinHandle<Told> {
     let others = desk.limits.searches.saturating_sub(desk.searches.available_permits() + 1);
     let limits = exec::Limits::of_bytes(desk.limits.group_bytes(others));
-    let (store, data) = (desk.store.clone(), desk.data.clone());
+    let (store, data, buckets) = (desk.store.clone(), desk.data.clone(), desk.buckets.clone());
     tokio::task::spawn_blocking(move || {
         let _place = place;
         let pending = || store.unchained();
         let told = verify::answer(question, &values, (&data, &pending), &control, |values| {
             let parts = Parts::new(store.parts());
-            exec::answer(question, values, Timestamp::now(), &parts, limits, &control)
+            let mut told = exec::answer(question, values, Timestamp::now(), &parts, limits, &control)?;
+            if question == Question::Audit {
+                told["sinks"] = buckets.told(&store).into();
+            }
+            Ok(told)
         });
         release_after(&control);
         told

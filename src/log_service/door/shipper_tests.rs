@@ -127,6 +127,22 @@ async fn what_has_no_chunk_is_stored_without_a_word_even_when_the_sender_breaks_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_whole_does_not_wait_for_a_message_that_stops() {
+    let service = service(InputKind::Forward, None, Limits::default()).await;
+    let mut stream = connect(&service).await;
+    let whole = chunk(0..2).message("app", "abcd", false).unwrap();
+    let half = chunk(2..4).message("app", "efgh", false).unwrap();
+    // Without its options, and the last byte of its last entry.
+    let (begin, end) = half.split_at(half.len() - 30);
+    stream.write_all(&[&whole, begin].concat()).await.unwrap();
+    assert_eq!(acked(&answer(&mut stream, 10).await), Some(&b"abcd"[..]));
+    until(&service, "accepted", 3).await;
+    stream.write_all(end).await.unwrap();
+    assert_eq!(acked(&answer(&mut stream, 10).await), Some(&b"efgh"[..]));
+    assert_eq!(stored(&service).await, [0, 1, 2, 3].map(Value::from));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_forward_ends_the_connection_and_is_counted() {
     let service = service(InputKind::Forward, None, Limits::default()).await;
     for bad in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\xc1", b"\x93\xdb\xff\xff\xff\xff"] {

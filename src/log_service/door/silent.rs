@@ -21,8 +21,8 @@ use crate::wire::syslog::{Framing, Unframed};
 
 const READ_BYTES: usize = 64 << 10;
 const TOO_LONG: &str = "a message is larger than an entry may be";
-/// The most entries that are stored at once.
-const BATCH: usize = 10_000;
+/// The most entries that are stored at once: as many as one read may bring, but for the very shortest.
+const BATCH: usize = 4096;
 /// Between two tries to store.
 const AGAIN: Duration = Duration::from_secs(1);
 /// When the service stops: how long the line must be quiet, and how long it is listened to at all.
@@ -44,6 +44,14 @@ impl Reader {
         match self {
             Self::Syslog(messages) => messages.take(message, parsed),
             Self::Lines(lines) => lines.take(message, parsed),
+        }
+    }
+
+    /// Whether the sender has shown what it must.
+    fn is_admitted(&self) -> bool {
+        match self {
+            Self::Syslog(messages) => messages.is_admitted(),
+            Self::Lines(lines) => lines.is_admitted(),
         }
     }
 }
@@ -93,10 +101,12 @@ impl Intake {
         }
     }
 
-    /// Senders of logs may be silent for days; one that stops in the middle of a message is given up.
+    /// Senders of logs may be silent for days; one that stops in the middle of a message is given up, and a stranger who says
+    /// nothing: it would keep the place of a sender.
     async fn read(&mut self) -> Line {
         self.framing.buffer.reserve(READ_BYTES);
-        let within = if self.framing.is_between() { Duration::MAX } else { self.desk.limits.idle_timeout };
+        let may_be_silent = self.framing.is_between() && self.reader.is_admitted();
+        let within = if may_be_silent { Duration::MAX } else { self.desk.limits.idle_timeout };
         match time::timeout(within, self.stream.read_buf(&mut self.framing.buffer)).await {
             Ok(Ok(1..)) => Line::Open,
             _ => Line::Ended,

@@ -54,6 +54,10 @@ impl Messages {
         Ok(())
     }
 
+    pub(super) fn is_admitted(&self) -> bool {
+        self.is_admitted
+    }
+
     fn admit(&mut self, message: &mut Message<'_>) -> Result<(), &'static str> {
         if !self.door.tokens.is_empty() {
             self.is_admitted |= message.take_element(|id| self.is_token(id));

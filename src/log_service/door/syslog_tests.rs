@@ -10,8 +10,10 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::Desk;
+use super::portion::Portion;
 use super::tests::{connector, issue};
+use super::{Desk, Door};
+use crate::log_service::entry::Entry;
 use crate::log_service::query::Query;
 use crate::log_service::read::{Newest, Window};
 use crate::log_service::{InputKind, InputSettings, Limits, Listen, LogService, Secret, Settings, Tls};
@@ -215,6 +217,37 @@ async fn a_silent_sender_stays_and_one_that_stops_in_a_message_goes() {
     silent.write_all(b"<14>b\n").await.unwrap();
     // The half line is kept as what it is.
     service.reaches("accepted", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_who_says_nothing_keeps_no_place() {
+    let short = |settings: &mut Settings| settings.limits.idle_timeout = Duration::from_millis(50);
+    for (kind, greeting) in [
+        (InputKind::Lines, "{\"token\":\"s3cret\"}\n{}\n"),
+        (InputKind::Syslog, "<14>1 - - - - - [s3cret] a\n"),
+    ] {
+        let service = start(kind, Some("s3cret"), short).await;
+        let mut known = service.send(greeting.as_bytes()).await;
+        service.reaches("accepted", 1).await;
+        is_closed(service.connect().await).await;
+        // One that has shown the token may be as silent as it likes.
+        known.write_all(b"{}\n").await.unwrap();
+        service.reaches("accepted", 2).await;
+    }
+}
+
+/// An entry in memory is more than its text.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_entries_take_the_room_that_they_take() {
+    let service = start(InputKind::Lumberjack, None, |_| {}).await;
+    let before = service.desk.room.available_permits();
+    let mut portion = Portion::new(Arc::clone(&service.desk), Arc::new(Door::open()), "a".into());
+    for _ in 0..100 {
+        portion.add(Ok::<_, String>("{}".into())).await.unwrap();
+    }
+    assert!(before - service.desk.room.available_permits() >= 100 * size_of::<Entry>());
+    portion.store().await.unwrap();
+    assert_eq!((service.desk.room.available_permits(), service.count("accepted")), (before, 100));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,11 @@ use super::counted::{Counted, Wanted};
 pub(crate) struct Recent<'c>(&'c Packed);
 
 impl<'c> Recent<'c> {
+    /// Since the Unix epoch.
+    pub(crate) fn minute(&self) -> i64 {
+        self.0.minute
+    }
+
     pub(crate) fn host(&self) -> &'c str {
         &self.0.key.host
     }

@@ -38,6 +38,10 @@ impl Hot {
         state.counted.counted(self.files.data(), newest)
     }
 
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
+
     /// Changes of files that the chain does not say yet.
     pub(crate) fn unchained(&self) -> Vec<Change> {
         self.files.unchained()

@@ -30,6 +30,7 @@ mod recover;
 mod replay;
 mod rows;
 mod retention;
+mod shipped;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,7 @@ pub(crate) use chain::{Chained, Change, verify as verify_chain};
 pub(crate) use commit::Group;
 pub(crate) use counts::Counts;
 pub(crate) use laid::Laid;
+pub(crate) use shipped::{ClosedFile, Lost, Shipped};
 pub(crate) use view::{Growing, View};
 
 /// Batches that may wait for the writing thread; senders beyond it wait in line, each within its own timeout.
@@ -98,6 +100,8 @@ pub(crate) struct Settings {
     pub(crate) merged_files: usize,
     /// Time between two looks for files to merge or drop.
     pub(crate) compact_every: Duration,
+    /// Sinks for which files are kept until they have them.
+    pub(crate) shipped: Vec<Arc<Shipped>>,
     /// Where the receive time comes from.
     pub(crate) clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     #[cfg(test)]
@@ -122,6 +126,7 @@ impl Settings {
             footer_bytes: settings.limits.footer_bytes(),
             merged_files: settings.limits.merged_files().min(compact::MAX_MERGE),
             compact_every: settings.limits.compact_every,
+            shipped: Vec::new(),
             clock: Arc::new(Timestamp::now),
             #[cfg(test)]
             faults: wal_files::Faults::default(),
@@ -136,6 +141,7 @@ impl Settings {
             keep_error_hours: self.keep_error_hours,
             keep_bytes: self.keep_bytes,
             free_bytes: self.free_bytes.unwrap_or_else(|| free_floor(&self.data)),
+            shipped: self.shipped.clone(),
         };
         let (pause, clock) = (self.compact_every, Arc::clone(&self.clock));
         let most_files = self.merged_files;
@@ -237,6 +243,11 @@ impl Store {
     /// All rows as they are now, oldest first.
     pub(crate) fn parts(&self) -> Vec<Arc<dyn Part>> {
         self.hot.parts()
+    }
+
+    /// The files of closed hours, which nothing changes any more, oldest first.
+    pub(crate) fn closed_files(&self) -> Vec<ClosedFile> {
+        shipped::closed_files(self.hot.files())
     }
 
     /// What is counted, up to now.

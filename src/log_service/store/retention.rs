@@ -5,7 +5,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::files::{Files, Live};
-use super::manifest::FileKind;
+use super::manifest::{FileEntry, FileKind};
+use super::shipped::Shipped;
 
 /// What is kept.
 #[derive(Clone, Debug)]
@@ -18,11 +19,25 @@ pub(crate) struct Settings {
     pub(crate) keep_bytes: u64,
     /// Bytes that stay free on the disk.
     pub(crate) free_bytes: u64,
+    /// Sinks that take whole files: what one of them does not have goes only for want of room, and last.
+    pub(crate) shipped: Vec<Arc<Shipped>>,
+}
+
+impl Settings {
+    fn is_waited_for(&self, entry: &FileEntry) -> bool {
+        self.shipped.iter().any(|sink| !sink.has(entry.number))
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { keep_hours: 14 * 24, keep_error_hours: 90 * 24, keep_bytes: 16 << 30, free_bytes: 1 << 30 }
+        Self {
+            keep_hours: 14 * 24,
+            keep_error_hours: 90 * 24,
+            keep_bytes: 16 << 30,
+            free_bytes: 1 << 30,
+            shipped: Vec::new(),
+        }
     }
 }
 
@@ -41,20 +56,38 @@ pub(super) fn drop_old(files: &Files, settings: &Settings, current: i64) -> io::
         bytes = old.iter().map(|live| live.entry.bytes).sum::<u64>(),
         "old log files dropped"
     );
-    files.replace(&old, Vec::new())
+    files.replace(&old, Vec::new())?;
+    tell_lost(&old, settings);
+    Ok(())
 }
 
-/// The files to drop. For room, normal hours go before errors, and the oldest first.
+/// Files that went for want of room before a sink had them.
+fn tell_lost(dropped: &[Arc<Live>], settings: &Settings) {
+    let lost: Vec<&FileEntry> =
+        dropped.iter().map(|live| &live.entry).filter(|entry| settings.is_waited_for(entry)).collect();
+    if lost.is_empty() {
+        return;
+    }
+    settings.shipped.iter().for_each(|sink| sink.drop_all(lost.iter().copied()));
+    tracing::error!(
+        files = lost.len(),
+        bytes = lost.iter().map(|entry| entry.bytes).sum::<u64>(),
+        "no room: log files dropped before every sink for files had them"
+    );
+}
+
+/// The files to drop. For room, those that no sink waits for go first, normal hours before errors, and the oldest first.
 fn choose(files: &[Arc<Live>], settings: &Settings, current: i64, free: u64) -> Vec<Arc<Live>> {
     let (mut chosen, mut left) = (Vec::new(), BTreeMap::new());
     for live in files.iter().filter(|live| live.entry.hour < current) {
         let is_error = live.entry.kind == FileKind::Err;
         let keep = if is_error { settings.keep_error_hours } else { settings.keep_hours };
         let hour = hour_of(live, files, current);
-        if hour < current.saturating_sub(keep.into()) {
+        let is_waited_for = settings.is_waited_for(&live.entry);
+        if hour < current.saturating_sub(keep.into()) && !is_waited_for {
             chosen.push(Arc::clone(live));
         } else {
-            left.insert((is_error, hour, live.entry.number), live);
+            left.insert((is_waited_for, is_error, hour, live.entry.number), live);
         }
     }
     let dropped: u64 = chosen.iter().map(|live| live.entry.bytes).sum();
@@ -92,7 +125,7 @@ mod tests {
     use super::*;
     use crate::log_service::parquet::{Footers, StoredFile};
     use crate::log_service::part::Extent;
-    use crate::log_service::store::manifest::FileEntry;
+    use crate::log_service::store::Lost;
 
     fn live(number: u64, kind: FileKind, hour: i64, bytes: u64) -> Arc<Live> {
         let entry = FileEntry { number, kind, hour, bytes, extent: (&Extent::default()).into() };
@@ -115,7 +148,13 @@ mod tests {
     }
 
     fn settings() -> Settings {
-        Settings { keep_hours: 1000, keep_error_hours: 1000, keep_bytes: 1000, free_bytes: 50 }
+        Settings {
+            keep_hours: 1000,
+            keep_error_hours: 1000,
+            keep_bytes: 1000,
+            free_bytes: 50,
+            shipped: Vec::new(),
+        }
     }
 
     #[test]
@@ -132,6 +171,28 @@ mod tests {
         assert_eq!(chosen(&Settings { keep_bytes: 0, ..settings() }, 50), [1, 2, 3, 4]);
         assert_eq!(chosen(&settings(), 0), [1]);
         assert_eq!(chosen(&Settings { free_bytes: 160, ..settings() }, 0), [1, 3]);
+    }
+
+    #[test]
+    fn what_a_sink_waits_for_goes_only_for_want_of_room_and_last() {
+        let sink = Arc::new(Shipped::of([2, 3]));
+        let with = |settings| Settings { shipped: vec![Arc::clone(&sink)], ..settings };
+        assert_eq!(
+            chosen(&with(Settings { keep_hours: 30, keep_error_hours: 30, ..settings() }), 50),
+            [2, 3]
+        );
+        assert_eq!(chosen(&with(Settings { keep_bytes: 250, ..settings() }), 50), [3]);
+        assert_eq!(chosen(&with(Settings { keep_bytes: 120, ..settings() }), 50), [1, 2, 3]);
+        assert_eq!(chosen(&with(Settings { keep_hours: 30, keep_bytes: 0, ..settings() }), 50), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn what_goes_before_a_sink_has_it_is_counted() {
+        let sink = Arc::new(Shipped::of([2]));
+        let settings = Settings { shipped: vec![Arc::clone(&sink)], ..settings() };
+        tell_lost(&[live(1, FileKind::L1, 10, 100), live(2, FileKind::Err, 10, 10)], &settings);
+        assert_eq!(sink.take_lost(), Lost { files: 1, bytes: 100 });
+        assert_eq!(sink.take_lost(), Lost::default());
     }
 
     #[test]

@@ -181,6 +181,15 @@ fn a_machine_that_says_nothing_is_not_well_because_of_that() {
 }
 
 #[test]
+fn a_machine_that_was_taken_away_is_no_alarm_for_ever() {
+    let mut run = Run::of("when = \"cpu > 90%\"\nfor = \"0s\"\nby = \"proxy\"\nrepeat = false");
+    run.hold(1, &by(&[("one", 0.99), ("two", 0.1)]));
+    let day = 24 * 60 * 6;
+    assert_eq!(run.hold(day - 1, &by(&[("two", 0.1)])), [] as [&str; 0]);
+    assert_eq!(run.hold(4, &by(&[("two", 0.1)])), ["+86440 Resolved one"]);
+}
+
+#[test]
 fn each_has_an_alarm_of_its_own() {
     let mut run = Run::of("when = \"p99 > 1s\"\nfor = \"0s\"\nby = \"route\"\nrepeat = false");
     assert_eq!(run.hold(1, &by(&[("/a", 2.0), ("/b", 0.1), ("/c", 0.1)])), ["+10 Firing /a"]);

@@ -1,10 +1,13 @@
 //! What is counted, as rules want it: from rows to values.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use super::super::facts::of_requests;
+use super::super::facts::{FAILURES, Tally, of_requests};
 use super::super::host::{Machine, machines, of_machines};
 use super::*;
+use crate::exchange::failure::{Kind, Side};
 use crate::log_service::columns::Builder;
 use crate::log_service::rollup::{Counted, Counting, Kept};
 
@@ -34,7 +37,11 @@ fn value(keys: &str, rows: &[Value]) -> Option<f64> {
 }
 
 fn values(keys: &str, rows: &[Value]) -> BTreeMap<Box<str>, f64> {
-    match of_requests(&rule(keys), &counted(rows), NOW + 30 * SECOND).unwrap() {
+    at(NOW + 30 * SECOND, keys, rows)
+}
+
+fn at(now: i64, keys: &str, rows: &[Value]) -> BTreeMap<Box<str>, f64> {
+    match of_requests(&rule(keys), &counted(rows), now).unwrap() {
         Reading::Values(values) => values,
         Reading::Unknown => panic!("unknown"),
     }
@@ -59,18 +66,60 @@ fn errors_are_5xx_and_what_broke_off_on_our_side() {
     assert_eq!(value("when = \"error_share > 0%\"", &rows), Some(0.5));
 }
 
+/// A new kind of failure must be put on one side or the other.
 #[test]
-fn the_window_begins_with_the_minute_that_it_reaches_into() {
+fn every_failure_of_an_upstream_or_of_ours_is_an_error() {
+    // Decided before anything is answered: their status says it, or it is no error.
+    let by_status = ["drained", "http_request_error", "log_full", "proxy_loop_detected"];
+    let of_table: BTreeSet<&str> = Kind::ALL
+        .iter()
+        .filter(|kind| kind.side() != Side::Downstream)
+        .map(|kind| kind.row())
+        .filter(|row| row.status.is_server_error() && !by_status.contains(&row.reason))
+        .map(|row| row.reason)
+        .collect();
+    // What the spooler writes of requests that a crash cut off.
+    let known: BTreeSet<&str> = FAILURES.into_iter().filter(|reason| *reason != "proxy_crashed").collect();
+    assert_eq!(of_table, known);
+}
+
+#[test]
+fn of_the_minute_that_the_window_reaches_into_its_share_counts() {
     let rows = [
-        request(1, 200, "/", 1),
-        request(31, 200, "/", 1),
-        request(89, 200, "/", 1),
-        request(91, 200, "/", 1),
-    ];
-    assert_eq!(value("when = \"requests > 0\"", &rows), Some(3.0));
-    assert_eq!(value("when = \"requests > 0\"\nover = \"2m\"", &rows), Some(4.0));
-    // Over the 90 s that it covers.
+        many(4, &request(1, 500, "/", 1)),
+        many(7, &request(31, 500, "/", 1)),
+        many(1, &request(89, 500, "/", 1)),
+        many(6, &request(91, 500, "/", 1)),
+    ]
+    .concat();
+    assert_eq!(value("when = \"requests > 0\"", &rows), Some(8.0));
+    assert_eq!(value("when = \"errors > 0\"\nover = \"2m\"", &rows), Some(15.0));
+    assert_eq!(value("when = \"requests > 0\"\nat_least = 9", &rows), None);
+    // One that may be in it is.
+    assert_eq!(value("when = \"requests > 0\"", &rows[11..12]), Some(1.0));
+    // Over the 90 s that it reaches over.
     assert_eq!(value("when = \"requests > 1/s\"", &many(180, &rows[0])), Some(2.0));
+}
+
+/// Else what comes evenly would hold for some seconds of every minute, and an alarm of it could neither fire nor be over.
+#[test]
+fn what_comes_evenly_is_as_much_at_each_moment() {
+    // Every three seconds one.
+    let rows: Vec<Value> = (-40..140).map(|place| request(3 * place, 500, "/", 1)).collect();
+    for over in [10, 30, 60, 300] {
+        for second in (0..60).step_by(5) {
+            let now = NOW + second * SECOND;
+            let seen: Vec<Value> = rows
+                .iter()
+                .filter(|row| {
+                    row["ts"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond() <= now
+                })
+                .cloned()
+                .collect();
+            let found = at(now, &format!("when = \"errors > 0\"\nover = \"{over}s\""), &seen)[""];
+            assert!((found - f64::from(over) / 3.0).abs() <= 2.0, "{over}s at {second}: {found}");
+        }
+    }
 }
 
 #[test]
@@ -132,10 +181,15 @@ fn each_is_counted_by_itself_and_what_has_none_not_at_all() {
 
 #[test]
 fn of_machines_each_or_the_worst() {
-    let machine = |proxy: &str, cpu, restarts, certificate| Machine {
+    let tally = |count: f64| {
+        let mut tally = Tally::default();
+        tally.add(count, false);
+        tally
+    };
+    let machine = |proxy: &str, cpu, restarts: Option<f64>, certificate| Machine {
         proxy: proxy.into(),
         cpu,
-        restarts,
+        restarts: restarts.map(tally),
         certificate,
         ..Machine::default()
     };
@@ -145,13 +199,13 @@ fn of_machines_each_or_the_worst() {
         machine("c", None, None, Some(9.0)),
     ];
     assert_eq!(
-        of_machines(&rule("when = \"cpu > 80%\"\nby = \"proxy\""), &machines),
+        of_machines(&rule("when = \"cpu > 80%\"\nby = \"proxy\""), &machines, NOW),
         by(&[("a", 0.5), ("b", 0.9)])
     );
-    assert_eq!(of_machines(&rule("when = \"cpu > 80%\""), &machines), whole(0.9));
-    assert_eq!(of_machines(&rule("when = \"restarts > 2\""), &machines), whole(3.0));
-    assert_eq!(of_machines(&rule("when = \"certificate < 14d\""), &machines), whole(5.0));
-    assert_eq!(of_machines(&rule("when = \"load > 2\""), &machines), by(&[]));
+    assert_eq!(of_machines(&rule("when = \"cpu > 80%\""), &machines, NOW), whole(0.9));
+    assert_eq!(of_machines(&rule("when = \"restarts > 2\""), &machines, NOW), whole(3.0));
+    assert_eq!(of_machines(&rule("when = \"certificate < 14d\""), &machines, NOW), whole(5.0));
+    assert_eq!(of_machines(&rule("when = \"load > 2\""), &machines, NOW), by(&[]));
 }
 
 #[test]
@@ -171,12 +225,15 @@ fn machines_say_it_in_host_records() {
     let value = |keys: &str| {
         let rule = rule(&format!("when = \"{keys}\"\nby = \"proxy\""));
         let machines = machines(&rule, &counted, NOW + 30 * SECOND).unwrap().unwrap();
-        let Reading::Values(values) = of_machines(&rule, &machines) else { panic!("unknown") };
+        let Reading::Values(values) = of_machines(&rule, &machines, NOW + 30 * SECOND) else {
+            panic!("unknown")
+        };
         (values.len(), (values["a"] * 1e6).round() / 1e6)
     };
     assert_eq!(value("cpu > 1%"), (2, 0.3));
     assert_eq!(value("memory > 1%"), (2, 0.4));
-    assert_eq!(value("restarts > 1"), (2, 3.0));
+    // Half of the two in the minute before, and one.
+    assert_eq!(value("restarts > 1"), (2, 2.0));
     assert_eq!(value("fds > 1%"), (2, 0.8));
     assert_eq!(value("load > 1"), (2, 2.5));
     assert_eq!(value("spool_age > 1m"), (2, 61.0));

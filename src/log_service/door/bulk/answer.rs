@@ -34,10 +34,12 @@ impl Style {
         self.dressed(answer::json(status, &value))
     }
 
+    /// Whole: as with Elasticsearch, `filter_path` is for answers that tell of something done.
     pub(super) fn fault(&self, fault: &Fault) -> Answer {
         let reason = json!({ "type": fault.kind, "reason": fault.reason });
         let error = json!({ "root_cause": [reason], "type": fault.kind, "reason": fault.reason });
-        let mut answer = self.json(fault.status, json!({ "error": error, "status": fault.status.as_u16() }));
+        let told = json!({ "error": error, "status": fault.status.as_u16() });
+        let mut answer = self.dressed(answer::json(fault.status, &told));
         if matches!(fault.status.as_u16(), 429 | 503) {
             answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(fault.retry_after_s));
         }

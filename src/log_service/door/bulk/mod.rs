@@ -22,6 +22,7 @@ use http::header::HOST;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
+use tokio::sync::OwnedSemaphorePermit;
 
 use self::answer::{Done, Fault, Style, Told};
 use self::greetings::Asked;
@@ -114,14 +115,14 @@ async fn take(
         Ok(held) => held,
         Err(refused) => return style.fault(&of_body(refused)),
     };
-    let drafts = match bulk::items(&held.bytes, desk.limits.batch_entries)
+    let (room, drafts) = match bulk::items(&held.bytes, desk.limits.batch_entries)
         .map_err(|error| of_form(&error))
-        .and_then(|items| drafts(items, index, &desk))
+        .and_then(|items| Ok((room_for(items.len(), index, &desk)?, drafts(items, index, &desk)?)))
     {
         Ok(drafts) => drafts,
         Err(fault) => return style.fault(&fault),
     };
-    match keep(drafts, from, desk).await {
+    match keep(drafts, (held, room), from, desk).await {
         Ok(told) => style.items(begun.elapsed().as_millis(), &told),
         Err(error) => style.fault(&Fault::not_stored(error)),
     }
@@ -141,7 +142,7 @@ async fn take_one(
     let (index, id) = (Some(one.index.into_owned()), one.id.map(Cow::into_owned));
     let item = Item { action: one.action, index, id, document: Some(&held.bytes) };
     let told = match drafts(vec![item], None, &desk) {
-        Ok(drafts) => keep(drafts, from, desk).await,
+        Ok(drafts) => keep(drafts, held, from, desk).await,
         Err(fault) => return style.fault(&fault),
     };
     match told.map(|mut told| told.pop()) {
@@ -151,6 +152,21 @@ async fn take_one(
         Err(error) => style.fault(&Fault::not_stored(error)),
     }
 }
+
+/// Permission to hold what is made of so many items besides their text. Small documents are less than what is known of them;
+/// an index that the path names is with each of them, in its entry and in its part of the answer.
+fn room_for(items: usize, index: Option<&str>, desk: &Desk) -> Result<OwnedSemaphorePermit, Fault> {
+    let each = DRAFT_BYTES + 3 * index.map_or(0, str::len);
+    let most = desk.limits.body_bytes_held() / each;
+    if items > most {
+        return Err(of_form(&bulk::Malformed::TooMany(most)));
+    }
+    let bytes = u32::try_from(items.saturating_mul(each)).unwrap_or(u32::MAX);
+    Arc::clone(&desk.room).try_acquire_many_owned(bytes).map_err(|_| of_body(Refused::Full))
+}
+
+/// With its names and its part of the answer.
+const DRAFT_BYTES: usize = size_of::<Draft>() + 128;
 
 /// An item before it is stored.
 struct Draft {
@@ -177,6 +193,8 @@ fn drafts(items: Vec<Item<'_>>, index: Option<&str>, desk: &Desk) -> Result<Vec<
             Ok(entry) => (Some(entry), Ok(Done::Created)),
             Err(fault) => (None, Err(fault)),
         };
+        // An empty id is none: two documents that have it are not the same.
+        let id = id.filter(|id| !id.is_empty());
         let key = entry.as_ref().zip(id.as_deref()).map(|(entry, id)| key_of(action, &index, id, entry));
         Ok(Draft { key, entry, told: Told { action, index, id, result } })
     };
@@ -215,20 +233,27 @@ fn look(item: &Item<'_>, index: &str, desk: &Desk) -> Result<Entry, Fault> {
 }
 
 /// Stores what is new; each draft then says what became of it. It is done to its end even if the sender goes: what is known
-/// of the documents must be what became of them.
-async fn keep(drafts: Vec<Draft>, from: &Arc<str>, desk: Arc<Desk>) -> Result<Vec<Told>, AppendError> {
+/// of the documents must be what became of them. So long it holds the `room`.
+async fn keep<R: Send + 'static>(
+    drafts: Vec<Draft>,
+    room: R,
+    from: &Arc<str>,
+    desk: Arc<Desk>,
+) -> Result<Vec<Told>, AppendError> {
     let from = Arc::clone(from);
-    let kept = tokio::spawn(async move { store(drafts, from, &desk).await });
+    let kept = tokio::spawn(async move {
+        let _room = room;
+        store(drafts, from, &desk).await
+    });
     kept.await.unwrap_or(Err(AppendError::Failed))
 }
 
 async fn store(mut drafts: Vec<Draft>, from: Arc<str>, desk: &Desk) -> Result<Vec<Told>, AppendError> {
     let refused = drafts.iter().filter(|draft| draft.entry.is_none()).count();
-    Counts::add(&desk.counts().rejected, refused);
     let claims = desk.seen.claim(drafts.iter().map(|draft| draft.key));
     let mut claimed = Claimed { seen: &desk.seen, keys: Vec::new(), are_stored: false };
     let mut entries = Vec::with_capacity(drafts.len());
-    for (draft, claim) in drafts.iter_mut().zip(claims) {
+    for (draft, claim) in drafts.iter_mut().zip(&claims) {
         match claim {
             Claim::New => {
                 entries.extend(draft.entry.take());
@@ -238,10 +263,12 @@ async fn store(mut drafts: Vec<Draft>, from: Arc<str>, desk: &Desk) -> Result<Ve
             Claim::Coming => draft.told.result = Err(Fault::rejected("the same document is being stored")),
         }
     }
-    let duplicates = drafts.iter().filter(|draft| draft.entry.is_some()).count();
-    Counts::add(&desk.counts().duplicates, duplicates);
+    let duplicates = claims.iter().filter(|claim| **claim == Claim::Stored).count();
     desk.store.append(entries, from).await?;
     claimed.are_stored = true;
+    // Only now: a request that is not stored comes again, with all that is in it.
+    Counts::add(&desk.counts().rejected, refused);
+    Counts::add(&desk.counts().duplicates, duplicates);
     Ok(drafts.into_iter().map(|draft| draft.told).collect())
 }
 

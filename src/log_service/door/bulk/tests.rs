@@ -167,6 +167,36 @@ async fn what_is_refused_whole_stores_nothing() {
     assert_eq!(service.stored("").await, 0);
 }
 
+/// Elasticsearch does not filter what it says of a failure, and a shipper that asks for `errors` must see one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_told_whatever_is_filtered() {
+    let service = start(|_| {}).await;
+    let answer = service.call("POST /_bulk?filter_path=errors,items.*.error", "", b"nonsense\n").await;
+    assert_eq!((answer.status, &answer.body["status"]), (400, &json!(400)));
+    assert!(answer.body["error"]["reason"].as_str().unwrap().contains("Malformed"), "{}", answer.body);
+}
+
+/// A 409 counts as stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documents_with_an_empty_id_are_not_the_same() {
+    let service = start(|_| {}).await;
+    let body = "{\"create\":{\"_index\":\"app\",\"_id\":\"\"}}\n{\"n\":1}\n".repeat(2);
+    for _ in 0..2 {
+        assert_eq!(service.bulk(&body).await.body["errors"], false);
+    }
+    assert_eq!(service.stored("").await, 4);
+}
+
+/// Fifteen bytes of a body become some hundred.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_made_of_small_documents_has_a_bound() {
+    let service = start(|settings| settings.limits.held_bytes = 100_000).await;
+    let body = |count| "{\"index\":{\"_index\":\"a\"}}\n{}\n".repeat(count);
+    assert_eq!(service.bulk(&body(2000)).await.status, 413);
+    assert_eq!(service.bulk(&body(50)).await.status, 200);
+    assert_eq!(service.stored("").await, 50);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_room_a_shipper_is_told_to_come_again() {
     let good = "{\"create\":{\"_index\":\"app\",\"_id\":\"1\"}}\n{\"n\":1}\n";

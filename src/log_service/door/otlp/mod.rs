@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Desk;
 use super::answer::{self, Answer};
@@ -39,12 +40,28 @@ pub(super) async fn answer(request: Request<Incoming>, from: &Arc<str>, desk: &D
         Err(refused @ Refused::Full) => {
             return later(form, StatusCode::TOO_MANY_REQUESTS, &refused.to_string(), 1);
         }
+        // Senders throw away what is answered 408: they come again after 429, 502, 503 and 504 only.
+        Err(refused @ Refused::Slow) => {
+            return later(form, StatusCode::SERVICE_UNAVAILABLE, &refused.to_string(), 1);
+        }
         Err(refused) => return refusal(form, refused.status(), &refused.to_string()),
     };
     let mut taken = match take(form, &held, desk) {
         Ok(taken) => taken,
         Err(error) => return refusal(form, StatusCode::BAD_REQUEST, &error.to_string()),
     };
+    match taken.overflow {
+        None => {}
+        Some(Overflow::Now) => {
+            return later(form, StatusCode::TOO_MANY_REQUESTS, &Refused::Full.to_string(), 1);
+        }
+        Some(Overflow::Ever(most)) => {
+            let reason = format!(
+                "its records, each with what describes its program, are larger than {most} bytes: send fewer at once"
+            );
+            return refusal(form, StatusCode::PAYLOAD_TOO_LARGE, &reason);
+        }
+    }
     match desk.store(&mut taken.parsed, from).await {
         Ok(_) => written(form, StatusCode::OK, form.write(&taken.told())),
         Err(error) => not_stored(form, error),
@@ -57,16 +74,41 @@ struct Taken<'d> {
     parsed: Parsed,
     /// Why the first of those that were refused was.
     reason: Option<String>,
+    /// Bytes of the body, and of the entries that were made.
+    made: usize,
+    /// For them.
+    room: Option<OwnedSemaphorePermit>,
+    overflow: Option<Overflow>,
+}
+
+/// Every record has what describes its program: a small body becomes as many times larger as it has records.
+#[derive(Clone, Copy, Debug)]
+enum Overflow {
+    /// There is no room now.
+    Now,
+    /// There never is so much.
+    Ever(usize),
 }
 
 fn take<'d>(form: Form, held: &Held, desk: &'d Desk) -> Result<Taken<'d>, FormError> {
-    let mut taken = Taken { desk, parsed: Parsed::default(), reason: None };
+    let mut taken = Taken {
+        desk,
+        parsed: Parsed::default(),
+        reason: None,
+        made: held.bytes.len(),
+        room: None,
+        overflow: None,
+    };
     form.records(&held.bytes, desk.limits.entry_bytes, &mut |origin, record| taken.record(origin, record))?;
     Ok(taken)
 }
 
 impl Taken<'_> {
     fn record(&mut self, origin: &Origin, record: Result<LogRecord, usize>) {
+        if self.overflow.is_some() {
+            // Nothing of it is stored.
+            return;
+        }
         let limits = &self.desk.limits;
         let entry = match record {
             Err(size) => Err(format!("a record of {size} bytes is larger than {}", limits.entry_bytes)),
@@ -84,13 +126,30 @@ impl Taken<'_> {
         }
     }
 
-    fn entry(&self, origin: &Origin, record: &LogRecord) -> Result<Entry, String> {
+    fn entry(&mut self, origin: &Origin, record: &LogRecord) -> Result<Entry, String> {
         let text = entry::text(origin, record);
+        // Those that are too large, too: to make them takes its time.
+        self.overflow = self.hold(text.len() + size_of::<Entry>()).err();
         let most = self.desk.limits.entry_bytes;
         if text.len() > most {
             return Err(format!("a record with what describes its program is larger than {most} bytes"));
         }
         Entry::parse(Bytes::from(text)).map_err(|error| error.to_string())
+    }
+
+    fn hold(&mut self, bytes: usize) -> Result<(), Overflow> {
+        self.made = self.made.saturating_add(bytes);
+        let most = self.desk.limits.body_bytes_held();
+        if self.made > most {
+            return Err(Overflow::Ever(most));
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let more = Arc::clone(&self.desk.room).try_acquire_many_owned(bytes).map_err(|_| Overflow::Now)?;
+        match &mut self.room {
+            Some(room) => room.merge(more),
+            None => self.room = Some(more),
+        }
+        Ok(())
     }
 
     fn told(&self) -> Told {

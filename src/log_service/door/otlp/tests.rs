@@ -110,18 +110,28 @@ async fn start(change: impl FnOnce(&mut Settings)) -> Service {
 
 impl Service {
     async fn call(&self, request: &str, headers: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
-        let Listen::Tcp(address) = self.listen else { panic!("not tcp") };
-        let mut stream = TcpStream::connect(address).await.unwrap();
         let length = body.len();
         let head = format!(
             "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
         );
-        stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
+        self.exchange(&[head.as_bytes(), body].concat()).await
+    }
+
+    async fn exchange(&self, request: &[u8]) -> (u16, String, Vec<u8>) {
+        let Listen::Tcp(address) = self.listen else { panic!("not tcp") };
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request).await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
         let end = memchr::memmem::find(&answer, b"\r\n\r\n").unwrap() + 4;
         let head = String::from_utf8(answer[..end].to_vec()).unwrap();
         (head[9..12].parse().unwrap(), head, answer[end..].to_vec())
+    }
+
+    /// Sends a head and no body.
+    async fn send_head(&self, request: &str, headers: &str) -> (u16, String, Vec<u8>) {
+        let head = format!("{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
+        self.exchange(head.as_bytes()).await
     }
 
     async fn send(&self, form: Form, records: Vec<LogRecord>) -> (u16, String, Vec<u8>) {
@@ -192,6 +202,31 @@ async fn what_cannot_be_read_is_refused_whole() {
         service.call("POST /v1/logs", &format!("{protobuf}origin: http://x.example\r\n"), b"").await.0,
         403
     );
+}
+
+/// OTLP 1.9, "Retryable Response Codes": whatever is answered 408 is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_comes_too_slowly_may_come_again() {
+    let service = start(|settings| settings.limits.body_timeout = std::time::Duration::from_millis(50)).await;
+    let headers = "content-type: application/x-protobuf\r\ntransfer-encoding: chunked\r\n";
+    let (status, head, _) = service.send_head("POST /v1/logs", headers).await;
+    assert_eq!(status, 503);
+    assert!(head.contains("retry-after: 1"), "{head}");
+}
+
+/// Else some kilobytes, packed, would fill the memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_once_and_kept_with_every_record_has_a_bound() {
+    let service = start(|settings| settings.limits.held_bytes = 1 << 20).await;
+    let send = async |count| {
+        let mut logs = logs(vec![record("hi"); count]);
+        let resource = logs.resource_logs[0].resource.as_mut().unwrap();
+        resource.attributes.push(attribute("large", string(&"x".repeat(10_000))));
+        let headers = "content-type: application/x-protobuf\r\n";
+        service.call("POST /v1/logs", headers, &Form::Protobuf.write(&logs)).await.0
+    };
+    assert_eq!((send(200).await, service.found("").await), (413, 0));
+    assert_eq!((send(20).await, service.found("").await), (200, 20));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,98 @@
+//! [`Standing`]: how a sink stands, for those who ask.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::ledger::Totals;
+use crate::log_service::store::{ClosedFile, Shipped};
+
+/// Files that are put aside and told of.
+const TOLD: usize = 10;
+
+pub(super) struct Standing {
+    pub(super) name: String,
+    /// Where the files go.
+    pub(super) to: String,
+    pub(super) shipped: Arc<Shipped>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) totals: Totals,
+    /// The file on its way.
+    pub(super) sending: Option<u64>,
+    pub(super) trouble: Option<Trouble>,
+    pub(super) aside: BTreeMap<u64, Aside>,
+}
+
+/// Why nothing goes at the moment.
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    pub(super) why: String,
+    pub(super) since: Timestamp,
+    pub(super) tries: u32,
+    /// Somebody must do something about it.
+    pub(super) is_held: bool,
+}
+
+/// A file that was refused.
+#[derive(Clone, Debug)]
+pub(super) struct Aside {
+    pub(super) why: String,
+    /// When it is tried once more.
+    pub(super) until: Instant,
+}
+
+impl Standing {
+    pub(super) fn new(name: &str, to: String, shipped: Arc<Shipped>, totals: Totals) -> Self {
+        let state = Mutex::new(State { totals, ..State::default() });
+        Self { name: name.to_owned(), to, shipped, state }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // Each member stands alone.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `files` are those of all closed hours.
+    pub(super) fn told(&self, files: &[ClosedFile]) -> Value {
+        let waiting: Vec<&ClosedFile> = files.iter().filter(|file| !self.shipped.has(file.number)).collect();
+        let oldest = waiting.iter().map(|file| file.hour).min();
+        let oldest = oldest.and_then(|hour| Timestamp::from_second(hour.saturating_mul(3600)).ok());
+        let state = self.lock();
+        let word = match (&state.trouble, state.sending) {
+            (Some(trouble), _) if trouble.is_held => "held",
+            (Some(_), _) => "retrying",
+            (None, Some(_)) => "sending",
+            (None, None) if !state.aside.is_empty() => "refused",
+            (None, None) => "ok",
+        };
+        let trouble = state.trouble.as_ref();
+        let name = |number: &u64| files.iter().find(|file| file.number == *number).map(|file| &*file.name);
+        let aside = state.aside.iter().take(TOLD);
+        let aside = aside.map(|(number, aside)| json!({ "file": name(number), "err": aside.why }));
+        json!({
+            "sink": self.name,
+            "type": "s3",
+            "to": self.to,
+            "state": word,
+            "err": trouble.map(|trouble| &trouble.why),
+            "since": trouble.map(|trouble| trouble.since.to_string()),
+            "tries": trouble.map(|trouble| trouble.tries),
+            "waiting_files": waiting.len(),
+            "waiting_bytes": waiting.iter().map(|file| file.bytes).sum::<u64>(),
+            "oldest": oldest.map(|oldest| oldest.to_string()),
+            "taken_files": state.totals.files,
+            "taken_bytes": state.totals.bytes,
+            "lost_files": state.totals.lost_files,
+            "lost_bytes": state.totals.lost_bytes,
+            "refused_files": state.aside.len(),
+            "refused": aside.collect::<Vec<_>>(),
+        })
+    }
+}

@@ -324,11 +324,10 @@ async fn along<T>(
     exchange: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
     let mut exchange = std::pin::pin!(exchange);
-    // Dropped when it ends: nothing can wait for it then.
-    let connection = async { connection.await };
     let ended = tokio::select! {
         biased;
         answered = exchange.as_mut() => return answered,
+        // Dropped here: nothing can wait for it any more.
         ended = connection => ended,
     };
     match (exchange.await, ended) {

@@ -327,6 +327,7 @@ async fn along<T>(
     let ended = tokio::select! {
         biased;
         answered = exchange.as_mut() => return answered,
+        // Dropped here: nothing can wait for it any more.
         ended = connection => ended,
     };
     match (exchange.await, ended) {

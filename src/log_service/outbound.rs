@@ -66,7 +66,7 @@ where
         Ok(Answered { status, after, text: String::from_utf8_lossy(&text).into_owned() })
     };
     let mut answered = pin!(answered);
-    // Dropped when it ends: nothing can wait for it then.
+    #[expect(clippy::redundant_async_block, reason = "dropped when it ends: nothing can wait for it then")]
     let connection = async { connection.await };
     let ended = tokio::select! {
         biased;

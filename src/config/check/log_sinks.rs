@@ -70,7 +70,7 @@ fn check_sink(name: &At<Name>, one: &At<LogSink>, sink: &mut Sink) {
         let help = "build it with `cargo build --release --features kafka`";
         sink.push(Diagnostic::error(codes::BAD_VALUE, message).at(&one.kind.place, "").help(help));
     }
-    let is_text = matches!(one.form.value, SinkForm::Combined | SinkForm::Haproxy { .. });
+    let is_text = matches!(one.form.value, SinkForm::Combined | SinkForm::Haproxy);
     if is_text && !TEXTS.contains(&kind) {
         let message = format!("a sink of type `{}` takes objects: `native`, `ecs` or `otel`", kind.word());
         sink.push(Diagnostic::error(codes::BAD_VALUE, message).at(&one.form.place, ""));

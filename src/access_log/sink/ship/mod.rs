@@ -208,7 +208,7 @@ impl ShippingSink {
                 todo.done(Vec::new(), 0);
                 return Ok(());
             }
-            Verdict::Later { why, after } => return Err(self.later(why, after)),
+            Verdict::Later { why, after } => return Err(self.later(&why, after)),
             Verdict::Items(failed) => return self.judge_items(failed, text, items, todo),
             Verdict::Behind => {
                 todo.put_behind();
@@ -248,7 +248,7 @@ impl ShippingSink {
             }
         }
         todo.done(left, failures);
-        trouble.map_or(Ok(()), |why| Err(self.later(why, None)))
+        trouble.map_or(Ok(()), |why| Err(self.later(&why, None)))
     }
 
     fn refuse(
@@ -265,8 +265,8 @@ impl ShippingSink {
         todo.refused += 1;
     }
 
-    fn later(&mut self, why: String, after: Option<Duration>) -> Fault {
-        shortened(&why).clone_into(&mut self.trouble);
+    fn later(&mut self, why: &str, after: Option<Duration>) -> Fault {
+        shortened(why).clone_into(&mut self.trouble);
         Fault::Is { reason: Reason::ServiceDown, is_final: false, after }
     }
 }

@@ -324,8 +324,6 @@ async fn along<T>(
     exchange: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
     let mut exchange = std::pin::pin!(exchange);
-    #[expect(clippy::redundant_async_block, reason = "dropped when it ends: nothing can wait for it then")]
-    let connection = async { connection.await };
     let ended = tokio::select! {
         biased;
         answered = exchange.as_mut() => return answered,

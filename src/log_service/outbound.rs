@@ -66,8 +66,6 @@ where
         Ok(Answered { status, after, text: String::from_utf8_lossy(&text).into_owned() })
     };
     let mut answered = pin!(answered);
-    #[expect(clippy::redundant_async_block, reason = "dropped when it ends: nothing can wait for it then")]
-    let connection = async { connection.await };
     let ended = tokio::select! {
         biased;
         answered = answered.as_mut() => return answered,

@@ -223,6 +223,26 @@ async fn what_is_too_large_is_halved() {
 }
 
 #[tokio::test]
+async fn what_is_too_much_for_the_time_is_halved() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Scripted::start(|asked| match asked.lines().len() {
+        0..=40 => Reply::Status(204),
+        _ => Reply::Silence,
+    });
+    let slow = shipping(Target::Http, server.address, dir.path());
+    let slow =
+        ShippingSettings { timeout: Duration::from_millis(200), linger: Duration::from_millis(200), ..slow };
+    let (log, running) = start(slow);
+    write_paths(&log, 200);
+    drained(&running.metrics(), 200).await;
+    let report = running.stop(GRACE).await;
+    assert!(report.undelivered.is_empty() && report.waiting.is_empty(), "{report:?}");
+    let asked = server.asked();
+    let taken = asked.iter().map(|asked| asked.lines().len()).filter(|lines| *lines <= 40);
+    assert_eq!((taken.sum::<usize>(), dead(dir.path()).len()), (201, 0));
+}
+
+#[tokio::test]
 async fn a_record_that_spoils_a_whole_request_is_found() {
     let spoilt: fn(&Asked) -> Reply = |asked| {
         if paths(asked).contains(&"/5".to_owned()) { Reply::Status(400) } else { answer(asked, |_| 201) }

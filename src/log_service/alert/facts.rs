@@ -45,19 +45,19 @@ pub(super) enum Reading {
 /// Requests that count together.
 #[derive(Default)]
 struct Sum {
-    count: Things,
-    errors: Things,
+    count: Tally,
+    errors: Tally,
     durations: Option<DDSketch>,
 }
 
 /// How many there were in the minutes of a window.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Things {
+pub(super) struct Tally {
     in_first: f64,
     later: f64,
 }
 
-impl Things {
+impl Tally {
     pub(super) fn add(&mut self, count: f64, is_first: bool) {
         *(if is_first { &mut self.in_first } else { &mut self.later }) += count;
     }
@@ -82,8 +82,8 @@ pub(super) struct Minutes {
     pub(super) until: i64,
     /// Since the beginning of the first.
     seconds: f64,
-    /// How much of what has been of the first lies in the window, 0 to 1. A count that took in all of it would rise and fall with the
-    /// second hand, by as much as twice: an alarm near its bound would never hold, and never be over.
+    /// How much of what has been of the first lies in the window, 0 to 1. A count that took in all of it would rise and
+    /// fall with the second hand, by as much as twice: an alarm near its bound would never hold, and never be over.
     share_of_first: f64,
 }
 
@@ -188,9 +188,9 @@ fn measure(rule: &Rule, sum: &Sum, window: &Minutes) -> Option<f64> {
     if sum.count.within(window) < rule.at_least as f64 {
         return None;
     }
-    let counted = |things: Things| match rule.when.is_rate {
-        true => things.all() / window.seconds,
-        false => things.within(window),
+    let counted = |tally: Tally| match rule.when.is_rate {
+        true => tally.all() / window.seconds,
+        false => tally.within(window),
     };
     match rule.when.metric {
         Metric::Requests => Some(counted(sum.count)),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::Moment;
-use super::facts::{self, Minutes, Reading, Things};
+use super::facts::{self, Minutes, Reading, Tally};
 use super::rule::Rule;
 use crate::config::alert::{AlertBy, Metric};
 use crate::log_service::rollup::Counted;
@@ -28,7 +28,7 @@ pub(super) struct Machine {
     /// Sinks that take nothing.
     pub(super) sinks_stuck: Option<f64>,
     /// Workers that were started again.
-    pub(super) restarts: Option<Things>,
+    pub(super) restarts: Option<Tally>,
 }
 
 impl Machine {

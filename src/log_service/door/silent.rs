@@ -21,8 +21,8 @@ use crate::wire::syslog::{Framing, Unframed};
 
 const READ_BYTES: usize = 64 << 10;
 const TOO_LONG: &str = "a message is larger than an entry may be";
-/// The most entries that are stored at once: as many as one read may bring, but for very short ones.
-const BATCH: usize = 1000;
+/// The most entries that are stored at once: as many as one read may bring, but for the very shortest.
+const BATCH: usize = 4096;
 /// Between two tries to store.
 const AGAIN: Duration = Duration::from_secs(1);
 /// When the service stops: how long the line must be quiet, and how long it is listened to at all.

@@ -21,6 +21,8 @@ const AGAIN: Duration = Duration::from_secs(3);
 const FIRST: Duration = Duration::from_secs(2);
 /// The longest list.
 const LONGEST: usize = 1 << 20;
+/// We send next to nothing.
+const SEND_BUFFER: usize = 16 << 10;
 /// What is looked for.
 const SERVED: &str = "POST/logs";
 
@@ -82,6 +84,8 @@ fn follow(settings: &ShippingSettings) -> Result<Following, String> {
         loop {
             match timeout(patience, dial.connect()).await {
                 Ok(Ok(mut wire)) => {
+                    // One that is gone without a word would never tell that `logs` has moved.
+                    let _ = wire.guard(patience, SEND_BUFFER);
                     if let (Some(remote), Ok(())) = (dial.remote(), wire.write_all(&registration()).await) {
                         listen(&mut wire, remote, &tell).await;
                     }

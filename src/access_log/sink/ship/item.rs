@@ -28,7 +28,12 @@ pub(super) struct Group {
     pub(super) items: Vec<u32>,
     /// How often some of them failed while others were taken.
     pub(super) failures: u16,
+    /// How often it was halved because nobody answered in time.
+    eased: u8,
 }
+
+/// One that is silent for hours does not get records one by one when it is back.
+const MOST_EASED: u8 = 3;
 
 /// What is still to be sent of a parcel: what was taken or refused is in no group any more.
 #[derive(Debug, Default)]
@@ -69,8 +74,15 @@ impl Todo {
     pub(super) fn done(&mut self, left: Vec<u32>, failures: u16) {
         self.groups.pop_front();
         if !left.is_empty() {
-            self.groups.push_front(Group { items: left, failures });
+            self.groups.push_front(Group { items: left, failures, eased: 0 });
         }
+    }
+
+    /// The first group was not answered in time: maybe it was too much at once, and would be so each time.
+    pub(super) fn ease(&mut self) {
+        let Some(group) = self.groups.front_mut().filter(|group| group.eased < MOST_EASED) else { return };
+        group.eased += 1;
+        self.halve();
     }
 
     /// The first group goes last.
@@ -84,8 +96,8 @@ impl Todo {
     pub(super) fn halve(&mut self) -> bool {
         let Some(group) = self.groups.front_mut().filter(|group| group.items.len() > 1) else { return false };
         let second = group.items.split_off(group.items.len() / 2);
-        let failures = group.failures;
-        self.groups.insert(1, Group { items: second, failures });
+        let Group { failures, eased, .. } = *group;
+        self.groups.insert(1, Group { items: second, failures, eased });
         true
     }
 }
@@ -127,7 +139,7 @@ mod tests {
         assert!(todo.halve());
         todo.done(vec![1], 3);
         todo.begin(&items(&[1]), 1, 1);
-        assert_eq!(todo.next(), Some(&Group { items: vec![1], failures: 3 }));
+        assert_eq!(todo.next(), Some(&Group { items: vec![1], failures: 3, eased: 0 }));
         assert!(!todo.halve());
         assert_eq!(all(&mut todo), [vec![1], vec![2, 3, 4]]);
     }

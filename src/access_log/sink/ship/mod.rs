@@ -186,6 +186,9 @@ impl ShippingSink {
                 Ok(verdict) => verdict,
                 Err(_) => {
                     self.form.disconnect();
+                    if self.form.is_http() {
+                        todo.ease();
+                    }
                     Verdict::Later { why: SILENT.to_owned(), after: None }
                 }
             };
@@ -325,6 +328,12 @@ impl Form {
             Self::Kafka(_) => Duration::MAX,
             _ => timeout,
         }
+    }
+
+    /// Whether the size of a group has no meaning for the other side. A chunk of `forward` is known by what is in it.
+    fn is_http(&self) -> bool {
+        use Form::{ClickHouse, Elasticsearch, Http, Loki, Otlp};
+        matches!(self, ClickHouse(_) | Elasticsearch(_) | Http(_) | Loki(_) | Otlp(_))
     }
 
     /// What is under way is given up; the next group goes to the next address.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::super::facts::{FAILURES, Things, of_requests};
+use super::super::facts::{FAILURES, Tally, of_requests};
 use super::super::host::{Machine, machines, of_machines};
 use super::*;
 use crate::exchange::failure::{Kind, Side};
@@ -181,15 +181,15 @@ fn each_is_counted_by_itself_and_what_has_none_not_at_all() {
 
 #[test]
 fn of_machines_each_or_the_worst() {
-    let things = |count: f64| {
-        let mut things = Things::default();
-        things.add(count, false);
-        things
+    let tally = |count: f64| {
+        let mut tally = Tally::default();
+        tally.add(count, false);
+        tally
     };
     let machine = |proxy: &str, cpu, restarts: Option<f64>, certificate| Machine {
         proxy: proxy.into(),
         cpu,
-        restarts: restarts.map(things),
+        restarts: restarts.map(tally),
         certificate,
         ..Machine::default()
     };

@@ -74,7 +74,7 @@ struct Taken<'d> {
     parsed: Parsed,
     /// Why the first of those that were refused was.
     reason: Option<String>,
-    /// Bytes of the entries that were made.
+    /// Bytes of the body, and of the entries that were made.
     made: usize,
     /// For them.
     room: Option<OwnedSemaphorePermit>,
@@ -91,8 +91,14 @@ enum Overflow {
 }
 
 fn take<'d>(form: Form, held: &Held, desk: &'d Desk) -> Result<Taken<'d>, FormError> {
-    let mut taken =
-        Taken { desk, parsed: Parsed::default(), reason: None, made: 0, room: None, overflow: None };
+    let mut taken = Taken {
+        desk,
+        parsed: Parsed::default(),
+        reason: None,
+        made: held.bytes.len(),
+        room: None,
+        overflow: None,
+    };
     form.records(&held.bytes, desk.limits.entry_bytes, &mut |origin, record| taken.record(origin, record))?;
     Ok(taken)
 }

@@ -160,7 +160,6 @@ async fn a_receiver_without_answers_is_asked_for_one_once() {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "the receiver is a thread of its own")]
 async fn what_a_slow_receiver_has_answered_does_not_go_again() {
     const WINDOW: usize = 128;
     const TIMEOUT: Duration = Duration::from_secs(1);

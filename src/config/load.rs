@@ -26,20 +26,7 @@ const MAX_TEXT: u64 = 16 << 20;
 /// # Errors
 /// Every error of every file, with the warnings.
 pub fn load(path: &Path, variables: Variables<'_>) -> Result<Config, Diagnostics> {
-    let mut loader = Loader::new(variables);
-    let name: Arc<str> = path.to_string_lossy().into();
-    match read_text(path, &name) {
-        Ok(text) => {
-            let root = loader.parse(name, &text);
-            loader.include(path, &root);
-        }
-        Err(wrong) => {
-            loader.sources.add(name, "".into());
-            loader.sink.push(*wrong);
-            return Err(Diagnostics::new(loader.sources, loader.sink.found));
-        }
-    }
-    loader.finish()
+    Loader::open(path, variables)?.finish()
 }
 
 /// Reads a configuration from a text, under the name that diagnostics and records call it by. It cannot include.
@@ -56,7 +43,7 @@ pub fn from_text(name: &str, text: &str, variables: Variables<'_>) -> Result<Con
 /// The control socket that a configuration names, as far as it can be read: whatever else is wrong with it must keep
 /// nobody from talking to the running instance. `None` where it names none.
 pub fn admin(path: &Path, variables: Variables<'_>) -> Option<Listen> {
-    let mut loader = Loader::glance(path, variables)?;
+    let mut loader = Loader::open(path, variables).ok()?;
     let server = loader.whole.server.take();
     loader.value(server.as_ref(), "admin")
 }
@@ -64,7 +51,7 @@ pub fn admin(path: &Path, variables: Variables<'_>) -> Option<Listen> {
 /// Which log service takes the records of a configuration, and where the embedded one keeps them; again as far as it can
 /// be read. `None` without a file.
 pub fn records(path: &Path, variables: Variables<'_>) -> Option<(LogService, Option<Text>)> {
-    let mut loader = Loader::glance(path, variables)?;
+    let mut loader = Loader::open(path, variables).ok()?;
     let log = loader.whole.log.take();
     let service = loader.value(log.as_ref(), "service").unwrap_or(LogService::Embedded);
     Some((service, loader.value(log.as_ref(), "data")))
@@ -75,30 +62,9 @@ pub fn records(path: &Path, variables: Variables<'_>) -> Option<(LogService, Opt
 /// # Errors
 /// Every error of `[log]`, `[alert.NAME]` and `[notify.NAME]`, and of files that cannot be read.
 pub fn service(path: &Path, variables: Variables<'_>) -> Result<Service, Diagnostics> {
-    let mut loader = Loader::new(variables);
-    let name: Arc<str> = path.to_string_lossy().into();
-    match read_text(path, &name) {
-        Ok(text) => {
-            let root = loader.parse(name, &text);
-            loader.include(path, &root);
-        }
-        Err(wrong) => {
-            loader.sources.add(name, "".into());
-            loader.sink.push(*wrong);
-        }
-    }
-    let log = single::<Log>(loader.whole.log.as_ref(), &mut loader.sink);
-    let alerts = alerts(&loader.whole, &mut loader.sink);
-    loader.sink.found.append(&mut loader.syntax_errors);
-    let mut service = log.map(|log| Service { log, alerts, files: LoadedFiles::new() });
-    if let Some(service) = &mut service {
-        check::log::check(&service.log, &mut loader.sink);
-        check::alerts::check(&service.alerts, &loader.whole.notifies, &mut loader.sink);
-        files::of_log(&service.log, &mut service.files, &mut loader.sink);
-        files::of_alerts(&service.alerts, &mut service.files, &mut loader.sink);
-    }
-    let has_errors = loader.sink.found.iter().any(|one| one.severity == Severity::Error);
-    service.filter(|_| !has_errors).ok_or_else(|| Diagnostics::new(loader.sources, loader.sink.found))
+    let mut loader = Loader::open(path, variables)?;
+    let service = loader.service();
+    loader.conclude(service).map(|(service, ..)| service)
 }
 
 /// All files while they are put together.
@@ -126,13 +92,20 @@ struct Whole {
 
 impl<'a> Loader<'a> {
     /// All files, however much is wrong with them.
-    fn glance(path: &Path, variables: Variables<'a>) -> Option<Self> {
+    fn open(path: &Path, variables: Variables<'a>) -> Result<Self, Diagnostics> {
         let mut loader = Self::new(variables);
         let name: Arc<str> = path.to_string_lossy().into();
-        let text = read_text(path, &name).ok()?;
-        let root = loader.parse(name, &text);
-        loader.include(path, &root);
-        Some(loader)
+        match read_text(path, &name) {
+            Ok(text) => {
+                let root = loader.parse(name, &text);
+                loader.include(path, &root);
+                Ok(loader)
+            }
+            Err(wrong) => {
+                loader.sources.add(name, "".into());
+                Err(Diagnostics::new(loader.sources, vec![*wrong]))
+            }
+        }
     }
 
     /// A value of a table, if it is written and can be read.
@@ -214,16 +187,36 @@ impl<'a> Loader<'a> {
 
     fn finish(mut self) -> Result<Config, Diagnostics> {
         let config = self.config();
+        let (config, sources, warnings) = self.conclude(config)?;
+        Ok(Config { sources, warnings, ..config })
+    }
+
+    /// What was read, with the texts and the warnings, if there is no error.
+    fn conclude<T>(mut self, read: Option<T>) -> Result<(T, Sources, Vec<Diagnostic>), Diagnostics> {
         let wrong_lines = &self.wrong_lines;
         self.sink.found.retain(|one| !syntax::is_on(wrong_lines, &one.place));
         self.sink.found.append(&mut self.syntax_errors);
         let has_errors = self.sink.found.iter().any(|one| one.severity == Severity::Error);
-        match config {
-            Some(config) if !has_errors => {
-                Ok(Config { sources: self.sources, warnings: self.sink.found, ..config })
-            }
+        match read {
+            Some(read) if !has_errors => Ok((read, self.sources, self.sink.found)),
             _ => Err(Diagnostics::new(self.sources, self.sink.found)),
         }
+    }
+
+    /// What a log service needs, read and checked.
+    fn service(&mut self) -> Option<Service> {
+        let whole = std::mem::take(&mut self.whole);
+        let sink = &mut self.sink;
+        let log = single::<Log>(whole.log.as_ref(), sink);
+        let alerts = alerts(&whole, sink);
+        let mut service = Service { log: log?, alerts, files: LoadedFiles::new() };
+        if self.syntax_errors.is_empty() {
+            check::log::check(&service.log, sink);
+            check::alerts::check(&service.alerts, &whole.notifies, sink);
+            files::of_log(&service.log, &mut service.files, sink);
+            files::of_alerts(&service.alerts, &mut service.files, sink);
+        }
+        Some(service)
     }
 
     /// Everything read and checked; None when too little was understood to go on.

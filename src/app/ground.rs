@@ -11,6 +11,7 @@ use super::names::{self, Names};
 use crate::config::Config;
 use crate::config::route::{Action, Route};
 use crate::config::words::Host;
+use crate::exchange::chain;
 use crate::files::{self, Files, Try};
 use crate::plan::ground::Ground;
 use crate::tls::CertPair;
@@ -120,15 +121,4 @@ fn names(config: &Config) -> Names {
     let mut all = Names::new();
     names::learn(&mut all, names::look_up(names::wanted(config)));
     all
-}
-
-/// An error with its sources, one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -9,9 +9,10 @@ use crate::access_log::{
     self, FileSettings, Form, Sample, ServiceEndpoint, ServiceSettings, SinkSettings, SpoolSettings,
     StdoutSettings, Sync, Token, recovery,
 };
-use crate::config::Config;
 use crate::config::log::{LogSample, LogService, OnFull, SpoolSync, StdoutForm};
 use crate::config::log_sink::SinkType;
+use crate::config::{Config, bytes_of, path_of};
+use crate::process::machine::host_name;
 use crate::tls::CertPair;
 use crate::tls::client::Roots;
 use crate::units::{Duration, Size};
@@ -56,6 +57,7 @@ fn mib(size: Size) -> u64 {
 /// The sinks that the configuration asks for.
 pub fn log_settings(config: &Config) -> access_log::Settings {
     let log = &config.log;
+    let load = |path: &str| bytes_of(&config.files, path);
     let mut sinks = Vec::new();
     if let Some(form) = log.stdout.form() {
         sinks.push(SinkSettings::Stdout(StdoutSettings { name: None, form: line_form(form) }));
@@ -80,17 +82,8 @@ pub fn log_settings(config: &Config) -> access_log::Settings {
     sinks.extend(endpoint.map(|endpoint| {
         SinkSettings::Service(ServiceSettings {
             token: log.token.as_ref().map(|token| Token(token.value.clone())),
-            roots: log.ca.as_ref().map_or(Roots::Public, |ca| Roots::Pem {
-                bytes: loaded(config, ca),
-                origin: ca.value.to_string(),
-            }),
-            identity: log.cert.as_ref().zip(log.key.as_ref()).map(|(cert, key)| {
-                Arc::new(CertPair {
-                    chain: loaded(config, cert),
-                    key: loaded(config, key),
-                    origin: cert.value.to_string(),
-                })
-            }),
+            roots: Roots::of(path_of(&log.ca), load),
+            identity: CertPair::of(path_of(&log.cert), path_of(&log.key), load).map(Arc::new),
             ..ServiceSettings::new(endpoint)
         })
     }));
@@ -106,11 +99,6 @@ pub fn log_settings(config: &Config) -> access_log::Settings {
 fn dead_letters(config: &Config) -> PathBuf {
     let spool = config.log.spool.dir.as_ref().map(|dir| PathBuf::from(&*dir.value));
     spool.as_deref().and_then(Path::parent).map_or_else(|| data_dir(config), Path::to_owned).join("dead")
-}
-
-/// Loading has refused a configuration whose files cannot be read.
-pub(super) fn loaded(config: &Config, path: &str) -> Vec<u8> {
-    config.files.get(Path::new(path)).map(|file| file.bytes.to_vec()).unwrap_or_default()
 }
 
 /// Beside the data of the log service, if nobody says where.
@@ -144,9 +132,4 @@ fn line_form(form: StdoutForm) -> Form {
         StdoutForm::Combined => Form::Combined,
         StdoutForm::Line => Form::Line { colours: is_terminal && std::env::var_os("NO_COLOR").is_none() },
     }
-}
-
-/// The name of this proxy in its records: the machine's.
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

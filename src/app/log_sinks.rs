@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::log_settings::loaded;
 use crate::access_log::{
     Credentials, DeadLetter, FileSettings, Form, Remote, ShippingSettings, SinkSettings, StdoutSettings,
     Target, Token,
 };
-use crate::config::Config;
 use crate::config::log_sink::{self, LogSink, SinkForm, SinkType};
 use crate::config::words::Name;
+use crate::config::{Config, bytes_of, path_of};
 use crate::tls::CertPair;
 use crate::tls::client::Roots;
 
@@ -42,20 +41,15 @@ pub(super) fn settings(name: &Name, sink: &LogSink, dead: &Path, config: &Config
     // A sink of OTLP makes its own messages of what is known.
     let form = if target == Target::Otlp { Form::Json } else { form };
     let (batch_bytes, linger) = target.pace();
+    let load = |path: &str| bytes_of(&config.files, path);
     Some(SinkSettings::Shipping(Box::new(ShippingSettings {
         target,
         to: remotes(sink),
         form,
         credentials: credentials(sink),
         headers: sink.headers.iter().map(|(name, value)| (name.value.clone(), value.value.clone())).collect(),
-        roots: sink.ca.as_ref().map_or(Roots::Public, |ca| Roots::Pem {
-            bytes: loaded(config, ca),
-            origin: ca.value.to_string(),
-        }),
-        identity: sink.cert.as_ref().zip(sink.key.as_ref()).map(|(cert, key)| {
-            let (chain, origin) = (loaded(config, cert), cert.value.to_string());
-            Arc::new(CertPair { chain, key: loaded(config, key), origin })
-        }),
+        roots: Roots::of(path_of(&sink.ca), load),
+        identity: CertPair::of(path_of(&sink.cert), path_of(&sink.key), load).map(Arc::new),
         compress: sink.compress.value,
         batch_bytes: sink.batch.as_ref().map_or(batch_bytes, |size| size.to_usize()),
         batch_records: sink.batch_records.get() as usize,

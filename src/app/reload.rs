@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::ground::{self, LOCAL_CA, Purpose, chain};
+use super::ground::{self, LOCAL_CA, Purpose};
 use super::names::{self, Names};
 use super::run::Loader;
 use super::workers::Workers;
@@ -18,6 +18,7 @@ use super::{log_child, log_settings};
 use crate::access_log;
 use crate::config::Config;
 use crate::config::log::LogService;
+use crate::exchange::chain;
 use crate::plan::Plans;
 use crate::plan::compile::compile_for;
 use crate::plan::ground::Ground;

@@ -7,10 +7,11 @@ use serde_json::json;
 
 use super::Exit;
 use crate::access_log;
-use crate::app::ground::{self, Purpose, chain};
+use crate::app::ground::{self, Purpose};
 use crate::app::log_settings::log_settings;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, Config, Diagnostics, codes};
+use crate::exchange::chain;
 use crate::plan::compile::compile;
 
 /// Reads the configuration at `path` with all its files, compiles it, and prints what is wrong or doubtful: for people

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::Exit;
 use super::args::ProxyArgs;
 use crate::app::admin::AdminError;
-use crate::app::ground::chain;
 use crate::app::run::{Loader, RunError, Started, run as run_app};
 use crate::config::log::LogService;
 use crate::config::{self, Config, Diagnostics};
+use crate::exchange::chain;
 use crate::listener::Address;
 
 /// Runs the configuration at `file`.

@@ -95,7 +95,7 @@ impl Diagnostic {
 }
 
 /// The known name that a typing mistake away from `wanted`, if one is near enough.
-fn nearest<'a>(wanted: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(wanted: &str, known: &[&'a str]) -> Option<&'a str> {
     let distance = |name: &str| {
         strsim::damerau_levenshtein(&wanted.to_lowercase().replace('_', "-"), &name.replace('_', "-"))
     };

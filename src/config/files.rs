@@ -19,6 +19,11 @@ use super::words::Text;
 /// Certificates, keys and error pages are small; anything larger is a mistake.
 const MAX_FILE: u64 = 1 << 20;
 
+const AUTHORITIES: &str = "authorities' file";
+const CERTIFICATE: &str = "certificate";
+/// Others must not be able to read it.
+const PRIVATE_KEY: &str = "private key";
+
 /// A file as it was when the configuration was loaded.
 #[derive(Clone, Debug)]
 pub struct LoadedFile {
@@ -29,6 +34,16 @@ pub struct LoadedFile {
 
 /// By the path that the configuration names.
 pub type LoadedFiles = BTreeMap<PathBuf, LoadedFile>;
+
+/// The path that a key names, if it is written.
+pub fn path_of(key: &Option<At<Text>>) -> Option<&str> {
+    key.as_ref().map(|path| &*path.value)
+}
+
+/// The content of a file that the configuration names; nothing of one that was not loaded, which was an error before.
+pub fn bytes_of(files: &LoadedFiles, path: &str) -> Vec<u8> {
+    files.get(Path::new(path)).map(|file| file.bytes.to_vec()).unwrap_or_default()
+}
 
 impl LoadedFile {
     /// # Errors
@@ -62,10 +77,8 @@ pub(super) fn read_all(config: &Config, sink: &mut Sink) -> LoadedFiles {
     }
     let tls = config.sites.iter().filter_map(|site| site.body.tls.as_ref());
     for pair in tls.flat_map(|tls| tls.pairs()) {
-        read_one(&pair.cert, "certificate", &mut files, sink);
-        if let Some(key) = read_one(&pair.key, "private key", &mut files, sink) {
-            check_mode(&pair.key, key.mode, sink);
-        }
+        read_one(&pair.cert, CERTIFICATE, &mut files, sink);
+        read_one(&pair.key, PRIVATE_KEY, &mut files, sink);
     }
     of_log(&config.log, &mut files, sink);
     of_alerts(&config.alerts, &mut files, sink);
@@ -75,43 +88,31 @@ pub(super) fn read_all(config: &Config, sink: &mut Sink) -> LoadedFiles {
 /// Reads every file that `[notify.NAME]` names.
 pub(super) fn of_alerts(alerts: &Alerts, files: &mut LoadedFiles, sink: &mut Sink) {
     for ca in alerts.notifies.iter().filter_map(|notify| notify.body.ca.as_ref()) {
-        read_one(ca, "authorities' file", files, sink);
+        read_one(ca, AUTHORITIES, files, sink);
     }
 }
 
 /// Reads every file that `[log]` names.
 pub(super) fn of_log(log: &Log, files: &mut LoadedFiles, sink: &mut Sink) {
-    for (path, what) in [(&log.ca, "authorities' file"), (&log.cert, "certificate")] {
-        path.iter().for_each(|path| drop(read_one(path, what, files, sink)));
-    }
-    if let Some(path) = &log.key {
-        read_key_file(path, files, sink);
-    }
-    let of_sinks = log.sink.iter().flat_map(|(_, one)| one.files());
-    let of_inputs = log.input.iter().flat_map(|(_, one)| one.files());
-    for (path, what) in of_sinks.chain(of_inputs) {
-        match what {
-            "private key" => read_key_file(path, files, sink),
-            what => drop(read_one(path, what, files, sink)),
+    let of_sinks = log.sink.iter().map(|(_, one)| [&one.ca, &one.cert, &one.key]);
+    let of_inputs = log.input.iter().map(|(_, one)| [&one.client_ca, &one.cert, &one.key]);
+    for paths in std::iter::once([&log.ca, &log.cert, &log.key]).chain(of_sinks).chain(of_inputs) {
+        for (path, what) in paths.into_iter().zip([AUTHORITIES, CERTIFICATE, PRIVATE_KEY]) {
+            path.iter().for_each(|path| read_one(path, what, files, sink));
         }
     }
 }
 
-fn read_key_file(path: &At<Text>, files: &mut LoadedFiles, sink: &mut Sink) {
-    if let Some(key) = read_one(path, "private key", files, sink) {
-        check_mode(path, key.mode, sink);
-    }
-}
-
-fn read_one(path: &At<Text>, what: &str, files: &mut LoadedFiles, sink: &mut Sink) -> Option<LoadedFile> {
+/// Reads a file once, whoever names it; of a key everybody who names it hears that others can read it.
+fn read_one(path: &At<Text>, what: &str, files: &mut LoadedFiles, sink: &mut Sink) {
     let name = PathBuf::from(&*path.value);
-    if let Some(file) = files.get(&name) {
-        return Some(file.clone());
-    }
-    match LoadedFile::read(&name) {
+    let file = files.get(&name).cloned().map_or_else(|| LoadedFile::read(&name), Ok);
+    match file {
         Ok(file) => {
-            files.insert(name, file.clone());
-            Some(file)
+            if what == PRIVATE_KEY {
+                check_mode(path, file.mode, sink);
+            }
+            files.insert(name, file);
         }
         Err(error) => {
             let message = format!("cannot read the {what} `{}`: {}", path.escape_debug(), reason(&error));
@@ -119,7 +120,6 @@ fn read_one(path: &At<Text>, what: &str, files: &mut LoadedFiles, sink: &mut Sin
             let is_relative = name.is_relative() && error.kind() == io::ErrorKind::NotFound;
             let hint = "paths begin at the directory that tollgate is started in";
             sink.push(if is_relative { wrong.help(hint) } else { wrong });
-            None
         }
     }
 }

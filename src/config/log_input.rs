@@ -42,11 +42,4 @@ impl LogInput {
         let texts = [&self.token, &self.cert, &self.key, &self.client_ca].map(text);
         format!("{:?} {} {texts:?}", self.kind.value, self.listen.value)
     }
-
-    /// Every file that it names, with what it is.
-    pub(super) fn files(&self) -> impl Iterator<Item = (&At<Text>, &'static str)> {
-        [(&self.cert, "certificate"), (&self.key, "private key"), (&self.client_ca, "authorities' file")]
-            .into_iter()
-            .filter_map(|(path, what)| Some((path.as_ref()?, what)))
-    }
 }

@@ -144,13 +144,6 @@ impl LogSink {
         let (timeout, retry_max) = (self.timeout.value, self.retry_max.value);
         format!("{to:?} {:?} {:?} {texts:?} {timeout} {retry_max}", self.region.value, self.prefix.value)
     }
-
-    /// Every file that it names, with what it is.
-    pub(super) fn files(&self) -> impl Iterator<Item = (&At<Text>, &'static str)> {
-        [(&self.ca, "authorities' file"), (&self.cert, "certificate"), (&self.key, "private key")]
-            .into_iter()
-            .filter_map(|(path, what)| Some((path.as_ref()?, what)))
-    }
 }
 
 /// An address of a sink.

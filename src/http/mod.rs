@@ -1,6 +1,7 @@
 //! What all rooms agree HTTP is: the one body type, the canonical request, header hygiene, the grammar of chunks.
 
 pub mod chunks;
+pub mod client;
 pub mod forwarded;
 pub mod headers;
 pub mod sendfile;

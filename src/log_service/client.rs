@@ -14,18 +14,17 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::{CertificateError, ClientConfig};
-use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time;
-use tokio_rustls::TlsConnector;
 
 use super::door::io::Watched;
+use super::outbound::{self, Wire};
 use super::read::Flow;
+use crate::http::client::bearer;
 pub use crate::tls::CertPair;
 use crate::tls::TlsError;
 pub use crate::tls::client::Roots;
-use crate::tls::client::client_config;
+use crate::tls::client::{client_config, shake};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// The service sends an empty line every ten seconds when it has nothing to say.
@@ -147,7 +146,8 @@ impl Service {
             Address::Https(_) => Some(client_config(roots, identity.as_ref(), &[b"http/1.1"])?),
             Address::Unix(_) | Address::Http(_) => None,
         };
-        let authorization = token.as_ref().map(authorization).transpose()?;
+        let authorization =
+            token.as_ref().map(|token| bearer(&token.0).ok_or(ClientError::Token)).transpose()?;
         Ok(Self { address, tls, authorization })
     }
 
@@ -181,9 +181,7 @@ impl Service {
             (Address::Http(authority) | Address::Https(authority), Some(tls)) => {
                 let stream = TcpStream::connect(authority).await?;
                 let host = authority.rsplit_once(':').map_or(&**authority, |(host, _)| host);
-                let host = host.trim_matches(['[', ']']).to_owned();
-                let name = ServerName::try_from(host).map_err(std::io::Error::other)?;
-                Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
+                Ok(Box::new(shake(host, tls, stream).await?))
             }
         }
     }
@@ -199,16 +197,6 @@ impl Service {
         }
     }
 }
-
-fn authorization(token: &Secret) -> Result<HeaderValue, ClientError> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.0)).map_err(|_| ClientError::Token)?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// Asks for `target` (a path with its query) and hands out each line of the answer, without its end and without the
 /// empty ones; those that say how far a search is are among them (see [`progress`]). Ends with the answer, or when
@@ -317,21 +305,13 @@ async fn ask(
     along(connection, exchange).await
 }
 
-/// Reads an answer while hyper moves its bytes. With the last of them the connection may end, whatever it says of that: what
-/// has come of the answer is read all the same.
+/// Reads an answer while hyper moves its bytes.
 async fn along<T>(
     connection: impl Future<Output = hyper::Result<()>>,
     exchange: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
-    let mut exchange = std::pin::pin!(exchange);
-    let ended = tokio::select! {
-        biased;
-        answered = exchange.as_mut() => return answered,
-        // Dropped here: nothing can wait for it any more.
-        ended = connection => ended,
-    };
-    match (exchange.await, ended) {
-        (Err(ClientError::Broken(_)), Err(why)) => Err(broken(why)),
+    match outbound::along(connection, exchange).await {
+        (Err(ClientError::Broken(_)), Some(why)) => Err(broken(why)),
         (answered, _) => answered,
     }
 }

@@ -1,11 +1,9 @@
 //! `[log]` of a configuration as the settings of a log service.
 
-use std::path::Path;
-
 use super::{AlertSettings, BucketSettings, InputKind, InputSettings, Listen, Secret, Settings, Tls};
-use crate::config::Service;
 use crate::config::log_input::{InputType, LogInput};
-use crate::config::words::{Listen as Written, Text};
+use crate::config::words::Listen as Written;
+use crate::config::{Service, bytes_of, path_of};
 use crate::units::Duration;
 
 impl Settings {
@@ -33,10 +31,11 @@ fn hours(age: Duration) -> u32 {
 }
 
 fn input(name: &str, one: &LogInput, config: &Service) -> InputSettings {
-    let tls = one.cert.as_ref().zip(one.key.as_ref()).map(|(cert, key)| Tls {
-        chain: loaded(config, cert),
-        key: loaded(config, key),
-        client_ca: one.client_ca.as_ref().map(|path| loaded(config, path)),
+    let load = |path: &str| bytes_of(&config.files, path);
+    let tls = path_of(&one.cert).zip(path_of(&one.key)).map(|(cert, key)| Tls {
+        chain: load(cert),
+        key: load(key),
+        client_ca: path_of(&one.client_ca).map(load),
     });
     InputSettings {
         name: name.to_owned(),
@@ -60,9 +59,4 @@ fn listen(written: &Written) -> Listen {
         Written::Tcp(address) => Listen::Tcp(*address),
         Written::Unix(path) => Listen::Unix(path.clone()),
     }
-}
-
-/// Loading has refused a configuration whose files cannot be read.
-pub(super) fn loaded(config: &Service, path: &Text) -> Vec<u8> {
-    config.files.get(Path::new(&**path)).map(|file| file.bytes.to_vec()).unwrap_or_default()
 }

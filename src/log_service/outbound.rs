@@ -1,23 +1,24 @@
 //! One request to somebody else's HTTP server, on a connection of its own.
 
 use std::error::Error;
+use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, Request, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Body;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
 use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+
+use crate::http::client::retry_after;
+use crate::tls::client::shake;
 
 /// The longest answer that is read.
 const MAX_ANSWER: usize = 64 << 10;
@@ -46,8 +47,7 @@ pub(super) async fn connect(
 ) -> io::Result<Box<dyn Wire>> {
     let stream = TcpStream::connect((host, port)).await?;
     let Some(tls) = tls else { return Ok(Box::new(stream)) };
-    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
+    Ok(Box::new(shake(host, tls, stream).await?))
 }
 
 /// Sends a request and reads its answer.
@@ -60,31 +60,33 @@ where
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let answered = async {
         let answer = sender.send_request(request).await.map_err(Broken::from)?;
-        let (status, after) = (answer.status(), retry_after(answer.headers()));
+        let (status, after) =
+            (answer.status(), retry_after(answer.headers()).map(|wait| wait.min(LONGEST_AFTER)));
         let text = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
         let text = text.map(|text| text.to_bytes()).unwrap_or_default();
         Ok(Answered { status, after, text: String::from_utf8_lossy(&text).into_owned() })
     };
-    let mut answered = pin!(answered);
-    let ended = tokio::select! {
-        biased;
-        answered = answered.as_mut() => return answered,
-        ended = connection => ended,
-    };
-    // With its last bytes the answer may have come, even if those behind them are an error.
-    answered.await.map_err(|error| ended.err().map_or(error, Into::into))
+    let (answered, ended) = along(connection, answered).await;
+    answered.map_err(|error| ended.map_or(error, Into::into))
 }
 
-/// Seconds or a date (RFC 9110 section 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = httpdate::parse_http_date(text).ok()?;
-            let now = std::time::SystemTime::from(Timestamp::now());
-            date.duration_since(now).unwrap_or_default()
-        }
+/// What becomes of an exchange, and why its connection ended if it did so first. With the last bytes of the connection the
+/// answer may have come, even if those behind them are an error: it is read all the same.
+pub(super) async fn along<T>(
+    connection: impl Future<Output = hyper::Result<()>>,
+    exchange: impl Future<Output = T>,
+) -> (T, Option<hyper::Error>) {
+    let mut exchange = pin!(exchange);
+    let ended = tokio::select! {
+        biased;
+        answered = exchange.as_mut() => return (answered, None),
+        // Dropped here: nothing can wait for it any more.
+        ended = connection => ended,
     };
-    Some(wait.min(LONGEST_AFTER))
+    (exchange.await, ended.err())
+}
+
+/// 0 to 1, another one each time, by which those who come again are spread: the seed of a hash map.
+pub(super) fn chance() -> f64 {
+    (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
 }

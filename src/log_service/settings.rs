@@ -185,6 +185,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// A connection on which no byte moves for so long is closed.
     pub idle_timeout: Duration,
+    /// How long open connections may take to end when the service stops; senders who are not told are listened to for most of it.
+    pub grace: Duration,
     /// Live tails at the same time.
     pub tails: usize,
     /// Searches at the same time.
@@ -271,6 +273,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
+            grace: Duration::from_secs(5),
             tails: 32,
             searches: 4,
             keep_bytes: 16 << 30,

@@ -77,7 +77,8 @@ struct Cpu {
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     at: Instant,
-    cpu: Option<Cpu>,
+    /// Processors, and what they did.
+    cpu: Option<(usize, Cpu)>,
     /// Seconds of processor that this process has used.
     own: Option<f64>,
     net: Option<Net>,
@@ -126,7 +127,8 @@ impl Reading {
 
 impl Machine {
     fn rates(&mut self, last: &Reading, now: &Reading) {
-        if let (Some(last), Some(now)) = (last.cpu, now.cpu) {
+        self.cpus = now.cpu.map(|(cpus, _)| cpus);
+        if let (Some((_, last)), Some((_, now))) = (last.cpu, now.cpu) {
             self.cpu(now.since(last));
         }
         let seconds = now.at.duration_since(last.at).as_secs_f64();
@@ -162,7 +164,6 @@ impl Machine {
     }
 
     fn own(&mut self) {
-        self.cpus = KernelStats::current().ok().map(|all| all.cpu_time.len());
         let Ok(own) = Process::myself() else { return };
         self.rss_b = own.statm().ok().map(|memory| memory.resident.saturating_mul(procfs::page_size()));
         self.fds = own.fd_count().ok();
@@ -213,16 +214,17 @@ impl Net {
     }
 }
 
-fn cpu() -> Option<Cpu> {
-    let all = KernelStats::current().ok()?.total;
-    Some(Cpu {
+fn cpu() -> Option<(usize, Cpu)> {
+    let KernelStats { total: all, cpu_time, .. } = KernelStats::current().ok()?;
+    let cpu = Cpu {
         // What guests of this machine take is in it already.
         user: all.user.saturating_add(all.nice),
         system: all.system.saturating_add(all.irq.unwrap_or(0)).saturating_add(all.softirq.unwrap_or(0)),
         idle: all.idle,
         iowait: all.iowait.unwrap_or(0),
         steal: all.steal.unwrap_or(0),
-    })
+    };
+    Some((cpu_time.len(), cpu))
 }
 
 fn own_seconds() -> Option<f64> {
@@ -246,6 +248,11 @@ fn net() -> Option<Net> {
     }))
 }
 
+/// As its kernel knows it.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 fn used_pct(used: u64, of: u64) -> Option<f64> {
     (of > 0).then(|| hundredths(used as f64 / of as f64 * 100.0))
 }
@@ -264,17 +271,18 @@ mod tests {
         let start = Instant::now();
         let net = Net { net_rx_b: 500, net_tx_b: 9, ..Net::default() };
         let cpu = Cpu { user: 100, system: 50, idle: 800, iowait: 50, steal: 0 };
-        let last = Reading { at: start, cpu: Some(cpu), own: Some(2.0), net: Some(net) };
+        let last = Reading { at: start, cpu: Some((2, cpu)), own: Some(2.0), net: Some(net) };
         let cpu = Cpu { user: 130, system: 60, idle: 850, iowait: 45, steal: 10 };
         let net = Net { net_rx_b: 800, net_tx_b: 3, ..Net::default() };
         let at = start + Duration::from_secs(10);
         let mut machine = Machine::default();
-        machine.rates(&last, &Reading { at, cpu: Some(cpu), own: Some(7.0), net: Some(net) });
+        machine.rates(&last, &Reading { at, cpu: Some((2, cpu)), own: Some(7.0), net: Some(net) });
         assert_eq!(
             (machine.cpu_pct, machine.cpu_user_pct, machine.cpu_steal_pct),
             (Some(50.0), Some(30.0), Some(10.0))
         );
         assert_eq!((machine.cpu_iowait_pct, machine.own_cpu_pct), (Some(0.0), Some(50.0)));
+        assert_eq!(machine.cpus, Some(2));
         assert_eq!(machine.net.map(|net| (net.net_rx_b, net.net_tx_b)), Some((300, 0)));
     }
 

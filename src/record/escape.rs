@@ -46,6 +46,20 @@ pub fn hex(bytes: &[u8], out: &mut Vec<u8>) {
     bytes.iter().for_each(|byte| out.extend_from_slice(&HEX[usize::from(*byte)]));
 }
 
+/// Begins a member of the JSON object in `out`, which begins with its brace: comma, name, colon.
+pub fn member_name(name: &str, out: &mut Vec<u8>) {
+    if out.len() > 1 {
+        out.push(b',');
+    }
+    json_string(name.as_bytes(), out);
+    out.push(b':');
+}
+
+/// Two lower-case digits per byte.
+pub fn hex_text(bytes: &[u8]) -> String {
+    bytes.iter().flat_map(|byte| HEX[usize::from(*byte)]).map(char::from).collect()
+}
+
 /// Appends `bytes` as Apache and nginx print them inside quotes: `\"`, `\\`, and `\xhh` for everything that is not
 /// printable ASCII.
 pub fn backslash(bytes: &[u8], out: &mut Vec<u8>) {

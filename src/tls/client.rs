@@ -1,11 +1,15 @@
 //! TLS for connections that we open ourselves: the log service, later upstreams. Certificates are always verified.
 
+use std::io;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::{CertPair, TlsError};
 
@@ -16,6 +20,13 @@ pub enum Roots {
     Public,
     /// Only those in this PEM text.
     Pem { bytes: Vec<u8>, origin: String },
+}
+
+impl Roots {
+    /// Those of the PEM file `ca`, which `load` hands out; the public ones without it.
+    pub fn of(ca: Option<&str>, load: impl FnOnce(&str) -> Vec<u8>) -> Self {
+        ca.map_or(Self::Public, |ca| Self::Pem { bytes: load(ca), origin: ca.to_owned() })
+    }
 }
 
 /// A client configuration that verifies the server against `roots`, shows `identity` to a server that asks for a
@@ -40,6 +51,18 @@ pub fn client_config(
     };
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
+}
+
+/// Shakes hands on a stream, as a client of `host`: a name, or an address with brackets or without.
+///
+/// # Errors
+/// `host` is neither, or the handshake fails.
+pub async fn shake<S>(host: &str, config: &Arc<ClientConfig>, stream: S) -> io::Result<TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
+    TlsConnector::from(Arc::clone(config)).connect(name, stream).await
 }
 
 fn parts(pair: &CertPair) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {

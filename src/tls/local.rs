@@ -5,7 +5,7 @@
 //! do not work on one directory at once. An existing `ca.key` is never replaced: somebody may trust it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use rcgen::{
 };
 
 use super::pair::{CertFacts, CertPair, inspect};
+use crate::process::replace::durably;
 
 const DAY: u64 = 86_400;
 const CA_DAYS: u64 = 3_650;
@@ -245,16 +246,7 @@ fn lock(dir: &Path) -> Result<File, LocalError> {
 }
 
 fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), LocalError> {
-    let new = path.with_extension("new");
-    // A leftover of a crash may have other permissions.
-    let _ = fs::remove_file(&new);
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    write().map_err(at(path, "cannot write"))
+    durably(path, bytes, mode).map_err(at(path, "cannot write"))
 }
 
 fn at(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> LocalError {

@@ -21,6 +21,14 @@ pub struct CertPair {
     pub origin: String,
 }
 
+impl CertPair {
+    /// That of two PEM files, which `load` hands out; none if either is not named.
+    pub fn of(cert: Option<&str>, key: Option<&str>, load: impl Fn(&str) -> Vec<u8>) -> Option<Self> {
+        let (cert, key) = cert.zip(key)?;
+        Some(Self { chain: load(cert), key: load(key), origin: cert.to_owned() })
+    }
+}
+
 impl std::fmt::Debug for CertPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CertPair").field("origin", &self.origin).finish_non_exhaustive()

@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::record::escape::json_string;
+use crate::record::escape::{json_string, member_name};
 use crate::record::members::{Members, text_of};
 
 /// Texts are cut to so many bytes, one step after the other, until it fits.
@@ -43,11 +43,7 @@ fn cut_to(members: &Members<'_>, longest: usize) -> Vec<u8> {
 }
 
 fn member(name: &str, value: impl FnOnce(&mut Vec<u8>), out: &mut Vec<u8>) {
-    if out.len() > 1 {
-        out.push(b',');
-    }
-    json_string(name.as_bytes(), out);
-    out.push(b':');
+    member_name(name, out);
     value(out);
 }
 

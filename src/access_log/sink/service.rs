@@ -9,18 +9,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
-use http::{Request, Response, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use http::{Request, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 
 use super::wire::Wire;
 use super::{Fault, Pace, Reason};
-use crate::access_log::{Error, ServiceEndpoint, ServiceSettings, Token};
+use crate::access_log::{Error, ServiceEndpoint, ServiceSettings};
+use crate::http::client::{AGENT, authority, bearer, retry_after};
 use crate::tls::client::client_config;
 
 /// The longest answer that is read; a longer one costs the connection.
@@ -46,13 +46,11 @@ pub(in crate::access_log) struct ServiceSink {
 impl ServiceSink {
     pub(super) fn new(settings: ServiceSettings) -> Result<Self, Error> {
         let tls = tls(&settings)?;
-        let authorization = settings.token.as_ref().map(authorization).transpose()?;
+        let authorization =
+            settings.token.as_ref().map(|token| bearer(&token.0).ok_or(Error::Token)).transpose()?;
         let host = match &settings.endpoint {
             ServiceEndpoint::Unix(_) => "localhost".into(),
-            ServiceEndpoint::Http { host, port, .. } if host.contains(':') && !host.starts_with('[') => {
-                format!("[{host}]:{port}")
-            }
-            ServiceEndpoint::Http { host, port, .. } => format!("{host}:{port}"),
+            ServiceEndpoint::Http { host, port, .. } => authority(host, *port),
         };
         Ok(Self {
             settings,
@@ -143,14 +141,14 @@ impl ServiceSink {
         let (path, media_type) = if are_lines { LINES } else { FRAMES };
         let mut request = Request::post(path)
             .header(HOST, &self.host)
-            .header(USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+            .header(USER_AGENT, AGENT)
             .header(CONTENT_TYPE, media_type)
             .body(Parts::new(chunks))?;
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
         let answer = connection.send_request(request).await?;
-        let (status, after) = (answer.status(), retry_after(&answer));
+        let (status, after) = (answer.status(), retry_after(answer.headers()));
         Limited::new(answer.into_body(), ANSWER).collect().await?;
         Ok((status, after))
     }
@@ -197,12 +195,6 @@ fn tls(settings: &ServiceSettings) -> Result<Option<Arc<ClientConfig>>, Error> {
     Ok(Some(client_config(&settings.roots, settings.identity.as_deref(), &[b"http/1.1"])?))
 }
 
-fn authorization(token: &Token) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.0)).map_err(|_| Error::Token)?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
 /// The answer to frames of a service that does not know them.
 fn is_older(status: StatusCode) -> bool {
     matches!(
@@ -221,12 +213,6 @@ fn judge(status: StatusCode, after: Option<Duration>) -> Result<(), Fault> {
         | StatusCode::UNPROCESSABLE_ENTITY => Err(Fault::lasting(Reason::Rejected)),
         _ => Err(Fault::Is { reason: Reason::ServiceDown, is_final: false, after }),
     }
-}
-
-/// `Retry-After` in seconds (RFC 9110 section 10.2.3); its date form is not worth a calendar here.
-fn retry_after(answer: &Response<Incoming>) -> Option<Duration> {
-    let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
 
 /// A body of known length, made of the batches as they are.

@@ -7,14 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::access_log::ServiceEndpoint;
+use crate::tls::client::shake;
 
 #[derive(Debug)]
 pub(super) enum Wire {
@@ -41,9 +40,7 @@ impl Wire {
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
         let Some(tls) = tls else { return Ok(Self::Tcp(stream)) };
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        let shaken = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?;
-        Ok(Self::Tls(Box::new(shaken)))
+        Ok(Self::Tls(Box::new(shake(host, tls, stream).await?)))
     }
 
     /// Breaks when what was sent is not acknowledged for so long, or nobody is there any more; and holds no more than so many

@@ -18,9 +18,10 @@ use std::path::Path;
 
 use super::args::ExplainArgs;
 use super::{Exit, print, run};
-use crate::app::ground::{self, Purpose, chain};
+use crate::app::ground::{self, Purpose};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::{self, Config, Diagnostics, codes};
+use crate::exchange::chain;
 use crate::plan::Plan;
 use crate::plan::compile::compile;
 use crate::record::line::safe;

@@ -13,6 +13,7 @@ use super::place::{self, Place};
 use super::source::runtime;
 use super::table::{Cell, Side, Table};
 use super::words::{NOTHING, duration, number, text};
+use crate::app::log_child::socket;
 use crate::log_service::client::{self, Address, Service};
 use crate::units::Duration;
 
@@ -72,7 +73,7 @@ fn service(args: &AlertsArgs) -> Result<Service, CommandError> {
         Some(address) => address.clone(),
         None => match place::of(&args.config)? {
             // Where the embedded service listens: only it knows how its alarms stand.
-            Place::Directory(data) => Address::Unix(data.join("ingest.sock")),
+            Place::Directory(data) => Address::Unix(socket(&data)),
             Place::Service(address) => address,
         },
     };

@@ -89,32 +89,33 @@ fn walked(source: &Source, asked: &Asked, split: &Split) -> Result<(exec::Stats,
 
 impl Split {
     fn new(args: &StatsArgs) -> Result<Self, CommandError> {
-        let every = args.every.as_deref().map(|text| {
-            let span = moment::span(text).and_then(|span| i64::try_from(span.as_micros()).ok());
-            span.filter(|span| *span > 0).ok_or_else(|| {
-                CommandError::Usage(format!("`{text}` is no span of time: write 10s, 1m or 1h"))
-            })
-        });
-        Ok(Self { by: args.by.as_deref().map(Field::named), every: every.transpose()? })
+        let every = args.every.as_deref().map(span_of).transpose()?;
+        Ok(Self { by: args.by.as_deref().map(Field::named), every })
     }
 
     fn row(&self, entry: &Value, time: Option<Timestamp>) -> Option<String> {
         match (&self.by, self.every) {
             (Some(field), _) => Some(name_of(field, entry)),
-            (None, Some(span)) => {
-                let start = floor(time?, span);
-                Some(Timestamp::from_microsecond(start).ok().map(|start| format!("{start:.0}"))?)
-            }
+            (None, Some(span)) => start_of(time?, span),
             (None, None) => None,
         }
     }
 }
 
-fn floor(time: Timestamp, span: i64) -> i64 {
-    time.as_microsecond().div_euclid(span).saturating_mul(span)
+/// Microseconds.
+pub(super) fn span_of(text: &str) -> Result<i64, CommandError> {
+    let span = moment::span(text).and_then(|span| i64::try_from(span.as_micros()).ok());
+    span.filter(|span| *span > 0)
+        .ok_or_else(|| CommandError::Usage(format!("`{text}` is no span of time: write 10s, 1m or 1h")))
 }
 
-fn time(entry: &Value) -> Option<Timestamp> {
+/// When the span began that a moment lies in, to a second.
+pub(super) fn start_of(time: Timestamp, span: i64) -> Option<String> {
+    let start = time.as_microsecond().div_euclid(span).saturating_mul(span);
+    Timestamp::from_microsecond(start).ok().map(|start| format!("{start:.0}"))
+}
+
+pub(super) fn time(entry: &Value) -> Option<Timestamp> {
     text(entry, "ts").or_else(|| text(entry, "recv"))?.parse().ok()
 }
 

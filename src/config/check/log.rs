@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::log::{Log, LogService};
 use super::super::read::Sink;
 use super::super::{Diagnostic, codes};
-use super::{log_sinks, without_effect};
+use super::{log_sinks, pair, without_effect};
 use crate::units::{self, Size};
 
 /// What files are written and merged with has a fixed size.
@@ -45,7 +45,7 @@ pub(in crate::config) fn check(log: &Log, sink: &mut Sink) {
             sink.push(without_effect(&key.place, &message));
         }
     }
-    log_identity(log, sink);
+    pair(("cert", log.cert.as_ref()), ("key", log.key.as_ref()), sink);
     if log.token.as_ref().is_some_and(|token| !is_field_value(token)) {
         // Without its line: it may have the secret in it.
         let message = "the `token` of `[log]` is empty, or has bytes that no header field may have";
@@ -62,17 +62,6 @@ pub(in crate::config) fn check(log: &Log, sink: &mut Sink) {
             .at(&log.service.place, "");
         sink.push(doubt.help("add `file` or `stdout = true`, or use the embedded log service"));
     }
-}
-
-/// What is shown to the log service is a pair.
-fn log_identity(log: &Log, sink: &mut Sink) {
-    let (one, missing) = match (&log.cert, &log.key) {
-        (Some(cert), None) => (cert, "key"),
-        (None, Some(key)) => (key, "cert"),
-        _ => return,
-    };
-    let message = format!("`{missing}` is missing beside it");
-    sink.push(Diagnostic::error(codes::MISSING_KEY, message).at(&one.place, ""));
 }
 
 pub(super) fn is_field_value(text: &str) -> bool {

@@ -8,7 +8,7 @@ use super::super::read::Sink;
 use super::super::words::{Name, Text};
 use super::super::{At, Diagnostic, codes};
 use super::log::is_field_value;
-use super::without_effect;
+use super::{pair, without_effect};
 
 pub(super) fn check(log: &Log, sink: &mut Sink) {
     for (name, one) in log.sink.iter() {
@@ -271,14 +271,6 @@ fn element_name(of: &str, token: Option<&At<Text>>, sink: &mut Sink) {
         let help = "over syslog it has up to 26 printable characters, none of them a space, `=`, `\"` or `]`";
         sink.push(Diagnostic::error(codes::BAD_VALUE, message).help(help));
     }
-}
-
-fn pair(one: (&str, Option<&At<Text>>), other: (&str, Option<&At<Text>>), sink: &mut Sink) {
-    let (((_, Some(written)), (lacking, None)) | ((lacking, None), (_, Some(written)))) = (one, other) else {
-        return;
-    };
-    let message = format!("`{lacking}` is missing beside it");
-    sink.push(Diagnostic::error(codes::MISSING_KEY, message).at(&written.place, ""));
 }
 
 fn missing(place: &Place, key: &str, sink: &mut Sink) {

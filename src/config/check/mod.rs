@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use super::node::Entry;
 use super::read::Sink;
-use super::{Config, Diagnostic, Place, Severity, codes};
+use super::words::Text;
+use super::{At, Config, Diagnostic, Place, Severity, codes};
 
 /// The names that are written, also those of tables that were not understood.
 pub(super) struct Declared {
@@ -47,6 +48,15 @@ pub(super) fn check(config: &Config, declared: &Declared, sink: &mut Sink) {
 
 fn is_error_in_a_site(one: &Diagnostic) -> bool {
     one.severity == Severity::Error && one.place.spot().is_some_and(|spot| spot.key.starts_with("site"))
+}
+
+/// Two keys that say something only together.
+fn pair(one: (&str, Option<&At<Text>>), other: (&str, Option<&At<Text>>), sink: &mut Sink) {
+    let (((_, Some(written)), (lacking, None)) | ((lacking, None), (_, Some(written)))) = (one, other) else {
+        return;
+    };
+    let message = format!("`{lacking}` is missing beside it");
+    sink.push(Diagnostic::error(codes::MISSING_KEY, message).at(&written.place, ""));
 }
 
 /// A key that the rest of its table makes meaningless.

@@ -7,6 +7,7 @@ use jiff::civil::{Date, Time, Weekday};
 use super::super::alert::{
     Condition, HookUrl, Member, Metric, PageUrl, RequestFilter, RequestTest, Sign, Silence, Unit,
 };
+use super::super::diagnostic::nearest;
 use super::super::read::{Problem, Word};
 use crate::units::{Duration, Rate};
 
@@ -49,15 +50,12 @@ fn no_sign(text: &str) -> Problem {
 }
 
 fn metric(name: &str) -> Result<Metric, Problem> {
-    let known = || Metric::ALL.map(Metric::word);
+    let known = Metric::ALL.map(Metric::word);
     Metric::ALL.into_iter().find(|metric| metric.word() == name).ok_or_else(|| {
         let problem = Problem::new(format!("there is no metric `{}`", name.escape_debug()));
-        let near = known().into_iter().map(|word| (strsim::damerau_levenshtein(name, word), word)).min();
-        problem.help(match near {
-            Some((distance, word)) if distance <= (name.len().max(word.len()) / 3).max(1) => {
-                format!("did you mean `{word}`?")
-            }
-            _ => format!("there are `{}`", known().join("`, `")),
+        problem.help(match nearest(name, &known) {
+            Some(word) => format!("did you mean `{word}`?"),
+            None => format!("there are `{}`", known.join("`, `")),
         })
     })
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::outbox::Outcome;
 use crate::config::alert::HookUrl;
+use crate::http::client::{AGENT, bearer};
 use crate::log_service::outbound::{self, Answered};
 use crate::tls::TlsError;
 use crate::tls::client::{Roots, client_config};
@@ -54,7 +55,7 @@ impl Hook {
             authority: authority.into(),
             path: uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
             tls,
-            authorization: token.and_then(authorization),
+            authorization: token.and_then(bearer),
         })
     }
 
@@ -76,7 +77,7 @@ impl Hook {
     fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
         let mut request = Request::post(self.path.as_str())
             .header(HOST, &*self.authority)
-            .header(USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+            .header(USER_AGENT, AGENT)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
         if let Some(authorization) = &self.authorization {
@@ -102,12 +103,6 @@ impl Hook {
         }
         told.trim().to_owned()
     }
-}
-
-fn authorization(token: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 /// What an answer means: too many, too slow and "not now" pass, other refusals do not.

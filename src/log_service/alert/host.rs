@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use super::Moment;
 use super::facts::{self, Minutes, Reading, Tally};
@@ -73,13 +74,13 @@ impl Machine {
     }
 }
 
-/// What the machines said in a rule's window: CPU is its mean, restarts their sum, of the rest the newest minute counts. `None`
+/// What the machines said in this time before now: CPU is its mean, restarts their sum, of the rest the newest minute counts. `None`
 /// when not all of it can be read.
 ///
 /// # Errors
 /// Those of reading files of counts.
-pub(super) fn machines(rule: &Rule, counted: &Counted, now: Moment) -> io::Result<Option<Vec<Machine>>> {
-    let Minutes { first, until, .. } = facts::window(rule.over, now);
+pub(super) fn machines(over: Duration, counted: &Counted, now: Moment) -> io::Result<Option<Vec<Machine>>> {
+    let Minutes { first, until, .. } = facts::window(over, now);
     let asked = HostAsked { since: first, until, step: 1 };
     let (minutes, unread) = host_minutes(counted, asked, now.saturating_mul(1000))?;
     let mut machines: BTreeMap<&str, Machine> = BTreeMap::new();

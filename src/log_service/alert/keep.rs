@@ -1,14 +1,14 @@
 //! `alerts.json` in the data directory: what alarms remember over restarts.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::engine::Memory;
 use super::outbox::Outbox;
+use crate::process::replace::durably;
 
 /// No such file is that large.
 const MAX_LEN: u64 = 64 << 20;
@@ -45,10 +45,5 @@ pub(super) fn load(data: &Path) -> (Kept, Option<String>) {
 
 /// Writes it whole or not at all; durable when this returns. It may hold what requests looked like: for the owner only.
 pub(super) fn save(data: &Path, text: &[u8]) -> io::Result<()> {
-    let temporary = data.join("alerts.json.tmp");
-    let mut file = File::options().create(true).truncate(true).write(true).mode(0o640).open(&temporary)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path(data))?;
-    File::open(data)?.sync_all()
+    durably(&path(data), text, 0o640)
 }

@@ -21,8 +21,8 @@ pub(super) fn of(change: &Change, parts: &Parts) -> Vec<Sample> {
     let since = facts::since(change.rule.over, change.at);
     let since = Timestamp::from_millisecond(since.saturating_sub(LONG_MS)).ok();
     let asked = Asked::new(query, Window { since, until: None });
-    match exec::search(parts, &asked, sort, COUNT, &Control::default()) {
-        Ok(found) => found.rows.iter().filter_map(|row| sample(row)).collect(),
+    match exec::first(parts, (&asked, &[]), sort, COUNT, &Control::default()) {
+        Ok(rows) => rows.iter().filter_map(|row| sample(row)).collect(),
         Err(error) => {
             tracing::warn!(%error, "an alarm has no samples");
             Vec::new()

@@ -1,7 +1,6 @@
 //! [`Target`]: whom an alarm tells, and how.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use super::outbox::Outcome;
 use super::{command, hook, slack};
 use crate::config::alert::{HookUrl, Notify};
 use crate::config::words::Name;
-use crate::config::{Named, Service};
+use crate::config::{Named, Service, bytes_of, path_of};
 use crate::tls::TlsError;
 use crate::tls::client::Roots;
 
@@ -85,8 +84,5 @@ fn way(notify: &Notify, config: &Service) -> Result<Way, TlsError> {
 }
 
 fn roots(notify: &Notify, config: &Service) -> Roots {
-    notify.ca.as_ref().map_or(Roots::Public, |ca| Roots::Pem {
-        bytes: config.files.get(Path::new(&*ca.value)).map(|file| file.bytes.to_vec()).unwrap_or_default(),
-        origin: ca.value.to_string(),
-    })
+    Roots::of(path_of(&notify.ca), |path| bytes_of(&config.files, path))
 }

@@ -1,7 +1,8 @@
 //! [`Watch`]: the task that looks, writes down what has changed, and sends.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,9 +24,8 @@ use super::target::Target;
 use super::{Moment, Settings, entries, host, keep, samples, value};
 use crate::config::alert::Metric;
 use crate::log_service::entry::Entry;
-use crate::log_service::exec::{self, Asked, Control, Parts, Sort};
-use crate::log_service::query::Query;
-use crate::log_service::read::Window;
+use crate::log_service::exec::{self, Parts};
+use crate::log_service::outbound::chance;
 use crate::log_service::store::Store;
 
 /// Changes of one look that get samples; a hundred searches would take too long.
@@ -306,12 +306,17 @@ fn standing(standing: &Standing<'_>) -> Value {
 /// What each rule is held against. Blocks.
 fn readings(rules: &[Arc<Rule>], store: &Store, at: Moment) -> Vec<Reading> {
     let counted = store.rollups();
+    let mut machines = BTreeMap::new();
     let reading = |rule: &Arc<Rule>| {
         let read = match rule.when.metric {
             Metric::Missing => return missing(rule, store, at),
             metric if metric.is_of_requests() => facts::of_requests(rule, &counted, at),
-            _ => host::machines(rule, &counted, at)
-                .map(|told| told.map_or(Reading::Unknown, |machines| host::of_machines(rule, &machines, at))),
+            _ => machines
+                .entry(rule.over)
+                .or_insert_with(|| host::machines(rule.over, &counted, at))
+                .as_ref()
+                .map(|told| told.as_ref().map_or(Reading::Unknown, |told| host::of_machines(rule, told, at)))
+                .map_err(|error| io::Error::new(error.kind(), error.to_string())),
         };
         read.unwrap_or_else(|error| {
             tracing::warn!(alert = &*rule.name, %error, "counts cannot be read: the alarm stays as it is");
@@ -323,21 +328,14 @@ fn readings(rules: &[Arc<Rule>], store: &Store, at: Moment) -> Vec<Reading> {
 
 /// Records of the window that should be there and are not.
 fn missing(rule: &Rule, store: &Store, at: Moment) -> Reading {
-    let since = Timestamp::from_millisecond(facts::since(rule.over, at)).ok();
-    let asked = Asked::new(Query::all(), Window { since, until: None });
-    match exec::search(&Parts::new(store.parts()), &asked, Sort::Newest, 0, &Control::default()) {
-        Ok(found) if !found.report.unknown => {
-            Reading::Values([(Box::default(), found.report.missing_count() as f64)].into())
-        }
-        _ => Reading::Unknown,
+    let since = facts::since(rule.over, at).saturating_mul(1000);
+    let report = exec::report(&Parts::new(store.parts()), Some((since, i64::MAX)));
+    if report.unknown {
+        return Reading::Unknown;
     }
+    Reading::Values([(Box::default(), report.missing_count() as f64)].into())
 }
 
 fn now() -> Moment {
     Timestamp::now().as_millisecond()
-}
-
-/// 0 to 1, another one each time.
-fn chance() -> f64 {
-    (RandomState::new().build_hasher().finish() >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -1,12 +1,12 @@
 //! [`Client`]: puts one file, streamed from the disk, with its checksum.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, Seek as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, Digest, SHA256};
+use aws_lc_rs::digest::Digest;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -24,9 +24,12 @@ use super::answer::{Outcome, judge};
 use super::ledger::Taken;
 use super::place::{CHECKSUM, Place, PlaceError};
 use super::settings::Settings;
+use crate::exchange::chain;
+use crate::http::client::AGENT;
 use crate::log_service::Secret;
-use crate::log_service::outbound::{self, Answered, Broken};
-use crate::log_service::store::ClosedFile;
+use crate::log_service::outbound::{self, Answered, Broken, Wire};
+use crate::log_service::store::{ClosedFile, digest_of};
+use crate::record::escape::hex_text;
 use crate::tls::TlsError;
 use crate::tls::client::client_config;
 
@@ -78,8 +81,12 @@ impl Client {
         })
     }
 
-    /// Puts a file. Of one that was taken the second part says what goes into the ledger.
+    /// Puts a file. Of one that was taken the second part says what goes into the ledger. Nothing is read while nobody is there.
     pub(super) async fn put(&self, file: &ClosedFile) -> (Outcome, Option<Taken>) {
+        let stream = match self.connect().await {
+            Ok(stream) => stream,
+            Err(why) => return (Outcome::Busy(why, None), None),
+        };
         let path = file.path.clone();
         let opened = match tokio::task::spawn_blocking(move || open(&path)).await {
             Ok(Ok(opened)) => opened,
@@ -92,7 +99,7 @@ impl Client {
                 None,
             );
         }
-        let sha256 = hex(&opened.sha256);
+        let sha256 = hex_text(opened.sha256.as_ref());
         let taken = Taken {
             file: file.number,
             bytes: opened.bytes,
@@ -100,7 +107,7 @@ impl Client {
             sha256,
             at: Timestamp::now().to_string(),
         };
-        match self.send(opened, &taken.object).await {
+        match self.send(stream, opened, &taken.object).await {
             Ok(answered) => match judge(&answered, &[&self.secret_key.0]) {
                 Outcome::Taken => (Outcome::Taken, Some(taken)),
                 other => (other, None),
@@ -109,18 +116,20 @@ impl Client {
         }
     }
 
-    async fn send(&self, opened: Opened, object: &str) -> Result<Answered, String> {
+    async fn connect(&self) -> Result<Box<dyn Wire>, String> {
         let connecting = outbound::connect(&self.host, self.port, self.tls.as_ref());
-        let stream = match time::timeout(self.timeout, connecting).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(format!("cannot reach {}: {error}", self.host)),
-            Err(_) => return Err(format!("cannot reach {} in {:?}", self.host, self.timeout)),
-        };
+        match time::timeout(self.timeout, connecting).await {
+            Ok(connected) => connected.map_err(|error| format!("cannot reach {}: {error}", self.host)),
+            Err(_) => Err(format!("cannot reach {} in {:?}", self.host, self.timeout)),
+        }
+    }
+
+    async fn send(&self, stream: Box<dyn Wire>, opened: Opened, object: &str) -> Result<Answered, String> {
         let moved = Arc::new(AtomicU64::new(0));
         let request = self.request(opened, object, Arc::clone(&moved));
         let exchanged = async { outbound::exchange(stream, request?).await };
         tokio::select! {
-            answered = exchanged => answered.map_err(|error| format!("{} broke off: {}", self.host, causes(&*error))),
+            answered = exchanged => answered.map_err(|error| format!("{} broke off: {}", self.host, chain(&*error))),
             () = stalled(&moved, self.timeout) => Err(format!("nothing moved to {} for {:?}", self.host, self.timeout)),
         }
     }
@@ -139,7 +148,7 @@ impl Client {
         let body = StreamBody::new(stream(opened.file, opened.bytes, moved));
         Ok(Request::put(target)
             .header(HOST, authority)
-            .header(USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
+            .header(USER_AGENT, AGENT)
             .header(CONTENT_TYPE, "application/vnd.apache.parquet")
             .header(CONTENT_LENGTH, opened.bytes)
             .header(CHECKSUM, checksum)
@@ -149,19 +158,10 @@ impl Client {
 
 /// Opens a file and reads it once: what is sent afterwards is the same file, whatever becomes of its name.
 fn open(path: &std::path::Path) -> io::Result<Opened> {
-    let (mut file, mut context, mut bytes) = (File::open(path)?, Context::new(&SHA256), 0);
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            read => {
-                context.update(&buffer[..read]);
-                bytes += read as u64;
-            }
-        }
-    }
+    let mut file = File::open(path)?;
+    let (sha256, bytes) = digest_of(&mut file, || Ok::<(), io::Error>(()))?;
     file.rewind()?;
-    Ok(Opened { file, bytes, sha256: context.finish() })
+    Ok(Opened { file, bytes, sha256 })
 }
 
 /// The content, at most at the rate that is left to it.
@@ -194,23 +194,4 @@ async fn stalled(moved: &AtomicU64, timeout: Duration) {
         seen = now;
         time::sleep(timeout).await;
     }
-}
-
-/// An error with what is behind it: that of the connection alone says little.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut told = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        told.push_str(": ");
-        told.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    told
-}
-
-fn hex(digest: &Digest) -> String {
-    let mut digits = Vec::with_capacity(64);
-    crate::record::escape::hex(digest.as_ref(), &mut digits);
-    // Digits are ASCII.
-    String::from_utf8(digits).unwrap_or_default()
 }

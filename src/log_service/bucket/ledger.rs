@@ -7,12 +7,12 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::log_service::store::Lost;
+use crate::process::replace::durably;
 
 /// Lines that may be about files that are gone.
 const SPARE_LINES: usize = 4096;
@@ -61,10 +61,9 @@ pub(super) struct Ledger {
     path: PathBuf,
     /// Where the files go.
     to: String,
-    /// What the lines that are kept do not say.
+    /// What the lines of files that are kept do not say.
     before: Totals,
     taken: Vec<Taken>,
-    lost: Lost,
     /// Open for one more line; nothing before the first one, and after one that failed.
     file: Option<File>,
 }
@@ -118,8 +117,7 @@ impl Ledger {
         Totals {
             files: self.before.files + self.taken.len() as u64,
             bytes: self.before.bytes + self.taken.iter().map(|taken| taken.bytes).sum::<u64>(),
-            lost_files: self.before.lost_files + self.lost.files,
-            lost_bytes: self.before.lost_bytes + self.lost.bytes,
+            ..self.before
         }
     }
 
@@ -136,8 +134,9 @@ impl Ledger {
     }
 
     fn add_lost(&mut self, files: u64, bytes: u64) {
-        self.lost.files = self.lost.files.saturating_add(files);
-        self.lost.bytes = self.lost.bytes.saturating_add(bytes);
+        let before = &mut self.before;
+        before.lost_files = before.lost_files.saturating_add(files);
+        before.lost_bytes = before.lost_bytes.saturating_add(bytes);
     }
 
     /// Whether many of its files are gone.
@@ -149,7 +148,6 @@ impl Ledger {
     pub(super) fn tidy(&mut self, live: &BTreeSet<u64>) -> io::Result<()> {
         let totals = self.totals();
         self.taken.retain(|taken| live.contains(&taken.file));
-        self.lost = Lost::default();
         self.before = Totals::default();
         let kept = self.totals();
         self.before = Totals { files: totals.files - kept.files, bytes: totals.bytes - kept.bytes, ..totals };
@@ -167,21 +165,12 @@ impl Ledger {
 
     fn write_anew(&mut self) -> io::Result<()> {
         self.file = None;
-        let before = Totals { lost_files: self.before.lost_files + self.lost.files, ..self.before };
-        let before = Totals { lost_bytes: before.lost_bytes + self.lost.bytes, ..before };
-        let mut text = json_line(&Line::Head { to: self.to.clone(), before })?;
+        let mut text = json_line(&Line::Head { to: self.to.clone(), before: self.before })?;
         for taken in &self.taken {
             text.extend(json_line(&Line::Taken(taken.clone()))?);
         }
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let temporary = self.path.with_extension("jsonl.tmp");
-        let mut file =
-            File::options().create(true).truncate(true).write(true).mode(0o640).open(&temporary)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &self.path)?;
-        File::open(folder)?.sync_all()?;
+        fs::create_dir_all(self.path.parent().unwrap_or(Path::new(".")))?;
+        durably(&self.path, &text, 0o640)?;
         self.file = Some(File::options().append(true).open(&self.path)?);
         Ok(())
     }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Service;
 use crate::config::log_sink::{LogSink, Remote, SinkType};
 use crate::config::words::Name;
+use crate::config::{Service, bytes_of, path_of};
 use crate::log_service::Secret;
-use crate::log_service::configured::loaded;
 use crate::tls::CertPair;
 use crate::tls::client::Roots;
 
@@ -39,6 +38,7 @@ impl Settings {
 
     fn of_one(name: &Name, sink: &LogSink, config: &Service) -> Option<Self> {
         let to = sink.to.first()?;
+        let load = |path: &str| bytes_of(&config.files, path);
         let prefix = sink.prefix.value.trim_matches('/');
         Some(Self {
             name: name.to_string(),
@@ -48,14 +48,8 @@ impl Settings {
             prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
             access_key: Secret(sink.user.as_ref()?.value.clone()),
             secret_key: Secret(sink.password.as_ref()?.value.clone()),
-            roots: sink.ca.as_ref().map_or(Roots::Public, |ca| Roots::Pem {
-                bytes: loaded(config, ca),
-                origin: ca.value.to_string(),
-            }),
-            identity: sink.cert.as_ref().zip(sink.key.as_ref()).map(|(cert, key)| {
-                let (chain, origin) = (loaded(config, cert), cert.value.to_string());
-                Arc::new(CertPair { chain, key: loaded(config, key), origin })
-            }),
+            roots: Roots::of(path_of(&sink.ca), load),
+            identity: CertPair::of(path_of(&sink.cert), path_of(&sink.key), load).map(Arc::new),
             timeout: sink.timeout.to_std(),
             retry_max: sink.retry_max.to_std(),
         })

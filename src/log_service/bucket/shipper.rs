@@ -1,7 +1,6 @@
 //! [`Shipper`]: the task of one sink: looks, puts what the ledger does not have, writes it down.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +15,7 @@ use super::ledger::{Ledger, Taken};
 use super::place;
 use super::settings::Settings;
 use super::standing::{Aside, Standing, Trouble};
+use crate::log_service::outbound::chance;
 use crate::log_service::store::{ClosedFile, Shipped, Store};
 
 /// First pause after a failure.
@@ -203,9 +203,4 @@ fn locked(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
 pub(super) fn pause(tries: u32, longest: Duration, chance: f64) -> Duration {
     let whole = FIRST.saturating_mul(1 << tries.saturating_sub(1).min(20)).min(longest.max(LEAST));
     whole.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
-}
-
-/// Another one each time: the seed of a hash map.
-fn chance() -> f64 {
-    (RandomState::new().hash_one(0_u8) >> 11) as f64 / (1_u64 << 53) as f64
 }

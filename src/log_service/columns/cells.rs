@@ -12,6 +12,8 @@ use arrow_array::{
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 use serde_json::value::RawValue;
 
+use crate::record::members;
+
 /// What all columns do.
 pub(super) trait Cells {
     fn data_type() -> DataType
@@ -363,9 +365,5 @@ impl Cells for Words {
 
 /// The text that a JSON string means.
 pub(super) fn text_of(value: &RawValue) -> Option<std::borrow::Cow<'_, str>> {
-    let inside = value.get().strip_prefix('"')?.strip_suffix('"')?;
-    if memchr::memchr(b'\\', inside.as_bytes()).is_none() {
-        return Some(inside.into());
-    }
-    serde_json::from_str::<String>(value.get()).ok().map(Into::into)
+    members::text_of(value.get())
 }

@@ -54,8 +54,6 @@ use super::{alert, bucket};
 /// The ways to what works beside the doors.
 type Handles = (alert::Handle, bucket::BucketDesk);
 
-/// How long open requests may take to end when the service stops.
-const GRACE: Duration = Duration::from_secs(5);
 /// After an accept error (out of descriptors) the kernel would report the same again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -221,7 +219,7 @@ impl Doors {
         // All tasks watch this; with no receiver left nobody needs to know.
         let _ = desk.stop.send(true);
         let ended = async { while accepting.join_next().await.is_some() {} };
-        if tokio::time::timeout(GRACE, ended).await.is_err() {
+        if tokio::time::timeout(desk.limits.grace, ended).await.is_err() {
             accepting.shutdown().await;
         }
     }

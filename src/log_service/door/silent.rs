@@ -25,9 +25,8 @@ const TOO_LONG: &str = "a message is larger than an entry may be";
 const BATCH: usize = 4096;
 /// Between two tries to store.
 const AGAIN: Duration = Duration::from_secs(1);
-/// When the service stops: how long the line must be quiet, and how long it is listened to at all.
+/// When the service stops: how long the line must be quiet.
 const LAST_QUIET: Duration = Duration::from_millis(200);
-const LAST: Duration = Duration::from_secs(2);
 
 /// What messages are.
 pub(super) enum Reader {
@@ -116,7 +115,8 @@ impl Intake {
     async fn last(&mut self) {
         // A sender that is gone already has nothing on its way.
         let _ = self.stream.shutdown().await;
-        let until = time::Instant::now() + LAST;
+        // Time is left to store what was read.
+        let until = time::Instant::now() + self.desk.limits.grace / 2;
         while time::Instant::now() < until {
             let read = time::timeout(LAST_QUIET, self.read()).await.unwrap_or(Line::Ended);
             if self.store(read).await == Line::Ended {

@@ -277,7 +277,8 @@ async fn many_who_hold_half_a_message_hold_no_more_than_there_is_room_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_sent_before_a_stop_is_kept() {
-    let service = start(InputKind::Syslog, None, |_| {}).await;
+    // As long as a busy machine needs for them.
+    let service = start(InputKind::Syslog, None, |settings| settings.limits.grace = 2 * PATIENCE).await;
     let mut stream = service.connect().await;
     for _ in 0..50 {
         stream.write_all("<14>1 - - - - - - x\n".repeat(1000).as_bytes()).await.unwrap();

@@ -69,7 +69,7 @@ pub(crate) fn search(
 }
 
 /// [`search`] without its report: the rows, best first. Each row that matches has a value in `any_of` these columns, if any are named.
-pub(super) fn first(
+pub(crate) fn first(
     parts: &Parts,
     (asked, any_of): (&Asked, &'static [&'static str]),
     sort: Sort,

@@ -116,18 +116,24 @@ impl Packed {
         size_of::<Self>() + host + texts + self.dur_us.len() + self.wait_us.len() + self.clients.size_of()
     }
 
+    /// Microseconds.
+    pub(super) fn durations(&self) -> DDSketch {
+        sketch(&self.dur_us)
+    }
+
     pub(super) fn open(&self) -> Cell {
-        // What does not decode was not written by us; the checksum of its file says otherwise.
-        let sketch = |bytes: &[u8]| {
-            DDSketch::from_java_bytes(bytes).unwrap_or_else(|_| DDSketch::new(Config::defaults()))
-        };
         Cell {
             count: self.count,
             rx_b: self.rx_b,
             tx_b: self.tx_b,
-            dur_us: sketch(&self.dur_us),
+            dur_us: self.durations(),
             wait_us: sketch(&self.wait_us),
             clients: self.clients.clone(),
         }
     }
+}
+
+/// What does not decode was not written by us: the checksum of its file says so before.
+fn sketch(bytes: &[u8]) -> DDSketch {
+    DDSketch::from_java_bytes(bytes).unwrap_or_else(|_| DDSketch::new(Config::defaults()))
 }

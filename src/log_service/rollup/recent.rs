@@ -44,7 +44,7 @@ impl<'c> Recent<'c> {
 
     /// Microseconds.
     pub(crate) fn durations(&self) -> DDSketch {
-        self.0.open().dur_us
+        self.0.durations()
     }
 }
 

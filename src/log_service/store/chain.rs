@@ -22,12 +22,13 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{self, State};
 use crate::log_service::exec::{Control, ExecError};
+use crate::record::escape::hex_text;
 
 const NAME: &str = "CHAIN";
 /// Of files that are found without a hash, so much is read at a start; the rest stays without.
@@ -182,7 +183,7 @@ impl Chain {
             let line = serde_json::to_vec(&link)?;
             file.write_all(&[&line[..], b"\n"].concat())?;
             file.sync_data()?;
-            (self.n, self.head) = (link.n, hex(digest(&SHA256, &line).as_ref()));
+            (self.n, self.head) = (link.n, hex_text(digest(&SHA256, &line).as_ref()));
             self.pending.remove(0);
         }
         Ok(())
@@ -242,7 +243,7 @@ impl Walk {
 
     fn line(&mut self, line: &[u8], wanted: Option<&str>) {
         let number = self.n + 1;
-        let hash = hex(digest(&SHA256, line).as_ref());
+        let hash = hex_text(digest(&SHA256, line).as_ref());
         self.has_head |= wanted.is_some_and(|wanted| wanted.eq_ignore_ascii_case(&hash));
         let prev = std::mem::replace(&mut self.head, hash);
         let Ok(link) = serde_json::from_slice::<Link>(line) else {
@@ -355,22 +356,27 @@ pub(crate) fn hash_of(path: &Path) -> io::Result<Hash> {
 
 /// The same, as long as `check` lets it go on.
 fn hashed<E: From<io::Error>>(path: &Path, check: impl Fn() -> Result<(), E>) -> Result<Hash, E> {
-    let (mut file, mut context) = (File::open(path)?, Context::new(&SHA256));
+    let (digest, _) = digest_of(&mut File::open(path)?, check)?;
+    Ok(hex_text(digest.as_ref()))
+}
+
+/// SHA-256 and length of what is left of a file, as long as `check` lets it go on.
+pub(crate) fn digest_of<E: From<io::Error>>(
+    file: &mut File,
+    check: impl Fn() -> Result<(), E>,
+) -> Result<(Digest, u64), E> {
+    let (mut context, mut bytes) = (Context::new(&SHA256), 0);
     let mut buffer = vec![0; BUFFER];
     loop {
         check()?;
         match file.read(&mut buffer)? {
-            0 => return Ok(hex(context.finish().as_ref())),
-            read => context.update(&buffer[..read]),
+            0 => return Ok((context.finish(), bytes)),
+            read => {
+                context.update(&buffer[..read]);
+                bytes += read as u64;
+            }
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> Hash {
-    let mut digits = Vec::with_capacity(2 * bytes.len());
-    crate::record::escape::hex(bytes, &mut digits);
-    // Digits are ASCII.
-    String::from_utf8(digits).unwrap_or_default()
 }
 
 fn now() -> String {

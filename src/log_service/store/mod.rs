@@ -65,7 +65,7 @@ use super::frames::Checked;
 use super::part::Part;
 use super::rollup::{Counted, Kept};
 use super::{ServiceError, SyncWhen};
-pub(crate) use chain::{Chained, Change, verify as verify_chain};
+pub(crate) use chain::{Chained, Change, digest_of, verify as verify_chain};
 pub(crate) use commit::Group;
 pub(crate) use counts::Counts;
 pub(crate) use laid::Laid;

@@ -5,6 +5,7 @@ use aws_lc_rs::constant_time;
 use aws_lc_rs::digest::{Context, SHA512};
 use aws_lc_rs::rand;
 
+use crate::record::escape::hex_text;
 use crate::wire::msgpack::{self, Token};
 
 /// Largest message of a handshake, bytes.
@@ -170,7 +171,7 @@ fn is_same(shown: &[u8], wanted: &str) -> bool {
 fn digest(parts: &[&[u8]]) -> String {
     let mut context = Context::new(&SHA512);
     parts.iter().for_each(|part| context.update(part));
-    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex_text(context.finish().as_ref())
 }
 
 #[cfg(test)]

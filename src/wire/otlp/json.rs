@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serializer};
 
+use crate::record::escape::hex_text;
+
 /// 64-bit integers are written as text, and read as text or as a number.
 pub(super) mod number_as_text {
     use super::*;
@@ -128,9 +130,7 @@ pub(super) mod hex {
     use super::*;
 
     pub(in super::super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        let digits: Vec<u8> =
-            bytes.iter().flat_map(|byte| crate::record::escape::hex_digits(&[*byte])[0]).collect();
-        to.serialize_str(&String::from_utf8_lossy(&digits))
+        to.serialize_str(&hex_text(bytes))
     }
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {

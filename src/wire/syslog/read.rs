@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use syslog_loose::{ProcId, SyslogFacility, SyslogSeverity, Variant, decompose_pri};
 
 use super::LEVELS;
-use crate::record::escape::json_string;
+use crate::record::escape::{json_string, member_name};
 
 /// What stands in front of a message that is a JSON object (Common Event Expression, as rsyslog writes it).
 const COOKIE: &str = "@cee:";
@@ -197,11 +197,7 @@ impl<'m> Object<'m> {
     }
 
     fn name(&mut self, name: &str) {
-        if self.out.len() > 1 {
-            self.out.push(b',');
-        }
-        json_string(name.as_bytes(), &mut self.out);
-        self.out.push(b':');
+        member_name(name, &mut self.out);
     }
 
     fn finish(mut self) -> Vec<u8> {

@@ -24,7 +24,7 @@ use super::post::{Answer, Post};
 use super::{Load, Verdict};
 use crate::access_log::Error;
 use crate::access_log::shipping::ShippingSettings;
-use crate::record::escape::hex_digits;
+use crate::record::escape::hex_text;
 
 /// Codes of what is wrong with a row: values that cannot be parsed, do not fit, or break a constraint.
 const OF_DATA: [u32; 20] =
@@ -115,9 +115,7 @@ fn token(load: Load<'_>) -> String {
             context.update(line);
         }
     }
-    let digest = context.finish();
-    let digits = digest.as_ref().iter().flat_map(|byte| hex_digits(&[*byte])[0]).map(char::from);
-    digits.take(32).collect()
+    hex_text(&context.finish().as_ref()[..16])
 }
 
 fn judge(answer: &Answer) -> Verdict {

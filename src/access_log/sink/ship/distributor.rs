@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -113,10 +112,9 @@ async fn listen(
     tell: &watch::Sender<Vec<Remote>>,
 ) {
     let mut frames = Frames::new(LONGEST);
-    let mut buffer = BytesMut::with_capacity(4096);
-    while let Ok(1..) = wire.read_buf(&mut buffer).await {
-        frames.buffer.extend_from_slice(&buffer);
-        buffer.clear();
+    loop {
+        frames.buffer.reserve(4096);
+        let Ok(1..) = wire.read_buf(&mut frames.buffer).await else { return };
         let (packets, is_lost) = frames.take();
         for nodes in packets.iter().filter_map(|packet| packet::nodes(packet)) {
             tell.send_replace(serving(&nodes, to));

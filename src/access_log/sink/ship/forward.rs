@@ -24,6 +24,7 @@ use crate::access_log::shipping::{Credentials, ShippingSettings};
 use crate::access_log::sink::service::plain;
 use crate::access_log::sink::wire::Wire;
 use crate::access_log::{Error, Token};
+use crate::process::machine::host_name;
 use crate::wire::Broken;
 use crate::wire::forward::handshake::{self, Denied};
 use crate::wire::forward::{Chunk, Reader, acked};
@@ -61,7 +62,7 @@ impl Forward {
             tag: tag.to_owned(),
             key: key.cloned(),
             credentials: settings.credentials.clone(),
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            host: host_name(),
             compress: settings.compress,
             strikes: Strikes::default(),
         })

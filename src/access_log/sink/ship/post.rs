@@ -1,16 +1,12 @@
 //! [`Post`]: one HTTP/1.1 request after the other to one of several addresses, with credentials and compression.
 
 use std::io::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
-};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -18,8 +14,9 @@ use hyper_util::rt::TokioIo;
 
 use super::dial::Dial;
 use crate::access_log::Error;
-use crate::access_log::shipping::{Credentials, Remote, ShippingSettings};
+use crate::access_log::shipping::{Credentials, ShippingSettings};
 use crate::access_log::sink::service::plain;
+use crate::http::client::{AGENT, authority, basic, bearer, retry_after};
 
 /// The longest answer that is read: one with a reason for each of ten thousand records.
 const ANSWER: usize = 16 << 20;
@@ -47,7 +44,7 @@ impl Post {
     /// Authorities, certificate or credentials cannot be used.
     pub(super) fn new(settings: &ShippingSettings, content_type: &'static str) -> Result<Self, Error> {
         let mut headers: HeaderMap = settings.headers.iter().cloned().collect();
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         if let Some(authorization) = authorization(&settings.credentials)? {
             headers.insert(AUTHORIZATION, authorization);
@@ -101,8 +98,10 @@ impl Post {
     }
 
     fn request(&self, path: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>, http::Error> {
-        let (prefix, host) =
-            self.dial.remote().map_or_else(Default::default, |to| (to.path.as_str(), host(to)));
+        let (prefix, host) = self
+            .dial
+            .remote()
+            .map_or_else(Default::default, |to| (to.path.as_str(), authority(&to.host, to.port)));
         let body = if self.compress { gzip(&body) } else { body };
         let mut request = Request::post(joined(prefix, path)).header(HOST, host).body(Full::from(body))?;
         request.headers_mut().extend(self.headers.clone());
@@ -123,11 +122,9 @@ impl Post {
 }
 
 impl Answer {
-    /// `Retry-After`, in seconds or as a date (RFC 9110 section 10.2.3).
+    /// `Retry-After`.
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?;
-        let date = || httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::now()).ok();
-        text.parse().ok().map(Duration::from_secs).or_else(date)
+        retry_after(&self.headers)
     }
 
     /// What it says, for a message: the status and the beginning of the text.
@@ -151,26 +148,13 @@ fn joined(prefix: &str, path: &str) -> String {
     format!("{root}{prefix}{path}{mark}{}", queries.join("&"))
 }
 
-fn host(remote: &Remote) -> String {
-    let Remote { host, port, .. } = remote;
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
 fn authorization(credentials: &Credentials) -> Result<Option<HeaderValue>, Error> {
-    let text = match credentials {
+    let value = match credentials {
         Credentials::None => return Ok(None),
-        Credentials::Token(token) => format!("Bearer {}", token.0),
-        Credentials::User { name, password } => {
-            format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{}", password.0)))
-        }
+        Credentials::Token(token) => bearer(&token.0),
+        Credentials::User { name, password } => basic(name, &password.0),
     };
-    let mut value = HeaderValue::try_from(text).map_err(|_| Error::Token)?;
-    value.set_sensitive(true);
-    Ok(Some(value))
+    value.map(Some).ok_or(Error::Token)
 }
 
 fn gzip(body: &[u8]) -> Vec<u8> {

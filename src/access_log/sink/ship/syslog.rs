@@ -14,6 +14,7 @@ use super::line::Line;
 use super::{Load, Verdict};
 use crate::access_log::shipping::{Credentials, ShippingSettings};
 use crate::access_log::{Error, Form};
+use crate::process::machine::host_name;
 use crate::record::id;
 use crate::wire::short::shortened;
 use crate::wire::syslog::{Header, sd_id, write};
@@ -53,7 +54,7 @@ impl Syslog {
             line: Line::new(Dial::new(settings, &[])?, settings.timeout),
             facility,
             app_name: app_name.to_owned(),
-            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            hostname: host_name(),
             procid: std::process::id().to_string(),
             token,
             is_json: matches!(settings.form, Form::Json | Form::Ecs | Form::Otel),

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use super::args::{StatsArgs, WindowArgs};
 use super::output::Output;
 use super::source::{self, Source, Told};
+use super::stats::{span_of, start_of, time};
 use super::words::text;
 use super::{CommandError, escape, summary};
-use crate::log_service::query::moment;
 use crate::log_service::read::Flow;
 use crate::log_service::rollup::host::{Facts, Sums};
 
@@ -47,7 +47,7 @@ type Hosts = BTreeMap<(String, String), Host>;
 
 pub(super) fn run(args: &StatsArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
-    let every = args.every.as_deref().map(step).transpose()?;
+    let every = args.every.as_deref().map(span_of).transpose()?;
     let (source, asked) = source::question(&filter(args), Some(&window(args, every)), &args.source)?;
     let (hosts, others, told) = gather(&source, &asked, every)?;
     if hosts.is_empty() {
@@ -83,13 +83,6 @@ fn window(args: &StatsArgs, every: Option<i64>) -> WindowArgs {
     WindowArgs { since: args.window.since.clone().or(default), until: args.window.until.clone() }
 }
 
-/// Microseconds.
-fn step(text: &str) -> Result<i64, CommandError> {
-    let span = moment::span(text).and_then(|span| i64::try_from(span.as_micros()).ok());
-    span.filter(|span| *span > 0)
-        .ok_or_else(|| CommandError::Usage(format!("`{text}` is no span of time: write 10s, 1m or 1h")))
-}
-
 fn gather(
     source: &Source,
     asked: &source::Asked,
@@ -105,12 +98,8 @@ fn gather(
 
 /// Adds a record; false when there is no row for it.
 fn note(hosts: &mut Hosts, record: &Value, every: Option<i64>) -> bool {
-    let time =
-        text(record, "ts").or_else(|| text(record, "recv")).and_then(|time| time.parse::<Timestamp>().ok());
-    let start = every.zip(time).and_then(|(every, time)| {
-        Timestamp::from_microsecond(time.as_microsecond().div_euclid(every).saturating_mul(every)).ok()
-    });
-    let start = start.map(|start| format!("{start:.0}")).unwrap_or_default();
+    let time = time(record);
+    let start = every.zip(time).and_then(|(every, time)| start_of(time, every)).unwrap_or_default();
     let place = (start, text(record, "proxy").unwrap_or_default().to_owned());
     if hosts.len() >= MAX_ROWS && !hosts.contains_key(&place) {
         return false;

@@ -224,7 +224,7 @@ fn machines_say_it_in_host_records() {
     let counted = counted(&rows);
     let value = |keys: &str| {
         let rule = rule(&format!("when = \"{keys}\"\nby = \"proxy\""));
-        let machines = machines(&rule, &counted, NOW + 30 * SECOND).unwrap().unwrap();
+        let machines = machines(rule.over, &counted, NOW + 30 * SECOND).unwrap().unwrap();
         let Reading::Values(values) = of_machines(&rule, &machines, NOW + 30 * SECOND) else {
             panic!("unknown")
         };

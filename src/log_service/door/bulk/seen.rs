@@ -9,11 +9,11 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use arrow_array::cast::AsArray as _;
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::Value;
 
 use super::document;
-use crate::log_service::columns::{self, RowWriter};
 use crate::log_service::part::{Part, Prune};
 use crate::wire::bulk::Action;
 
@@ -93,36 +93,22 @@ impl Seen {
         }
     }
 
-    /// Learns what a row is. A row shows more than was sent, so what was indexed cannot be told from a new version of it:
-    /// only creations are known again.
-    fn learn(&self, row: &[u8]) -> bool {
-        let entry: Value = serde_json::from_slice(row).unwrap_or_default();
-        let Some((index, doc_id)) = document::target(&entry) else { return false };
-        self.settle(&[Key::of(Action::Create, index, doc_id, &entry)], true);
-        true
-    }
-
-    /// Learns what is in memory, the newest last.
+    /// Learns what is in memory: the newest documents, as many as are remembered. Index and `_id` have no column of their own.
     ///
     /// # Errors
     /// Those of reading.
     pub(in crate::log_service::door) fn recall(&self, rows: &dyn Part) -> io::Result<()> {
-        let mut batches = Vec::new();
-        rows.read(columns::NAMES, &Prune::default(), &mut |batch| {
-            batches.push(batch);
-            Ok(ControlFlow::Continue(()))
+        let mut found = Vec::new();
+        let prune = Prune { newest_first: true, ..Prune::default() };
+        rows.read(&["body"], &prune, &mut |batch| {
+            let bodies = batch.column_by_name("body").and_then(|bodies| bodies.as_string_opt::<i32>());
+            let created =
+                bodies.into_iter().flat_map(|bodies| bodies.iter().rev()).flatten().filter_map(created);
+            found.extend(created.take(MOST - found.len()));
+            Ok(if found.len() < MOST { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
-        let mut room = MOST;
-        let mut text = Vec::new();
-        for batch in batches.iter().rev() {
-            let writer = RowWriter::new(batch);
-            for row in (0..batch.num_rows()).rev().take(room) {
-                text.clear();
-                writer.write(row, &mut text);
-                let may_be = memchr::memmem::find(&text, b"\"_id\":").is_some();
-                room -= usize::from(may_be && self.learn(&text));
-            }
-        }
+        found.reverse();
+        self.settle(&found, true);
         Ok(())
     }
 
@@ -143,6 +129,15 @@ impl Table {
             }
         }
     }
+}
+
+/// What a row is. It shows more than was sent, so what was indexed cannot be told from a new version of it: only creations
+/// are known again.
+fn created(body: &str) -> Option<Key> {
+    memchr::memmem::find(body.as_bytes(), b"\"_id\":")?;
+    let entry: Value = serde_json::from_str(body).ok()?;
+    let (index, doc_id) = document::target(&entry)?;
+    Some(Key::of(Action::Create, index, doc_id, &Value::Null))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
 use crate::log_service::columns::write_time;
-use crate::record::escape::{hex_digits, json_string};
+use crate::record::escape::{hex, json_string, member_name};
 use crate::wire::otlp::message::{AnyValue, KeyValue, LogRecord, Value};
 use crate::wire::otlp::read::Origin;
 
@@ -65,11 +65,7 @@ struct Writer<'r> {
 impl<'r> Writer<'r> {
     fn name(&mut self, name: impl Into<Cow<'r, str>>) {
         let name = name.into();
-        if self.out.len() > 1 {
-            self.out.push(b',');
-        }
-        json_string(name.as_bytes(), &mut self.out);
-        self.out.push(b':');
+        member_name(&name, &mut self.out);
         self.names.insert(name);
     }
 
@@ -132,7 +128,7 @@ impl<'r> Writer<'r> {
             if id.iter().any(|byte| *byte != 0) {
                 self.name(name);
                 self.out.push(b'"');
-                id.iter().for_each(|byte| self.out.extend_from_slice(hex_digits(&[*byte]).as_flattened()));
+                hex(id, &mut self.out);
                 self.out.push(b'"');
             }
         }

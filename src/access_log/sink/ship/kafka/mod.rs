@@ -30,6 +30,7 @@ use super::{Failed, Load, SILENT, Verdict};
 use crate::access_log::Error;
 use crate::access_log::handle::now_us;
 use crate::access_log::shipping::{Remote, ShippingSettings};
+use crate::process::machine::host_name;
 use crate::record::id;
 use crate::wire::kafka::{self, Entry};
 
@@ -76,7 +77,7 @@ impl Kafka {
             dial: Dial::new(settings, &[])?,
             settings: settings.clone(),
             topic: TopicName(StrBytes::from_string(topic.to_owned())),
-            stream: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            stream: host_name(),
             brokers: BTreeMap::new(),
             silent: BTreeSet::new(),
             map: Map::default(),

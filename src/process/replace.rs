@@ -31,3 +31,33 @@ pub fn durably(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
         .sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_leftover_of_a_crash_gives_neither_content_nor_permissions() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept.json");
+        fs::write(path.with_extension("new"), "half of it, for everybody").unwrap();
+        fs::write(&path, "before").unwrap();
+        durably(&path, b"after", 0o600).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"after");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_written_leaves_what_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kept.json");
+        fs::write(&path, "before").unwrap();
+        // In the way of the file beside it.
+        fs::create_dir(path.with_extension("new")).unwrap();
+        assert!(durably(&path, b"after", 0o600).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"before");
+    }
+}

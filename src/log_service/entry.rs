@@ -48,10 +48,9 @@ impl Stream {
 }
 
 impl Entry {
-    /// The sequence number of an object that stands in a frame; a gap has none of its own.
-    pub(crate) fn number(text: &[u8]) -> Result<Option<u64>, serde_json::Error> {
-        let head: Head<'_> = serde_json::from_slice(text)?;
-        Ok(head.seq.number().filter(|&seq| seq != 0 && !head.is_gap()))
+    /// What the service looks at of an object that stands in a frame.
+    pub(crate) fn head(text: &[u8]) -> Result<Head<'_>, serde_json::Error> {
+        serde_json::from_slice(text)
     }
 
     /// Checks one JSON object. Readers will parse it again into a tree, so what that would refuse (bad UTF-8, lone
@@ -110,6 +109,11 @@ impl Head<'_> {
         parse(&self.ts).or_else(|| parse(&self.recv))
     }
 
+    /// Its sequence number; a gap has none of its own.
+    pub(crate) fn number(&self) -> Option<u64> {
+        self.seq.number().filter(|&seq| seq != 0 && !self.is_gap())
+    }
+
     pub(crate) fn is_gap(&self) -> bool {
         self.kind.text() == Some("gap")
     }
@@ -122,6 +126,11 @@ impl Head<'_> {
     pub(crate) fn unnumbered(&self) -> u64 {
         let counts = self.is_gap() && self.gap().is_none();
         self.missing.number().filter(|_| counts).unwrap_or(0)
+    }
+
+    /// How many records a `gap` declares.
+    pub(crate) fn missing(&self) -> u64 {
+        self.missing.number().unwrap_or(0)
     }
 
     pub(crate) fn reason(&self) -> Option<&str> {

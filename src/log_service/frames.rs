@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::entry::{Entry, Stream};
+use super::entry::{Entry, Head, Stream};
 use crate::record::binary::{self, Decoded, Tries};
 use crate::record::frame::{self, Form, Frame, FrameError};
 
@@ -90,7 +90,7 @@ pub(crate) fn split(body: &Bytes, entry_bytes: usize) -> Split {
 /// Reads every entry once.
 fn check(frame: &Frame<'_>, entry_bytes: usize, room: &mut Vec<u8>) -> Result<(), BadContent> {
     let mut count = 0;
-    let mut numbers: Option<(u64, u64)> = None;
+    let mut numbers = Numbers::of(frame);
     for (entry, place) in frame.entries(room)?.zip(1..) {
         let entry = entry?;
         count += 1;
@@ -104,19 +104,64 @@ fn check(frame: &Frame<'_>, entry_bytes: usize, room: &mut Vec<u8>) -> Result<()
             Form::Json if entry.bytes.len() > entry_bytes => {
                 return Err(BadContent::TooLarge(place, entry_bytes));
             }
-            Form::Json => Entry::number(entry.bytes).map_err(|error| BadContent::Json(place, error))?,
+            Form::Json => {
+                let head = Entry::head(entry.bytes).map_err(|error| BadContent::Json(place, error))?;
+                numbers.declare(&head);
+                head.number()
+            }
         };
-        let Some(seq) = seq else { continue };
-        numbers = match numbers {
-            None => Some((seq, seq)),
-            Some((first, last)) if last.checked_add(1) == Some(seq) => Some((first, seq)),
-            Some(_) => return Err(BadContent::Numbers),
-        };
+        seq.map_or(Ok(()), |seq| numbers.note(seq))?;
     }
     if count != frame.count {
         return Err(BadContent::Count(frame.count, count));
     }
-    if numbers == frame.numbers { Ok(()) } else { Err(BadContent::Numbers) }
+    numbers.check()
+}
+
+/// Whether the entries have the numbers that the head says: without a hole, but for those that a gap of the same frame
+/// declares, as sampling left them out.
+struct Numbers<'f> {
+    frame: &'f Frame<'f>,
+    /// Those that the head says and that have not come yet.
+    left: Option<(u64, u64)>,
+    /// From the first hole to the end of the last one.
+    holes: Option<(u64, u64)>,
+    declared: Vec<(u64, u64)>,
+}
+
+impl<'f> Numbers<'f> {
+    fn of(frame: &'f Frame<'f>) -> Self {
+        Self { frame, left: frame.numbers, holes: None, declared: Vec::new() }
+    }
+
+    fn note(&mut self, seq: u64) -> Result<(), BadContent> {
+        let (next, last) =
+            self.left.filter(|(next, last)| (*next..=*last).contains(&seq)).ok_or(BadContent::Numbers)?;
+        if next < seq {
+            self.hole(next, seq - 1);
+        }
+        self.left = (seq < last).then(|| (seq + 1, last));
+        Ok(())
+    }
+
+    fn hole(&mut self, from: u64, to: u64) {
+        self.holes = Some((self.holes.map_or(from, |(first, _)| first), to));
+    }
+
+    fn declare(&mut self, head: &Head<'_>) {
+        let is_own = || head.stamp().is_some_and(|stamp| stamp.stream == Stream::of(&self.frame.stream));
+        let gap = head.gap().filter(|_| is_own());
+        self.declared.extend(gap.map(std::ops::RangeInclusive::into_inner));
+    }
+
+    fn check(mut self) -> Result<(), BadContent> {
+        if let Some((next, last)) = self.left {
+            self.hole(next, last);
+        }
+        let Some((from, to)) = self.holes else { return Ok(()) };
+        let covers = |&(first, last): &(u64, u64)| first <= from && to <= last;
+        if self.declared.iter().any(covers) { Ok(()) } else { Err(BadContent::Numbers) }
+    }
 }
 
 impl Checked {
@@ -172,6 +217,39 @@ mod tests {
         assert_eq!(split.bad[0].numbers, Some((9, 9)));
         assert_eq!((split.frames[1].numbers, split.frames[1].count), (Some((1, 1)), 2));
         assert_eq!(split.frames[1].bytes, good);
+    }
+
+    #[test]
+    fn what_sampling_left_out_is_no_hole_where_the_frame_says_so() {
+        let gap = |core: u16, first: u64, last: u64| {
+            let text = format!(
+                r#"{{"kind":"gap","proxy":"edge","boot":7,"core":{core},"first_seq":{first},"last_seq":{last},"missing":4}}"#
+            );
+            (Form::Json, None, text.into_bytes())
+        };
+        // The head says 1 to 9 or, without the last ones, to `last`.
+        let sampled = |kept: &[u64], last: u64, gaps: &[(Form, Option<u64>, Vec<u8>)]| {
+            let (mut builder, mut out) = (Builder::default(), Vec::new());
+            builder.skip_to(1);
+            for seq in kept {
+                builder.skip_to(seq - 1);
+                builder.push(Form::Record, Some(*seq), 1, &record(*seq));
+            }
+            builder.skip_to(last);
+            gaps.iter().for_each(|(form, seq, bytes)| builder.push(*form, *seq, 1, bytes));
+            builder.finish(&STREAM, Codec::Raw, &mut out);
+            let split = split(&out.into(), 1000);
+            split.frames.first().map(|frame| (frame.numbers, frame.count))
+        };
+        let whole = Some((Some((1, 9)), 3));
+        assert_eq!(sampled(&[3, 7], 9, &[gap(1, 1, 9)]), whole);
+        assert_eq!(sampled(&[], 9, &[gap(1, 1, 9)]), Some((Some((1, 9)), 1)), "all of them");
+        for lies in
+            [&[] as &[_], &[gap(1, 2, 9)], &[gap(1, 1, 8)], &[gap(2, 1, 9)], &[gap(1, 1, 4), gap(1, 5, 9)]]
+        {
+            assert_eq!(sampled(&[3, 7], 9, lies), None, "{lies:?}");
+        }
+        assert_eq!(sampled(&[3, 9], 7, &[gap(1, 1, 9)]), None, "behind what the head says");
     }
 
     #[test]

@@ -70,8 +70,34 @@ pub(crate) struct StreamExtent {
     /// Declared losses: first and last number (both included) and the reason. Rows that the store itself took away
     /// between others that stay (retention by kind of row) belong here too, or they would count as lost.
     pub(crate) gaps: Vec<(u64, u64, String)>,
+    /// Rows that have a number. 0 with `numbers`: written before this was counted, by then all of them.
+    pub(crate) numbered: u64,
+    /// Numbers that sampling left out: they count among `numbers`, as nothing is missing there.
+    pub(crate) sampled: u64,
+    /// Rows that declare what is not there.
+    pub(crate) declarations: u64,
     /// The last number that was given out, once the proxy has said so (`last_seqs` of its `stop`); 0 before.
     pub(crate) last: u64,
+}
+
+impl StreamExtent {
+    /// Rows that have a number.
+    pub(crate) fn numbered_rows(&self) -> u64 {
+        match self.numbered {
+            0 => self
+                .numbers
+                .iter()
+                .map(|(first, last)| last - first + 1)
+                .sum::<u64>()
+                .saturating_sub(self.sampled),
+            numbered => numbered,
+        }
+    }
+
+    /// Rows that declare what is not there.
+    pub(crate) fn declaring_rows(&self) -> u64 {
+        self.declarations.max(self.gaps.len() as u64)
+    }
 }
 
 impl Default for Extent {

@@ -35,6 +35,7 @@ mod record;
 mod record_fields;
 mod reload;
 mod retry;
+mod sampling;
 mod slow;
 mod timeouts;
 mod tls;

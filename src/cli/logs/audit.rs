@@ -17,10 +17,8 @@ use super::words::{NOTHING, count, number, size, text};
 use super::{CommandError, summary};
 use crate::log_service::Chained;
 use crate::log_service::exec::{Audited, Question};
-use crate::log_service::read::{Flow, Missing};
+use crate::log_service::read::{Flow, Missing, SAMPLED};
 
-/// The reason of what a proxy left out on purpose.
-const SAMPLED: &str = "sampled";
 /// Streams that are told apart.
 const MAX_STREAMS: usize = 10_000;
 
@@ -186,6 +184,11 @@ impl Audit {
         }
         let counted = self.streams.entry(stream).or_default();
         if text(entry, "kind") == Some("gap") {
+            if text(entry, "reason") == Some(SAMPLED) {
+                let number = |name: &str| entry.get(name).and_then(Value::as_u64).unwrap_or(0);
+                counted.sampled += number("missing");
+                counted.last = counted.last.max(number("last_seq"));
+            }
             return;
         }
         counted.stored += 1;
@@ -202,7 +205,7 @@ impl Audit {
         let stream = (missing.proxy.clone(), missing.boot, missing.core);
         let counted = self.streams.entry(stream).or_default();
         match &missing.why {
-            Some(why) if why == SAMPLED => counted.sampled += missing.count(),
+            Some(_) if missing.is_sampled() => counted.sampled += missing.count(),
             Some(why) => *counted.lost.entry(why.clone()).or_default() += missing.count(),
             None => counted.unexplained += missing.count(),
         }

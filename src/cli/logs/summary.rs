@@ -35,7 +35,7 @@ fn to_json(told: &Told, started: Instant) -> String {
     let complete = if is_numbered(told) { Some(is_whole) } else { None };
     let value = json!({
         "rows": report.rows, "lines": report.lines, "complete": complete, "missing": report.missing_count(),
-        "gaps": report.missing, "damaged": report.damaged, "unread": foreign.unread,
+        "sampled_out": report.sampled_count(), "gaps": report.missing, "damaged": report.damaged, "unread": foreign.unread,
         "first_unread": foreign.first_unread, "formats": formats, "sampled": sampled,
         "cut": is_cut, "left_out": left_out,
         "ms": u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -72,6 +72,10 @@ fn text(told: &Told) -> String {
     } else if missing > 0 {
         parts.push(format!("{} missing ({})", count(missing), named(report)));
     }
+    let sampled_out = report.sampled_count();
+    if sampled_out > 0 {
+        parts.push(format!("{} left out by sampling", count(sampled_out)));
+    }
     if report.damaged > 0 {
         let lines = if report.damaged == 1 { "line" } else { "lines" };
         parts.push(format!("{} damaged {lines}", count(report.damaged)));
@@ -105,8 +109,8 @@ fn text(told: &Told) -> String {
 }
 
 fn named(report: &Report) -> String {
-    let mut names: Vec<String> = report.missing.iter().take(NAMED).map(name).collect();
-    let more = report.missing.len().saturating_sub(NAMED);
+    let mut names: Vec<String> = report.lost().take(NAMED).map(name).collect();
+    let more = report.lost().count().saturating_sub(NAMED);
     if more > 0 {
         names.push(format!("and {more} more"));
     }

@@ -8,6 +8,7 @@ use arrow_array::{Array, DictionaryArray, FixedSizeBinaryArray, PrimitiveArray, 
 
 use crate::log_service::intervals::Intervals;
 use crate::log_service::part::{Extent, StreamExtent};
+use crate::log_service::read::SAMPLED;
 
 /// Numbers that are gathered before they are made intervals.
 const GATHERED: usize = 1 << 16;
@@ -29,6 +30,9 @@ struct Stream {
     gathered: Vec<u64>,
     numbers: Intervals,
     gaps: Vec<(u64, u64, String)>,
+    numbered: u64,
+    sampled: u64,
+    declarations: u64,
     last: u64,
 }
 
@@ -107,8 +111,16 @@ impl ExtentBuilder {
         };
         match (number(rows.first_seq), number(rows.last_seq), place) {
             (Some(first), Some(last), Some(place)) if first <= last => {
-                let reason = rows.word(rows.reason, row).to_owned();
-                self.streams[place].gaps.push((first, last, reason));
+                let stream = &mut self.streams[place];
+                stream.declarations += 1;
+                match (rows.word(rows.reason, row), number(rows.missing)) {
+                    // Many, with what was kept among them: each by itself would be a range.
+                    (SAMPLED, Some(count)) => {
+                        stream.numbers.insert_range(first..=last);
+                        stream.sampled = stream.sampled.saturating_add(count);
+                    }
+                    (reason, _) => stream.gaps.push((first, last, reason.to_owned())),
+                }
             }
             _ => self.extent.unnumbered += number(rows.missing).unwrap_or(0),
         }
@@ -132,10 +144,22 @@ impl ExtentBuilder {
 impl Stream {
     fn new(proxy: &str, boot: u64, core: u16) -> Self {
         let numbers = Intervals::bounded(MAX_INTERVALS);
-        Self { proxy: proxy.to_owned(), boot, core, gathered: Vec::new(), numbers, gaps: Vec::new(), last: 0 }
+        Self {
+            proxy: proxy.to_owned(),
+            boot,
+            core,
+            gathered: Vec::new(),
+            numbers,
+            gaps: Vec::new(),
+            numbered: 0,
+            sampled: 0,
+            declarations: 0,
+            last: 0,
+        }
     }
 
     fn note(&mut self, seq: u64) {
+        self.numbered += 1;
         self.gathered.push(seq);
         if self.gathered.len() >= GATHERED {
             self.settle();
@@ -158,9 +182,9 @@ impl Stream {
         self.settle();
         self.gaps.sort_unstable();
         self.gaps.dedup();
-        let Self { proxy, boot, core, numbers, gaps, last, .. } = self;
+        let Self { proxy, boot, core, numbers, gaps, numbered, sampled, declarations, last, .. } = self;
         let numbers = numbers.ranges().map(std::ops::RangeInclusive::into_inner).collect();
-        StreamExtent { proxy, boot, core, numbers, gaps, last }
+        StreamExtent { proxy, boot, core, numbers, gaps, numbered, sampled, declarations, last }
     }
 }
 
@@ -174,6 +198,9 @@ pub(crate) fn union_of_streams<'e>(extents: impl Iterator<Item = &'e Extent>) ->
             let own = &mut all.streams[place];
             stream.numbers.iter().for_each(|&(first, last)| own.numbers.insert_range(first..=last));
             own.gaps.extend(stream.gaps.iter().cloned());
+            own.numbered += stream.numbered_rows();
+            own.sampled += stream.sampled;
+            own.declarations += stream.declaring_rows();
             own.last = own.last.max(stream.last);
         }
     }

@@ -222,6 +222,8 @@ impl Row<'_> {
             n_req = record.n_req;
             up_req = record.up_req;
             missing = record.missing;
+            sw = Some(u32::from(record.sw)).filter(|weight| *weight != 0);
+            detail = Some(record.detail).filter(|detail| *detail != 0);
         }
     }
 

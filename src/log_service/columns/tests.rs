@@ -3,6 +3,7 @@ use serde_json::{Map, Value, json};
 
 use super::builder::PushError;
 use super::*;
+use crate::record::binary::tests::full;
 use crate::record::binary::{self, Tries};
 use crate::record::json::{Renderer, Stamp};
 use crate::record::{EndAt, EndBy, Kind, LimitVerdict, Proto, Record, Tls, Try};
@@ -57,6 +58,7 @@ fn a_record_comes_out_as_its_json_form() {
     assert_same_as_json(&samples::plain(7));
     assert_same_as_json(&samples::typical());
     assert_same_as_json(&Record::default());
+    assert_same_as_json(&full());
     for kind in [Kind::Open, Kind::Close, Kind::Conn, Kind::Gap, Kind::Start, Kind::Stop, Kind::Reload] {
         assert_same_as_json(&Record { kind, missing: Some(3), reason: Some("full"), ..samples::typical() });
     }

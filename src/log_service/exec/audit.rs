@@ -25,7 +25,6 @@ use crate::log_service::read::{Report, Window};
 const MAX_STREAMS: usize = 10_000;
 const MAX_RANGES: usize = 50_000;
 /// The reason of what a proxy left out on purpose.
-const SAMPLED: &str = "sampled";
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -94,7 +93,7 @@ pub(crate) fn audit(
         let key = (missing.proxy.clone(), missing.boot, missing.core);
         let Some((_, stream)) = audit.streams.get_mut(&key) else { continue };
         match missing.why.as_deref() {
-            Some(SAMPLED) => stream.sampled += missing.count(),
+            Some(_) if missing.is_sampled() => stream.sampled += missing.count(),
             Some(why) => *stream.lost.entry(why.to_owned()).or_default() += missing.count(),
             None => stream.unexplained += missing.count(),
         }
@@ -132,11 +131,15 @@ impl Audit {
             for &(from, to) in &told.numbers {
                 let new: u64 =
                     known.missing_in(&(from..=to)).iter().map(|range| range.end() - range.start() + 1).sum();
-                (stream.stored, self.numbered) = (stream.stored + new, self.numbered + (to - from + 1));
+                stream.stored += new;
                 known.insert_range(from..=to);
                 (stream.first, stream.last) = (stream.first.min(from), stream.last.max(to));
             }
-            self.gaps += told.gaps.len() as u64;
+            self.numbered += told.numbered_rows();
+            self.gaps += told.declaring_rows();
+            stream.sampled += told.sampled;
+            // Parts of the same hour share what is known of a stream: one of them may count numbers of another.
+            stream.stored = stream.stored.saturating_sub(told.sampled);
             stream.from_us = stream.from_us.into_iter().chain([extent.min_ts]).min();
             stream.to_us = stream.to_us.into_iter().chain([extent.max_ts]).max();
         }

@@ -37,6 +37,8 @@ pub(crate) fn report(parts: &Parts, window: Option<(i64, i64)>) -> Report {
         let is_in_window = window.is_none() || prune.admits(extent);
         if is_in_window {
             report.unnumbered = report.unnumbered.saturating_add(extent.unnumbered);
+            let sampled = extent.streams.iter().map(|stream| stream.sampled);
+            report.sampled = sampled.fold(report.sampled, u64::saturating_add);
         }
         for stream in &extent.streams {
             let key = (stream.proxy.as_str(), stream.boot, stream.core);
@@ -126,6 +128,7 @@ mod tests {
             numbers: numbers.to_vec(),
             gaps,
             last,
+            ..StreamExtent::default()
         };
         let extent =
             Extent { rows: 1, min_ts: ts.0, max_ts: ts.1, streams: vec![stream], ..Extent::default() };

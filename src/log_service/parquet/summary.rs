@@ -28,6 +28,12 @@ struct StreamForm {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     gaps: Vec<(u64, u64, String)>,
     #[serde(default, skip_serializing_if = "is_zero")]
+    numbered: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    sampled: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    declarations: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
     last: u64,
 }
 
@@ -52,8 +58,9 @@ impl From<&Extent> for ExtentForm {
 
 impl From<&StreamExtent> for StreamForm {
     fn from(stream: &StreamExtent) -> Self {
-        let StreamExtent { proxy, boot, core, numbers, gaps, last } = stream.clone();
-        Self { proxy, boot, core, numbers, gaps, last }
+        let StreamExtent { proxy, boot, core, numbers, gaps, numbered, sampled, declarations, last } =
+            stream.clone();
+        Self { proxy, boot, core, numbers, gaps, numbered, sampled, declarations, last }
     }
 }
 
@@ -61,8 +68,9 @@ impl From<ExtentForm> for Extent {
     /// An id that cannot be read stands for the widest range: then nothing is left out wrongly.
     fn from(form: ExtentForm) -> Self {
         let streams = form.streams.into_iter().map(|stream| {
-            let StreamForm { proxy, boot, core, numbers, gaps, last } = stream;
-            StreamExtent { proxy, boot, core, numbers, gaps, last }
+            let StreamForm { proxy, boot, core, numbers, gaps, numbered, sampled, declarations, last } =
+                stream;
+            StreamExtent { proxy, boot, core, numbers, gaps, numbered, sampled, declarations, last }
         });
         Self {
             rows: form.rows,

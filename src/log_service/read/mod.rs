@@ -20,7 +20,7 @@ mod tests;
 pub use follow::Follow;
 pub(super) use lines::{Lines, Next};
 pub use quantiles::Quantiles;
-pub use report::{Missing, Report};
+pub use report::{Missing, Report, SAMPLED};
 pub use scan::{Flow, Newest, Row, Scan, Window};
 pub use series::Series;
 

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::log_service::entry::Stream;
 
+/// The reason of a `gap` that declares what sampling left out.
+pub const SAMPLED: &str = "sampled";
+
 /// How an answer came to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -18,6 +21,8 @@ pub struct Report {
     pub damaged: u64,
     /// Numbered records that should be among the lines read but are not.
     pub missing: Vec<Missing>,
+    /// Numbered records that sampling left out, as it was told to.
+    pub sampled: u64,
     /// Entries without a number that a proxy declared lost.
     pub unnumbered: u64,
     /// Too many streams or holes to tell what is missing.
@@ -27,7 +32,18 @@ pub struct Report {
 impl Report {
     /// How many records are missing.
     pub fn missing_count(&self) -> u64 {
-        self.missing.iter().map(Missing::count).fold(self.unnumbered, u64::saturating_add)
+        self.lost().map(Missing::count).fold(self.unnumbered, u64::saturating_add)
+    }
+
+    /// How many records sampling left out.
+    pub fn sampled_count(&self) -> u64 {
+        let told = self.missing.iter().filter(|missing| missing.is_sampled());
+        told.map(Missing::count).fold(self.sampled, u64::saturating_add)
+    }
+
+    /// What is missing though nobody wanted it so.
+    pub fn lost(&self) -> impl Iterator<Item = &Missing> {
+        self.missing.iter().filter(|missing| !missing.is_sampled())
     }
 
     pub fn is_complete(&self) -> bool {
@@ -51,6 +67,10 @@ impl Missing {
     pub(super) fn new(stream: &Stream, range: RangeInclusive<u64>, why: Option<String>) -> Self {
         let (from, to) = range.into_inner();
         Self { proxy: stream.proxy.to_string(), boot: stream.boot, core: stream.core, from, to, why }
+    }
+
+    pub fn is_sampled(&self) -> bool {
+        self.why.as_deref() == Some(SAMPLED)
     }
 
     pub fn count(&self) -> u64 {

@@ -188,7 +188,8 @@ impl Scan {
     pub fn report(&self) -> Report {
         let unknown = self.seen.overflowed();
         let missing = if unknown { Vec::new() } else { self.seen.missing() };
-        Report { missing, unknown, unnumbered: self.seen.unnumbered(), ..self.report.clone() }
+        let (sampled, unnumbered) = (self.seen.sampled(), self.seen.unnumbered());
+        Report { missing, unknown, sampled, unnumbered, ..self.report.clone() }
     }
 
     pub(crate) fn hour_file(
@@ -275,6 +276,7 @@ impl Newest {
             lines: old.lines + new.lines,
             damaged: old.damaged + new.damaged,
             missing: old.missing.into_iter().chain(new.missing).collect(),
+            sampled: old.sampled + new.sampled,
             unnumbered: old.unnumbered + new.unnumbered,
             unknown: old.unknown || new.unknown,
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::report::Missing;
+use super::report::{Missing, SAMPLED};
 use crate::log_service::entry::{Head, Stream};
 use crate::log_service::intervals::Intervals;
 use crate::log_service::part::Extent;
@@ -22,6 +22,8 @@ pub(super) struct Seen {
     overflowed: bool,
     /// Entries that were declared lost and never had a number.
     unnumbered: u64,
+    /// Records that sampling left out.
+    sampled: u64,
 }
 
 struct Numbers {
@@ -42,6 +44,11 @@ impl Seen {
         }
         let numbers = self.streams.entry(stamp.stream).or_insert_with(Numbers::new);
         match head.gap() {
+            Some(gap) if head.reason() == Some(SAMPLED) => {
+                // Many, with what was kept among them: each by itself would be a range.
+                self.sampled = self.sampled.saturating_add(head.missing());
+                numbers.records.insert_range(gap);
+            }
             Some(gap) => {
                 numbers.declared.insert_range(gap);
                 numbers.note_reason(head.reason());
@@ -78,6 +85,8 @@ impl Seen {
             numbers.last = numbers.last.max(told.last);
         }
         self.unnumbered = self.unnumbered.saturating_add(extent.unnumbered);
+        let sampled = extent.streams.iter().map(|stream| stream.sampled);
+        self.sampled = sampled.fold(self.sampled, u64::saturating_add);
     }
 
     /// Notes a `stop` record: where the streams of a proxy ended. Only streams seen before: the records of others
@@ -95,6 +104,10 @@ impl Seen {
 
     pub(super) fn unnumbered(&self) -> u64 {
         self.unnumbered
+    }
+
+    pub(super) fn sampled(&self) -> u64 {
+        self.sampled
     }
 
     /// Whether too much was seen to tell what is missing.

@@ -21,25 +21,33 @@ pub(super) fn joined<'e>(extents: impl Iterator<Item = &'e Extent>) -> Extent {
         all.unnumbered = all.unnumbered.saturating_add(extent.unnumbered);
         for stream in &extent.streams {
             let key = (stream.proxy.as_str(), stream.boot, stream.core);
-            let (numbers, gaps, last) =
-                streams.entry(key).or_insert_with(|| (Intervals::bounded(MAX_RANGES), Vec::new(), 0));
+            let (numbers, all) = streams.entry(key).or_insert_with(|| {
+                (
+                    Intervals::bounded(MAX_RANGES),
+                    StreamExtent { proxy: stream.proxy.clone(), ..StreamExtent::default() },
+                )
+            });
             stream.numbers.iter().for_each(|&(first, last)| numbers.insert_range(first..=last));
-            gaps.extend(stream.gaps.iter().cloned());
-            *last = stream.last.max(*last);
+            (all.boot, all.core) = (stream.boot, stream.core);
+            all.gaps.extend(stream.gaps.iter().cloned());
+            all.numbered += stream.numbered_rows();
+            all.sampled += stream.sampled;
+            all.declarations += stream.declaring_rows();
+            all.last = stream.last.max(all.last);
         }
     }
-    all.streams = streams.into_iter().map(stream_of).collect();
+    all.streams = streams.into_values().map(stream_of).collect();
     all
 }
 
 /// Proxy, boot, core.
 type Name<'e> = (&'e str, u64, u16);
-/// Stored numbers, declared losses, the last number given out.
-type Told = (Intervals, Vec<(u64, u64, String)>, u64);
+/// Its numbers, and all else.
+type Told = (Intervals, StreamExtent);
 
-fn stream_of(((proxy, boot, core), (numbers, mut gaps, last)): (Name<'_>, Told)) -> StreamExtent {
-    gaps.sort_unstable();
-    gaps.dedup();
-    let numbers = numbers.ranges().map(RangeInclusive::into_inner).collect();
-    StreamExtent { proxy: proxy.to_owned(), boot, core, numbers, gaps, last }
+fn stream_of((numbers, mut all): Told) -> StreamExtent {
+    all.gaps.sort_unstable();
+    all.gaps.dedup();
+    all.numbers = numbers.ranges().map(RangeInclusive::into_inner).collect();
+    all
 }

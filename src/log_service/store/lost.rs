@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::manifest::FileEntry;
 use crate::log_service::entry::Entry;
-use crate::log_service::part::Extent;
+use crate::log_service::part::{Extent, StreamExtent};
 
 /// Numbers `first..=last` of one core of one run of a proxy.
 pub(super) fn gap(
@@ -30,15 +30,14 @@ pub(super) fn of_files(gone: &[FileEntry], now: Timestamp) -> Vec<Entry> {
     let mut lost = Vec::new();
     for file in gone {
         let extent = Extent::from(file.extent.clone());
-        let mut numbered = 0u64;
         for stream in &extent.streams {
             let of = (stream.proxy.as_str(), stream.boot, stream.core.into());
             for &(first, last) in &stream.numbers {
-                numbered = numbered.saturating_add(last - first + 1);
                 lost.extend(gap(of, (first, last), GONE, now));
             }
         }
-        let unnumbered = extent.rows.saturating_sub(numbered);
+        let numbered = extent.streams.iter().map(StreamExtent::numbered_rows);
+        let unnumbered = numbered.fold(extent.rows, u64::saturating_sub);
         let gap = json!({ "kind": "gap", "ts": format!("{now:.6}"), "missing": unnumbered, "reason": GONE });
         lost.extend(entry(&gap).filter(|_| unnumbered > 0));
     }

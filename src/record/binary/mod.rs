@@ -14,7 +14,7 @@ mod brief;
 mod decode;
 mod encode;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use self::brief::{Outcome, heading, outcome, set_weight};
 pub use self::decode::{BinaryError, Decoded, Tries, decode, decode_into};

@@ -9,7 +9,8 @@ fn encoded(record: &Record<'_>, seq: u64) -> Vec<u8> {
     bytes
 }
 
-fn full() -> Record<'static> {
+/// Everything is there, and nothing as it is by default.
+pub(crate) fn full() -> Record<'static> {
     const TRIES: &[Try<'static>] = &[
         Try {
             addr: "10.0.0.7:8080",

@@ -1,8 +1,16 @@
-//! Everything under `config/` loads without a word.
+//! Everything under `config/` loads without a word, but for what needs a feature that this build has not.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use tollgate::config::{self, At};
+use tollgate::config::{self, At, Diagnostics};
+
+/// What is wrong with a file.
+fn found(file: &Path) -> Diagnostics {
+    match config::load(file, &crate::variables) {
+        Ok(config) => config.diagnostics(),
+        Err(found) => found,
+    }
+}
 
 #[test]
 fn every_shipped_file_is_clean() {
@@ -11,13 +19,24 @@ fn every_shipped_file_is_clean() {
     let files: Vec<_> =
         files.into_iter().filter(|file| file.extension().is_some_and(|end| end == "toml")).collect();
     assert!(files.len() > 5, "{files:?}");
-    for file in files {
-        let found = match config::load(&file, &crate::variables) {
-            Ok(config) => config.diagnostics(),
-            Err(found) => found,
-        };
+    for file in files.iter().filter(|file| cfg!(feature = "kafka") || !file.ends_with(KAFKA)) {
+        let found = found(file);
         assert!(found.is_empty(), "{found}");
     }
+}
+
+const KAFKA: &str = "config/examples/to-kafka.toml";
+
+/// Nothing else is wrong with it; in a build with the feature it is as clean as the others.
+#[test]
+#[cfg(not(feature = "kafka"))]
+fn the_file_for_kafka_is_refused_only_for_want_of_the_feature() {
+    let found = found(KAFKA.as_ref());
+    let said = found.to_string();
+    assert_eq!(found.iter().count(), 1, "{said}");
+    assert!(said.contains("this program was built without sinks of type `kafka`"), "{said}");
+    assert!(said.contains("cargo build --release --features kafka"), "{said}");
+    assert!(said.contains(&format!("{KAFKA}:8:")), "{said}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Everything under `config/` loads without a word, but for what needs a feature that this build has not.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tollgate::config::{self, At, Diagnostics};
@@ -37,6 +38,49 @@ fn the_file_for_kafka_is_refused_only_for_want_of_the_feature() {
     assert!(said.contains("this program was built without sinks of type `kafka`"), "{said}");
     assert!(said.contains("cargo build --release --features kafka"), "{said}");
     assert!(said.contains(&format!("{KAFKA}:8:")), "{said}");
+}
+
+/// The tables of the manual name a file for each, and there it is.
+#[test]
+fn every_sink_and_every_input_has_an_example_that_is_checked_and_found() {
+    let readme = std::fs::read_to_string("config/README.md").unwrap();
+    for (table, heading) in [("log.sink", "## Sinks"), ("log.input", "### Inputs")] {
+        let reference = config::reference();
+        let key = reference.iter().find(|key| key.table == table && key.key == "type").unwrap();
+        let types: BTreeSet<&str> = key.kind.split('"').skip(1).step_by(2).collect();
+        assert!(types.len() > 5, "{types:?}");
+        let (_, part) = readme.split_once(&format!("\n{heading}")).unwrap();
+        let (_, rows) = part.split_once("\n| `type` |").unwrap();
+        let (rows, _) = rows.split_once("\n\n").unwrap();
+        let mut shown = BTreeSet::new();
+        for row in rows.lines().skip(2) {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            let (_, file) = cells.last().unwrap().split_once("](").unwrap();
+            let file = Path::new("config").join(file.split(')').next().unwrap());
+            let has = types_in(&std::fs::read_to_string(&file).unwrap(), table);
+            for kind in cells[0].split('`').skip(1).step_by(2) {
+                assert!(has.contains(kind), "{} has no {table} of type {kind}", file.display());
+                shown.insert(kind);
+            }
+        }
+        assert_eq!(shown, types, "{table}");
+    }
+}
+
+/// Of the tables `[table.NAME]`.
+fn types_in(text: &str, table: &str) -> BTreeSet<String> {
+    let (mut is_there, mut found) = (false, BTreeSet::new());
+    for line in text.lines() {
+        if line.starts_with('[') {
+            is_there = line.starts_with(&format!("[{table}."));
+        }
+        if let Some((key, value)) = line.split_once('=').filter(|_| is_there)
+            && key.trim() == "type"
+        {
+            found.extend(value.split('"').nth(1).map(str::to_owned));
+        }
+    }
+    found
 }
 
 #[test]

@@ -255,7 +255,9 @@ async fn an_answer_that_is_none_leaves_its_own_records_and_the_next_connection_i
         let records = [(Some(0), "a"), (Some(2), "b"), (Some(1), "c"), (Some(5), "d")];
         let (places, why) = waiting(stage.send(&records).await);
         assert_eq!(places, [0, 2], "{step:?}");
-        assert!(!why.is_empty(), "{step:?}");
+        // At once, and not only when the time is up.
+        assert!(!why.is_empty() && why != SILENT, "{step:?}: {why}");
+        assert_eq!(why.contains("the answer is too long"), matches!(step, Step::Endless), "{step:?}: {why}");
         assert_eq!(
             stage.stored(),
             BTreeMap::from([(0, vec!["d".to_owned()]), (2, vec!["b".to_owned()])]),

@@ -83,6 +83,41 @@ fn types_in(text: &str, table: &str) -> BTreeSet<String> {
     found
 }
 
+/// But for what a reader has to have of his own: certificates.
+#[test]
+fn what_the_manual_shows_is_taken() {
+    const FILES: [&str; 4] = ["ca", "cert", "key", "client_ca"];
+    const SERVER: &str = "[server]\nhttp = \"127.0.0.1:1\"\n";
+    const SITE: &str = "[site.\"*\"]\nroutes = [{ path = \"/*\", respond = \"x\" }]\n";
+    let variables = |name: &str| match name {
+        "SLACK_URL" => Some("https://hooks.slack.com/services/x".to_owned()),
+        name => crate::variables(name),
+    };
+    let mut seen = 0;
+    for manual in ["README.md", "config/README.md"] {
+        let text = std::fs::read_to_string(manual).unwrap();
+        for part in text.split("\n```toml\n").skip(1) {
+            let (shown, _) = part.split_once("\n```").unwrap();
+            let is_ours = |line: &&str| !FILES.contains(&line.split('=').next().unwrap().trim());
+            let mut text: String = shown.lines().filter(is_ours).map(|line| format!("{line}\n")).collect();
+            for (table, whole) in [("[server]", SERVER), ("[site.", SITE)] {
+                if !text.contains(table) {
+                    text.push_str(whole);
+                }
+            }
+            let found = match config::from_text(manual, &text, &variables) {
+                Ok(config) => config.diagnostics(),
+                Err(found) => found,
+            };
+            let is_for_kafka = shown.contains("type     = \"kafka\"") && !cfg!(feature = "kafka");
+            assert_eq!(found.iter().count(), usize::from(is_for_kafka), "{manual}: {found}");
+            assert!(!is_for_kafka || found.to_string().contains("--features kafka"), "{found}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 5, "{seen}");
+}
+
 #[test]
 fn the_default_serves_localhost_with_workers_and_a_log() {
     let config = config::load("config/tollgate.toml".as_ref(), &crate::variables).unwrap();

@@ -1,12 +1,12 @@
 //! Against brokers that answer as told; with real ones it is tried by `tests/logs/kafka.py`.
 
-mod cluster;
+mod fake;
 
 use std::time::Duration;
 
 use kafka_protocol::protocol::Request as _;
 
-use self::cluster::{Batch, Cluster, Step};
+use self::fake::{Batch, Fake, Step};
 use super::*;
 use crate::access_log::settings::Token;
 use crate::access_log::shipping::{Credentials, Target};
@@ -52,15 +52,15 @@ fn sink(settings: &ShippingSettings) -> Kafka {
 }
 
 struct Stage {
-    cluster: Cluster,
+    fake: Fake,
     sink: Kafka,
 }
 
 impl Stage {
     async fn new(brokers: i32, leaders: &[i32]) -> Self {
-        let cluster = Cluster::start(brokers, leaders).await;
-        let sink = sink(&settings(&cluster.state().ports));
-        Self { cluster, sink }
+        let fake = Fake::start(brokers, leaders).await;
+        let sink = sink(&settings(&fake.state().ports));
+        Self { fake, sink }
     }
 
     async fn send(&mut self, records: &[(Option<u16>, &str)]) -> Verdict {
@@ -70,7 +70,7 @@ impl Stage {
     /// What each partition has, in order.
     fn stored(&self) -> BTreeMap<i32, Vec<String>> {
         let mut stored: BTreeMap<i32, Vec<String>> = BTreeMap::new();
-        for batch in self.cluster.taken() {
+        for batch in self.fake.taken() {
             stored.entry(batch.partition).or_default().extend(batch.values);
         }
         stored
@@ -146,7 +146,7 @@ async fn a_record_goes_to_the_partition_of_its_core_in_its_order_with_what_tells
             wanted.entry(core(place).1).or_default().push(line.clone());
         }
         assert_eq!(stage.stored(), wanted);
-        for Batch { broker, partition, keys, values, times, headers } in stage.cluster.taken() {
+        for Batch { broker, partition, keys, values, times, headers } in stage.fake.taken() {
             assert_eq!(broker, partition % 2 + 1, "the leader gets it");
             for ((key, value), (time, headers)) in keys.iter().zip(values).zip(times.iter().zip(headers)) {
                 let place = lines.iter().position(|line| *line == value).unwrap();
@@ -168,8 +168,8 @@ async fn only_four_codes_blame_a_record_and_after_all_others_the_leader_is_looke
     let mut stage = Stage::new(1, &ONE).await;
     assert_eq!(stage.send(&[(None, "a")]).await, Verdict::Taken);
     for code in (-1..=150).chain([1000, i16::MAX, i16::MIN]).filter(|code| *code != 0) {
-        let (lookups, taken) = (stage.cluster.asked(METADATA), stage.cluster.taken().len());
-        stage.cluster.obey(move |_| Step::Code(code));
+        let (lookups, taken) = (stage.fake.asked(METADATA), stage.fake.taken().len());
+        stage.fake.obey(move |_| Step::Code(code));
         let verdict = stage.send(&[(None, "a")]).await;
         // MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE, INVALID_TIMESTAMP, INVALID_RECORD.
         let is_record = [10, 18, 32, 87].contains(&code);
@@ -188,10 +188,10 @@ async fn only_four_codes_blame_a_record_and_after_all_others_the_leader_is_looke
             },
             _ => panic!("{code}: {verdict:?}"),
         }
-        stage.cluster.obey(|_| Step::Take);
+        stage.fake.obey(|_| Step::Take);
         assert_eq!(stage.send(&[(None, "a")]).await, Verdict::Taken, "{code}");
-        assert_eq!(stage.cluster.asked(METADATA) - lookups, usize::from(!is_record), "{code}");
-        assert_eq!(stage.cluster.taken().len() - taken, 1, "{code}");
+        assert_eq!(stage.fake.asked(METADATA) - lookups, usize::from(!is_record), "{code}");
+        assert_eq!(stage.fake.taken().len() - taken, 1, "{code}");
     }
 }
 
@@ -201,7 +201,7 @@ async fn a_batch_that_is_too_large_goes_in_halves_and_only_what_is_too_large_alo
         let mut stage = Stage::new(1, &ONE).await;
         let spoilt: Vec<String> = bad.iter().map(|place| format!("record {place}")).collect();
         // At most three at a time, and none of some.
-        stage.cluster.obey(move |batch| {
+        stage.fake.obey(move |batch| {
             let is_bad = batch.values.iter().any(|value| spoilt.contains(value));
             if is_bad || batch.values.len() > 3 { Step::Code(TOO_LARGE) } else { Step::Take }
         });
@@ -231,7 +231,7 @@ async fn a_batch_that_is_too_large_goes_in_halves_and_only_what_is_too_large_alo
         let stored = stage.stored();
         assert_eq!(stored.get(&3).cloned().unwrap_or_default(), good, "each once, in order");
         assert_eq!(stored[&0], ["of core 5"]);
-        assert_eq!(stage.cluster.asked(METADATA), 1, "the broker is not to blame");
+        assert_eq!(stage.fake.asked(METADATA), 1, "the broker is not to blame");
     }
 }
 
@@ -251,7 +251,7 @@ async fn an_answer_that_is_none_leaves_its_own_records_and_the_next_connection_i
     ];
     for step in steps {
         let mut stage = Stage::new(2, &[1, 1, 1, 2]).await;
-        stage.cluster.obey(move |batch| if batch.broker == 2 { step } else { Step::Take });
+        stage.fake.obey(move |batch| if batch.broker == 2 { step } else { Step::Take });
         let records = [(Some(0), "a"), (Some(2), "b"), (Some(1), "c"), (Some(5), "d")];
         let (places, why) = waiting(stage.send(&records).await);
         assert_eq!(places, [0, 2], "{step:?}");
@@ -263,7 +263,7 @@ async fn an_answer_that_is_none_leaves_its_own_records_and_the_next_connection_i
             BTreeMap::from([(0, vec!["d".to_owned()]), (2, vec!["b".to_owned()])]),
             "{step:?}"
         );
-        stage.cluster.obey(|_| Step::Take);
+        stage.fake.obey(|_| Step::Take);
         assert_eq!(stage.send(&[records[0], records[2]]).await, Verdict::Taken, "{step:?}");
         assert_eq!(stage.stored()[&3], ["a", "c"], "{step:?}");
     }
@@ -274,15 +274,15 @@ async fn a_silent_broker_is_waited_for_once_in_a_group_and_asked_again_in_the_ne
     let mut stage = Stage::new(2, &[1, 2, 2, 2]).await;
     // Long enough for the other one to answer on a machine that has much to do.
     stage.sink.settings.timeout = Duration::from_secs(2);
-    stage.cluster.obey(|batch| if batch.broker == 2 { Step::Silence } else { Step::Take });
+    stage.fake.obey(|batch| if batch.broker == 2 { Step::Silence } else { Step::Take });
     let records = [(Some(0), "a"), (Some(2), "b"), (Some(5), "c"), (Some(8), "d")];
     let (places, why) = waiting(stage.send(&records).await);
     assert_eq!((places, &*why), (vec![0, 1, 3], SILENT));
     assert_eq!(stage.stored(), BTreeMap::from([(0, vec!["c".to_owned()])]), "the other has taken its own");
     let to_silent =
-        |stage: &Stage| stage.cluster.state().asked.iter().filter(|asked| **asked == (2, PRODUCE)).count();
+        |stage: &Stage| stage.fake.state().asked.iter().filter(|asked| **asked == (2, PRODUCE)).count();
     assert_eq!(to_silent(&stage), 1, "of three partitions");
-    stage.cluster.obey(|_| Step::Take);
+    stage.fake.obey(|_| Step::Take);
     assert_eq!(stage.send(&[records[0], records[1], records[3]]).await, Verdict::Taken);
     assert_eq!(to_silent(&stage), 4);
     assert_eq!(stage.stored()[&0], ["c"], "and not again");
@@ -292,16 +292,16 @@ async fn a_silent_broker_is_waited_for_once_in_a_group_and_asked_again_in_the_ne
 async fn records_of_a_partition_that_moves_follow_their_leader() {
     let mut stage = Stage::new(2, &ONE).await;
     assert_eq!(stage.send(&[(Some(0), "a")]).await, Verdict::Taken);
-    stage.cluster.state().leaders.insert(3, 2);
+    stage.fake.state().leaders.insert(3, 2);
     // NOT_LEADER_OR_FOLLOWER.
     stage
-        .cluster
+        .fake
         .obey(|batch| if (batch.broker, batch.partition) == (1, 3) { Step::Code(6) } else { Step::Take });
     let (places, _) = waiting(stage.send(&[(Some(0), "b"), (Some(5), "c")]).await);
     assert_eq!(places, [0]);
     assert_eq!(stage.send(&[(Some(0), "b")]).await, Verdict::Taken);
     let brokers: Vec<(i32, i32)> =
-        stage.cluster.taken().iter().map(|batch| (batch.partition, batch.broker)).collect();
+        stage.fake.taken().iter().map(|batch| (batch.partition, batch.broker)).collect();
     assert_eq!(brokers, [(3, 1), (0, 1), (3, 2)]);
 }
 
@@ -310,7 +310,7 @@ async fn a_partition_that_nobody_leads_or_whose_leader_is_away_holds_up_no_other
     let mut stage = Stage::new(2, &[1, -1, 1, 2]).await;
     // Nobody listens there any more.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    stage.cluster.state().ports[1] = gone;
+    stage.fake.state().ports[1] = gone;
     let records = [(Some(8), "nobody"), (Some(5), "a"), (Some(0), "away"), (Some(2), "b")];
     let verdict = stage.send(&records).await;
     let Verdict::Items(failed) = &verdict else { panic!("{verdict:?}") };
@@ -338,22 +338,22 @@ async fn a_topic_that_is_not_there_or_not_ours_holds_everything_until_it_is() {
         (29, "the topic: TopicAuthorizationFailed"),
         (17, "the topic: InvalidTopicException"),
     ] {
-        stage.cluster.state().topic_code = code;
+        stage.fake.state().topic_code = code;
         assert_eq!(held(stage.send(&[(None, "a")]).await), why);
     }
-    stage.cluster.state().topic_code = 0;
-    stage.cluster.state().leaders.clear();
+    stage.fake.state().topic_code = 0;
+    stage.fake.state().leaders.clear();
     assert_eq!(held(stage.send(&[(None, "a")]).await), "the topic has no partitions yet");
-    assert_eq!(stage.cluster.asked(PRODUCE), 0);
-    stage.cluster.state().leaders = (0..4).map(|partition| (partition, 1)).collect();
+    assert_eq!(stage.fake.asked(PRODUCE), 0);
+    stage.fake.state().leaders = (0..4).map(|partition| (partition, 1)).collect();
     assert_eq!(stage.send(&[(None, "a")]).await, Verdict::Taken);
 }
 
 #[tokio::test]
 async fn addresses_are_asked_in_turn() {
-    let cluster = Cluster::start(1, &ONE).await;
+    let fake = Fake::start(1, &ONE).await;
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut sink = sink(&settings(&[gone, cluster.state().ports[0]]));
+    let mut sink = sink(&settings(&[gone, fake.state().ports[0]]));
     assert!(held(send(&mut sink, &[(None, "a")]).await).starts_with("cannot reach it: "));
     assert_eq!(send(&mut sink, &[(None, "a")]).await, Verdict::Taken);
 }
@@ -368,32 +368,32 @@ async fn user_and_password_are_shown_and_what_refuses_them_is_told_without_them(
         ((33, 0), "the broker does not know SASL PLAIN"),
         ((0, 58), "`user` and `password` were refused"),
     ] {
-        stage.cluster.state().sasl = sasl;
+        stage.fake.state().sasl = sasl;
         let told = held(stage.send(&[(None, "a")]).await);
         assert!(told.starts_with(why) && !told.contains("sesame"), "{told}");
     }
-    assert_eq!(stage.cluster.asked(METADATA), 0);
-    stage.cluster.state().sasl = (0, 0);
+    assert_eq!(stage.fake.asked(METADATA), 0);
+    stage.fake.state().sasl = (0, 0);
     assert_eq!(stage.send(&[(None, "a")]).await, Verdict::Taken);
     // One that was refused; one to look up the leaders, one to send.
-    assert_eq!(stage.cluster.state().shown, [&b"\0edge\0open sesame"[..]; 3]);
+    assert_eq!(stage.fake.state().shown, [&b"\0edge\0open sesame"[..]; 3]);
 }
 
 #[tokio::test]
 async fn a_broker_is_spoken_to_in_versions_that_it_knows_or_not_at_all() {
     let mut stage = Stage::new(1, &ONE).await;
     for (min, max) in [(3, 3), (3, 12), (8, 30)] {
-        stage.cluster.state().versions.insert(PRODUCE, (min, max));
+        stage.fake.state().versions.insert(PRODUCE, (min, max));
         stage.sink.disconnect();
         assert_eq!(stage.send(&[(None, "a")]).await, Verdict::Taken, "{min} to {max}");
     }
     for (min, max) in [(0, 2), (13, 30)] {
-        stage.cluster.state().versions.insert(PRODUCE, (min, max));
+        stage.fake.state().versions.insert(PRODUCE, (min, max));
         stage.sink.disconnect();
         let (places, why) = waiting(stage.send(&[(None, "a")]).await);
         assert_eq!((places, &*why), (vec![0], "the broker does not know request 0 in our versions"));
     }
-    stage.cluster.state().versions.remove(&METADATA);
+    stage.fake.state().versions.remove(&METADATA);
     stage.sink.disconnect();
     assert_eq!(held(stage.send(&[(None, "a")]).await), "the broker does not know request 3 in our versions");
 }

@@ -1,4 +1,4 @@
-//! [`Cluster`]: brokers in this process that answer as a rule of the test says.
+//! [`Fake`]: brokers in this process that answer as a rule of the test says.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -74,9 +74,9 @@ pub(super) struct State {
 }
 
 #[derive(Clone)]
-pub(super) struct Cluster(Arc<Mutex<State>>);
+pub(super) struct Fake(Arc<Mutex<State>>);
 
-impl Cluster {
+impl Fake {
     /// So many brokers, numbered from 1, with the leaders of partitions from 0.
     pub(super) async fn start(brokers: i32, leaders: &[i32]) -> Self {
         let versions = [(ProduceRequest::KEY, (3, 9)), (MetadataRequest::KEY, (1, 12))].into_iter().chain([
@@ -84,7 +84,7 @@ impl Cluster {
             (SaslHandshakeRequest::KEY, (1, 1)),
             (SaslAuthenticateRequest::KEY, (0, 2)),
         ]);
-        let cluster = Self(Arc::new(Mutex::new(State {
+        let fake = Self(Arc::new(Mutex::new(State {
             ports: Vec::new(),
             leaders: (0..).zip(leaders.iter().copied()).collect(),
             rule: Box::new(|_| Step::Take),
@@ -97,8 +97,8 @@ impl Cluster {
         })));
         for broker in 1..=brokers {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            cluster.state().ports.push(listener.local_addr().unwrap().port());
-            let own = cluster.clone();
+            fake.state().ports.push(listener.local_addr().unwrap().port());
+            let own = fake.clone();
             tokio::spawn(async move {
                 while let Ok((stream, _)) = listener.accept().await {
                     let own = own.clone();
@@ -106,7 +106,7 @@ impl Cluster {
                 }
             });
         }
-        cluster
+        fake
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::bucket;
 use super::exec::{self, AnswerError, Asked, Control, ExecError, Found, Limits, Parts, Question, Sort};
 use super::query::Query;
 use super::read::{Report, Window, hour};
@@ -58,6 +59,9 @@ impl Directory {
                 let seen = self.seen(false).map_err(ExecError::Read)?;
                 let mut told = exec::answer(question, values, now, &seen.parts, Limits::default(), control)?;
                 note_damage(&mut told, seen.view.damaged);
+                if question == Question::Audit {
+                    told["sinks"] = self.sinks().map_err(ExecError::Read)?.into();
+                }
                 Ok(told)
             })
         })
@@ -102,6 +106,11 @@ impl Directory {
     /// written to a file of that name, the last one.
     pub(crate) fn files(&self, newest: Option<&Path>) -> io::Result<(Vec<PathBuf>, u64)> {
         self.seen(false)?.view.files(newest)
+    }
+
+    /// How far behind sinks for files of closed hours are, as far as the disk knows.
+    pub(crate) fn sinks(&self) -> io::Result<Vec<Value>> {
+        bucket::told_by_ledgers(&self.data)
     }
 
     /// Whether files of an earlier version lie there, which only a service makes part of the store.

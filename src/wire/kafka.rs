@@ -128,7 +128,9 @@ fn murmur2(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest};
+    use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
+    use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest, MetadataResponse, TopicName};
+    use kafka_protocol::protocol::Encodable as _;
     use kafka_protocol::records::RecordBatchDecoder;
 
     use super::*;
@@ -149,6 +151,16 @@ mod tests {
     }
 
     #[test]
+    fn a_key_has_a_partition_however_many_there_are() {
+        let hash = 1_173_551_340;
+        for count in [1, 2, 3, 4, 7, 100, 10_000] {
+            assert_eq!(partition(b"21", count), hash % count, "{count}");
+        }
+        assert_eq!(partition(b"21", 0), 0);
+        assert!((0..=255_u8).all(|byte| partition(&[byte; 5], 3) < 3), "negative hashes, too");
+    }
+
+    #[test]
     fn a_batch_has_its_records_in_order() {
         let entry = |value: &'static str| Entry {
             key: Bytes::from_static(b"k"),
@@ -162,6 +174,34 @@ mod tests {
             assert_eq!(sets.len(), 1);
             let values: Vec<_> = sets[0].records.iter().map(|record| record.value.clone().unwrap()).collect();
             assert_eq!(values, ["a", "b", "c"]);
+            for record in &sets[0].records {
+                let headers: Vec<_> =
+                    record.headers.iter().map(|(name, value)| (&**name, value.as_deref())).collect();
+                assert_eq!(headers, [("seq", Some(&b"7"[..]))]);
+                assert_eq!((record.key.as_deref(), record.timestamp), (Some(&b"k"[..]), 1_700_000_000_000));
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_ends_early_is_none_and_one_that_says_more_is() {
+        let topic = MetadataResponseTopic::default()
+            .with_name(Some(TopicName(StrBytes::from_static_str("logs"))))
+            .with_partitions(vec![MetadataResponsePartition::default().with_partition_index(3)]);
+        let told = MetadataResponse::default().with_topics(vec![topic]);
+        for version in [1, 8, 9, 12] {
+            let mut answer = BytesMut::new();
+            let head = ResponseHeader::default().with_correlation_id(7);
+            head.encode(&mut answer, MetadataResponse::header_version(version)).unwrap();
+            told.encode(&mut answer, version).unwrap();
+            for end in 0..answer.len() {
+                let cut = Bytes::copy_from_slice(&answer[..end]);
+                assert!(response::<MetadataRequest>(cut, version, 7).is_err(), "{version}: {end}");
+            }
+            answer.put_slice(b"more");
+            let answer = answer.freeze();
+            assert_eq!(response::<MetadataRequest>(answer.clone(), version, 7).unwrap(), told, "{version}");
+            assert!(response::<MetadataRequest>(answer, version, 8).is_err(), "{version}");
         }
     }
 

@@ -217,6 +217,10 @@ def own_server(stage):
     until("all objects", lambda: len(objects(folder)) == 2 * HOURS and service.sink()["waiting_files"] == 0)
     stage.check("every closed hour is in the bucket", service.sink()["state"] == "ok", f"{len(objects(folder))} objects")
     service.stop()
+    audit = stage.tell("logs", "audit", "--data", service.data, "--since", "all")
+    told = [line for line in audit.stdout.splitlines() if "archive" in line]
+    stage.check("`logs audit` of the directory says so without a service",
+                told and f"{2 * HOURS} files" in told[0] and "none waits" in told[0], told or audit.stderr)
     rows, different, partitions, errors = count(f"{folder}/logs/edge/d=*/h=*/*.parquet")
     stage.check("DuckDB counts over the objects what `logs export` does",
                 rows == different == len(service.exported()) == sent and partitions == HOURS and errors == sent // 50,

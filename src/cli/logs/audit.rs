@@ -142,6 +142,10 @@ fn walked(source: &Source, asked: &Asked) -> Result<(Audit, Told), CommandError>
         Flow::Continue(())
     })?;
     told.report.missing.iter().for_each(|missing| audit.miss(missing));
+    if let Source::Directory(data) = source {
+        let sinks = data.sinks().map_err(|error| source::cannot_read(data.path(), error))?;
+        audit.sinks = sinks.into_iter().filter_map(|told| serde_json::from_value(told).ok()).collect();
+    }
     Ok((audit, told))
 }
 

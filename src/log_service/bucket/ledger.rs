@@ -80,25 +80,39 @@ impl Ledger {
     /// # Errors
     /// Of the disk; a ledger that is not there is empty.
     pub(super) fn open(data: &Path, name: &str, to: &str) -> io::Result<Self> {
-        let mut ledger = Self::empty(data, name, to);
-        match fs::metadata(&ledger.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ledger),
-            Ok(facts) if facts.len() > MAX_LEN => return Err(io::ErrorKind::FileTooLarge.into()),
-            Ok(_) => {}
-            Err(error) => return Err(error),
-        }
-        let text = fs::read(&ledger.path)?;
-        let mut lines = text.split(|&byte| byte == b'\n');
-        match lines.next().map(serde_json::from_slice) {
-            Some(Ok(Line::Head { to: was, before })) if was == ledger.to => ledger.before = before,
-            Some(Ok(Line::Head { to: was, .. })) => {
+        let empty = Self::empty(data, name, to);
+        match Self::look(&empty.path) {
+            Ok(ledger) if ledger.to == to => Ok(ledger),
+            Ok(Self { to: was, .. }) => {
                 tracing::info!(sink = name, was, to, "a new place for log files: all that are kept go there");
-                return Ok(ledger);
+                Ok(empty)
             }
-            _ => return Err(io::ErrorKind::InvalidData.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(empty),
+            Err(error) => Err(error),
         }
+    }
+
+    /// What is there, wherever its files went.
+    ///
+    /// # Errors
+    /// Of the disk; or it is no ledger.
+    pub(super) fn look(path: &Path) -> io::Result<Self> {
+        if fs::metadata(path)?.len() > MAX_LEN {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let text = fs::read(path)?;
+        let mut lines = text.split(|&byte| byte == b'\n');
+        let Some(Ok(Line::Head { to, before })) = lines.next().map(serde_json::from_slice) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let mut ledger = Self { path: path.to_owned(), to, before, ..Self::default() };
         lines.for_each(|line| ledger.read(line));
         Ok(ledger)
+    }
+
+    /// Makes one of a sink that has none, so that who looks at the directory knows of it before it has taken anything.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        if self.path.try_exists()? { Ok(()) } else { self.write_anew() }
     }
 
     fn read(&mut self, line: &[u8]) {
@@ -107,6 +121,16 @@ impl Ledger {
             Ok(Line::Lost { lost_files, lost_bytes, .. }) => self.add_lost(lost_files, lost_bytes),
             Ok(Line::Head { .. }) | Err(_) => {}
         }
+    }
+
+    /// Where its files went.
+    pub(super) fn to(&self) -> &str {
+        &self.to
+    }
+
+    /// When it took the last file that it remembers.
+    pub(super) fn last_taken(&self) -> Option<&str> {
+        self.taken.last().map(|taken| &*taken.at)
     }
 
     pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {

@@ -16,6 +16,7 @@ mod answer;
 mod client;
 mod ledger;
 mod place;
+mod seen;
 mod settings;
 mod shipper;
 mod standing;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::Value;
 
+pub(crate) use seen::told_by_ledgers;
 pub use settings::Settings;
 use shipper::Shipper;
 use standing::Standing;

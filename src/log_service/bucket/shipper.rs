@@ -67,6 +67,7 @@ impl Shipper {
 
     /// Until it is dropped.
     pub(super) async fn run(mut self, store: Store) {
+        self.write(Ledger::begin).await;
         if let Err(error) = &self.client {
             let why = error.to_string();
             tracing::error!(sink = self.standing.name, why, "a sink for log files cannot work");

@@ -48,6 +48,27 @@ pub(super) struct Aside {
     pub(super) until: Instant,
 }
 
+/// Files of closed hours that a sink does not have.
+pub(super) struct Waiting {
+    pub(super) files: usize,
+    pub(super) bytes: u64,
+    /// The hour of the oldest, as a time.
+    pub(super) oldest: Option<String>,
+}
+
+impl Waiting {
+    pub(super) fn of(files: &[ClosedFile], has: impl Fn(u64) -> bool) -> Self {
+        let waiting: Vec<&ClosedFile> = files.iter().filter(|file| !has(file.number)).collect();
+        let oldest = waiting.iter().map(|file| file.hour).min();
+        let oldest = oldest.and_then(|hour| Timestamp::from_second(hour.saturating_mul(3600)).ok());
+        Self {
+            files: waiting.len(),
+            bytes: waiting.iter().map(|file| file.bytes).sum(),
+            oldest: oldest.map(|oldest| oldest.to_string()),
+        }
+    }
+}
+
 impl Standing {
     pub(super) fn new(name: &str, to: String, shipped: Arc<Shipped>, totals: Totals) -> Self {
         let state = Mutex::new(State { totals, ..State::default() });
@@ -61,9 +82,7 @@ impl Standing {
 
     /// `files` are those of all closed hours.
     pub(super) fn told(&self, files: &[ClosedFile]) -> Value {
-        let waiting: Vec<&ClosedFile> = files.iter().filter(|file| !self.shipped.has(file.number)).collect();
-        let oldest = waiting.iter().map(|file| file.hour).min();
-        let oldest = oldest.and_then(|hour| Timestamp::from_second(hour.saturating_mul(3600)).ok());
+        let waiting = Waiting::of(files, |number| self.shipped.has(number));
         let state = self.lock();
         let word = match (&state.trouble, state.sending) {
             (Some(trouble), _) if trouble.is_held => "held",
@@ -84,9 +103,9 @@ impl Standing {
             "err": trouble.map(|trouble| &trouble.why),
             "since": trouble.map(|trouble| trouble.since.to_string()),
             "tries": trouble.map(|trouble| trouble.tries),
-            "waiting_files": waiting.len(),
-            "waiting_bytes": waiting.iter().map(|file| file.bytes).sum::<u64>(),
-            "oldest": oldest.map(|oldest| oldest.to_string()),
+            "waiting_files": waiting.files,
+            "waiting_bytes": waiting.bytes,
+            "oldest": waiting.oldest,
             "taken_files": state.totals.files,
             "taken_bytes": state.totals.bytes,
             "lost_files": state.totals.lost_files,

@@ -69,7 +69,7 @@ pub(crate) use chain::{Chained, Change, digest_of, verify as verify_chain};
 pub(crate) use commit::Group;
 pub(crate) use counts::Counts;
 pub(crate) use laid::Laid;
-pub(crate) use shipped::{ClosedFile, Lost, Shipped};
+pub(crate) use shipped::{ClosedFile, Lost, Shipped, closed_files_in};
 pub(crate) use view::{Growing, View};
 
 /// Batches that may wait for the writing thread; senders beyond it wait in line, each within its own timeout.

@@ -1,11 +1,12 @@
 //! [`ClosedFile`]: what a sink for whole files takes; [`Shipped`]: what it has, so that retention keeps the others for it.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::files::{Files, Live};
-use super::manifest::{FileEntry, FileKind};
+use super::manifest::{self, FileEntry, FileKind};
 use crate::log_service::parquet::StoredFile;
 
 /// What one sink has, by the numbers of the files.
@@ -69,7 +70,7 @@ impl Shipped {
     }
 }
 
-/// A file of a closed hour. It stays on the disk as long as this is held.
+/// A file of a closed hour. One of our own store stays on the disk as long as this is held.
 #[derive(Clone)]
 pub(crate) struct ClosedFile {
     pub(crate) number: u64,
@@ -83,26 +84,39 @@ pub(crate) struct ClosedFile {
 }
 
 impl ClosedFile {
-    fn of(live: &Live, data: &Path) -> Self {
-        let FileEntry { number, hour, bytes, .. } = live.entry;
-        let name = live.entry.path(Path::new("")).to_string_lossy().into_owned();
-        Self { number, hour, bytes, path: data.join(&name), name, _file: Some(Arc::clone(&live.file)) }
+    fn of(entry: &FileEntry, file: Option<Arc<StoredFile>>, data: &Path) -> Self {
+        let FileEntry { number, hour, bytes, .. } = *entry;
+        let name = entry.path(Path::new("")).to_string_lossy().into_owned();
+        Self { number, hour, bytes, path: data.join(&name), name, _file: file }
     }
 
     #[cfg(test)]
     pub(crate) fn at(path: PathBuf, (number, hour): (u64, i64)) -> Self {
         let bytes = std::fs::metadata(&path).unwrap().len();
-        let name = super::manifest::path_of(Path::new(""), hour, number, FileKind::L1)
-            .to_string_lossy()
-            .into_owned();
+        let name =
+            manifest::path_of(Path::new(""), hour, number, FileKind::L1).to_string_lossy().into_owned();
         Self { number, hour, bytes, path, name, _file: None }
     }
 }
 
 /// The files of closed hours, oldest first.
 pub(super) fn closed_files(files: &Files) -> Vec<ClosedFile> {
+    let of = |live: Arc<Live>| ClosedFile::of(&live.entry, Some(Arc::clone(&live.file)), files.data());
     let closed = files.list().into_iter().filter(|live| live.entry.kind != FileKind::L0);
-    let mut closed: Vec<ClosedFile> = closed.map(|live| ClosedFile::of(&live, files.data())).collect();
-    closed.sort_by_key(|file| (file.hour, file.number));
-    closed
+    in_order(closed.map(of).collect())
+}
+
+/// Those of a directory that another process may be writing to, which may take them away at any time.
+///
+/// # Errors
+/// The manifest cannot be read.
+pub(crate) fn closed_files_in(data: &Path) -> io::Result<Vec<ClosedFile>> {
+    let state = manifest::read_state(data)?;
+    let closed = state.files.values().filter(|entry| entry.kind != FileKind::L0);
+    Ok(in_order(closed.map(|entry| ClosedFile::of(entry, None, data)).collect()))
+}
+
+fn in_order(mut files: Vec<ClosedFile>) -> Vec<ClosedFile> {
+    files.sort_by_key(|file| (file.hour, file.number));
+    files
 }

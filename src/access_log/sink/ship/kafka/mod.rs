@@ -11,6 +11,8 @@
 //! | a broker does not answer within `timeout` | the same; what others have taken is taken |
 
 mod broker;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -69,7 +69,7 @@ pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door:
     let (reader, writer) = tokio::io::split(stream);
     let within = desk.limits.idle_timeout;
     let reader = BufReader::with_capacity(BUFFER, Watched::new(reader, within));
-    let portion = Portion::new(Arc::clone(&desk), Arc::clone(&door), from);
+    let portion = Portion::new(Arc::clone(&desk), Arc::clone(&door), from, false);
     let mut connection = Connection {
         reader: Reader::new(reader, desk.limits.entry_bytes),
         taken: Taken { writer, portion, acks: Vec::new(), within },
@@ -138,6 +138,7 @@ impl Connection {
                 Ok(Piece::Entry(text)) => self.taken.portion.add(Ok::<_, Refused>(text)).await?,
                 Ok(Piece::Refused(why)) => self.taken.portion.add(Err(why)).await?,
                 Ok(Piece::End(chunk)) => {
+                    self.taken.portion.end_message(chunk.is_some());
                     self.taken.acks.extend(chunk);
                     let is_last = !self.has_more() || *self.desk.stopping.borrow();
                     if is_last || self.taken.is_due() {

@@ -67,7 +67,7 @@ pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door:
     let mut connection = Connection {
         reader: Reader::new(reader, desk.limits.entry_bytes),
         writer: Writer { stream, said: lumberjack::ack(b'2', 0), within },
-        portion: Portion::new(Arc::clone(&desk), door, from),
+        portion: Portion::new(Arc::clone(&desk), door, from, true),
         window: 0,
         left: 0,
         last: None,

@@ -22,6 +22,7 @@ mod portion;
 mod questions;
 mod refusals;
 mod rollups;
+mod shipper;
 #[cfg(test)]
 mod shipper_tests;
 mod silent;

@@ -65,7 +65,7 @@ async fn a_setting_that_is_not_known_is_left_out_at_once() {
         let old = move |asked: &Asked| {
             let text = format!("Code: 115. DB::Exception: Unknown setting {unknown}. (UNKNOWN_SETTING)");
             let headers = vec![("x-clickhouse-exception-code", "115".to_owned())];
-            asked.target.contains(unknown).then(|| Reply::Full(404, headers, text))
+            asked.target.contains(unknown).then_some(Reply::Full(404, headers, text))
         };
         let seen = run(&clickhouse(), old).await;
         assert_eq!((seen.asked, seen.pauses.len(), seen.letters.len()), (vec![all(), all()], 0, 0));

@@ -106,8 +106,12 @@ async fn run(target: &Target, mut reply: impl FnMut(&Asked) -> Option<Reply> + S
     let (ice, taken) = (Ice::default(), target.clone());
     let melting = ice.clone();
     let mut left = MOST_REQUESTS;
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let asked_for = Arc::clone(&requests);
     let server = Scripted::start(move |asked| {
         left -= 1;
+        // Before the clock goes on: the sink may ask again at once.
+        asked_for.lock().unwrap().push(asked.clone());
         let reply = if left > 0 { reply(asked) } else { None };
         let reply = reply.unwrap_or_else(|| took(&taken));
         if matches!(reply, Reply::Silence) {
@@ -140,7 +144,7 @@ async fn run(target: &Target, mut reply: impl FnMut(&Asked) -> Option<Reply> + S
     assert!(end.is_ok(), "{end:?}");
     let letters = std::fs::read_to_string(dead).unwrap_or_default();
     let letters: Vec<Value> = letters.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let requests = server.asked();
+    let requests: Vec<Asked> = requests.lock().unwrap().clone();
     let refused = metrics.refused.load(Ordering::Relaxed);
     assert_eq!(
         metrics.retries.load(Ordering::Relaxed),

@@ -4,7 +4,7 @@ mod block;
 mod deaths;
 mod fake_service;
 mod harm;
-mod scripted;
+pub(super) mod scripted;
 mod shippers;
 mod shipping;
 mod silent;

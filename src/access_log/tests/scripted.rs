@@ -10,19 +10,19 @@ use flate2::read::GzDecoder;
 
 /// One request; the body as it was before compression.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
-    pub(super) target: String,
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: Vec<u8>,
+pub(in crate::access_log) struct Asked {
+    pub(in crate::access_log) target: String,
+    pub(in crate::access_log) headers: BTreeMap<String, String>,
+    pub(in crate::access_log) body: Vec<u8>,
 }
 
 impl Asked {
-    pub(super) fn lines(&self) -> Vec<&str> {
+    pub(in crate::access_log) fn lines(&self) -> Vec<&str> {
         std::str::from_utf8(&self.body).unwrap().lines().collect()
     }
 }
 
-pub(super) enum Reply {
+pub(in crate::access_log) enum Reply {
     Status(u16),
     Full(u16, Vec<(&'static str, String)>, String),
     /// The head promises more than comes.
@@ -34,18 +34,21 @@ pub(super) enum Reply {
 }
 
 #[derive(Clone)]
-pub(super) struct Scripted {
-    pub(super) address: SocketAddr,
+pub(in crate::access_log) struct Scripted {
+    pub(in crate::access_log) address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Scripted {
     /// Answers each request by `answer`; ends with the test process.
-    pub(super) fn start(answer: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
+    pub(in crate::access_log) fn start(answer: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
         Self::on(TcpListener::bind(("127.0.0.1", 0)).unwrap(), answer)
     }
 
-    pub(super) fn on(listener: TcpListener, answer: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
+    pub(in crate::access_log) fn on(
+        listener: TcpListener,
+        answer: impl FnMut(&Asked) -> Reply + Send + 'static,
+    ) -> Self {
         let scripted = Self { address: listener.local_addr().unwrap(), asked: Arc::default() };
         let (serving, answer) = (scripted.clone(), Arc::new(Mutex::new(answer)));
         thread::spawn(move || {
@@ -57,7 +60,7 @@ impl Scripted {
         scripted
     }
 
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(in crate::access_log) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
 

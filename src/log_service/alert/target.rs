@@ -28,6 +28,8 @@ enum Way {
     Command(Vec<String>),
     /// Why there is none.
     None(String),
+    #[cfg(test)]
+    Injected(Arc<dyn Fn(&Message) -> Outcome + Send + Sync>),
 }
 
 /// Addresses and tokens are secrets.
@@ -47,12 +49,22 @@ impl Target {
         Self { name: named.name.value.clone().into(), way, timeout: named.body.timeout.to_std() }
     }
 
+    #[cfg(test)]
+    pub(super) fn injected(
+        name: &str,
+        deliver: impl Fn(&Message) -> Outcome + Send + Sync + 'static,
+    ) -> Self {
+        Self { name: name.into(), way: Way::Injected(Arc::new(deliver)), timeout: Duration::from_secs(10) }
+    }
+
     pub(super) fn form(&self) -> &'static str {
         match self.way {
             Way::Slack(_) => "slack",
             Way::Webhook(_) => "webhook",
             Way::Command(_) => "command",
             Way::None(_) => "nothing",
+            #[cfg(test)]
+            Way::Injected(_) => "injected",
         }
     }
 
@@ -64,6 +76,8 @@ impl Target {
                 Way::Webhook(hook) => hook.post(&message.document()).await,
                 Way::Command(command) => command::run(command, message).await,
                 Way::None(why) => Outcome::Refused(why.clone()),
+                #[cfg(test)]
+                Way::Injected(deliver) => deliver(message),
             }
         };
         let late = || Outcome::Failed(format!("not done within {} s", self.timeout.as_secs_f64()), None);

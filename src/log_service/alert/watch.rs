@@ -1,6 +1,6 @@
 //! [`Watch`]: the task that looks, writes down what has changed, and sends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{self, MissedTickBehavior};
 
 use super::engine::{Change, Engine, Standing};
@@ -63,7 +63,9 @@ pub(crate) struct Watch {
     store: Store,
     data: PathBuf,
     asks: mpsc::Receiver<Ask>,
-    tries: JoinSet<(Parcel, Outcome)>,
+    tries: JoinSet<Outcome>,
+    /// What each of them carries.
+    carried: HashMap<Id, Parcel>,
     /// The next run must know of it.
     is_new: bool,
     /// Why what an earlier run left cannot be read.
@@ -81,8 +83,20 @@ impl Watch {
         outbox.keep_targets(|name| targets.iter().any(|target| *target.name == *name));
         let engine = Engine::new(settings.rules.clone(), memory, TimeZone::system());
         let (sender, asks) = mpsc::channel(ASKS);
-        let (tries, is_new, every) = (JoinSet::new(), damage.is_some(), settings.every);
-        (Self { engine, outbox, targets, every, store, data, asks, tries, is_new, damage }, Handle(sender))
+        let watch = Self {
+            engine,
+            outbox,
+            targets,
+            every: settings.every,
+            store,
+            data,
+            asks,
+            tries: JoinSet::new(),
+            carried: HashMap::new(),
+            is_new: damage.is_some(),
+            damage,
+        };
+        (watch, Handle(sender))
     }
 
     /// Watches until `stop`. What is on its way then is sent again by the next run.
@@ -100,7 +114,7 @@ impl Watch {
                 biased;
                 () = &mut stop => break,
                 Some(ask) = self.asks.recv() => self.answer(ask),
-                Some(tried) = self.tries.join_next() => self.note(tried).await,
+                Some(tried) = self.tries.join_next_with_id() => self.note(tried).await,
                 _ = looks.tick() => self.look().await,
                 () = time::sleep(pause.unwrap_or(self.every)) => {}
             }
@@ -157,16 +171,16 @@ impl Watch {
             let Some(target) = self.targets.iter().find(|target| *target.name == parcel.to).cloned() else {
                 continue;
             };
-            self.tries.spawn(async move {
-                let outcome = target.deliver(&parcel.message).await;
-                (parcel, outcome)
-            });
+            let message = parcel.message.clone();
+            let tried = self.tries.spawn(async move { target.deliver(&message).await });
+            self.carried.insert(tried.id(), parcel);
         }
     }
 
-    async fn note(&mut self, tried: Result<(Parcel, Outcome), tokio::task::JoinError>) {
-        // A try that panicked stays under way until the next start.
-        let Ok((parcel, outcome)) = tried else { return };
+    async fn note(&mut self, tried: Result<(Id, Outcome), JoinError>) {
+        // Else its target would wait for it for ever.
+        let (id, outcome) = tried.unwrap_or_else(|broken| (broken.id(), of_broken(&broken)));
+        let Some(parcel) = self.carried.remove(&id) else { return };
         self.is_new = true;
         let next = self.outbox.done(parcel.number, &outcome, now(), chance());
         if next == Next::GivenUp {
@@ -226,7 +240,9 @@ impl Watch {
         tokio::spawn(async move {
             let mut sent = Vec::new();
             for target in targets {
-                let outcome = target.deliver(&message).await;
+                let (by, sent_now) = (target.clone(), message.clone());
+                let tried = tokio::spawn(async move { by.deliver(&sent_now).await }).await;
+                let outcome = tried.unwrap_or_else(|broken| of_broken(&broken));
                 let parcel = Parcel::once(&target.name, message.clone(), now());
                 let entry = entries::of_try(&parcel, &outcome, Next::GivenUp, now());
                 // Whether or not it can be recorded, who asked is told.
@@ -268,6 +284,14 @@ impl Watch {
             self.is_new = true;
         }
     }
+}
+
+/// A try that did not come to its end.
+fn of_broken(error: &JoinError) -> Outcome {
+    Outcome::Failed(
+        format!("the try broke off: {}", if error.is_panic() { "a panic" } else { "cancelled" }),
+        None,
+    )
 }
 
 fn standing(standing: &Standing<'_>) -> Value {

@@ -11,20 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::time;
 
-use super::io::Watched;
-use super::portion::{NotStored, Portion};
+use super::portion::Portion;
+use super::shipper::{self, End, Incoming};
 use super::sockets::Stream;
 use super::{Desk, Door};
 use crate::log_service::Secret;
-use crate::log_service::store::Counts;
-use crate::wire::forward::handshake::{self, Denied};
+use crate::wire::Refused;
+use crate::wire::forward::handshake;
 use crate::wire::forward::{self, Piece, Reader};
-use crate::wire::{Broken, Refused};
 
-const BUFFER: usize = 16 << 10;
 /// Between two messages a sender may be silent for so long: one that asks for no acknowledgement would lose what it writes
 /// to a connection that was closed.
 const QUIET: Duration = Duration::from_secs(3600);
@@ -34,23 +32,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Acknowledgements that wait for the same store.
 const MAX_ACKS: usize = 1024;
 
-/// Why a connection ended before its sender ended it.
-#[derive(Debug, thiserror::Error)]
-enum End {
-    #[error("the rest of a message cannot be read: {0}")]
-    Broken(#[from] Broken),
-    #[error("a message takes too long")]
-    Slow,
-    #[error("the sender is not let in: {0}")]
-    Denied(#[from] Denied),
-    #[error("it is not stored: {0}")]
-    NotStored(#[from] NotStored),
-    #[error("cannot answer: {0}")]
-    Io(#[from] io::Error),
-}
-
 struct Connection {
-    reader: Reader<BufReader<Watched<ReadHalf<Stream>>>>,
+    reader: Reader<Incoming>,
     taken: Taken,
     desk: Arc<Desk>,
     door: Arc<Door>,
@@ -66,10 +49,9 @@ struct Taken {
 }
 
 pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>) {
-    let (reader, writer) = tokio::io::split(stream);
     let within = desk.limits.idle_timeout;
-    let reader = BufReader::with_capacity(BUFFER, Watched::new(reader, within));
-    let portion = Portion::new(Arc::clone(&desk), Arc::clone(&door), from);
+    let (reader, writer) = shipper::halves(stream, within);
+    let portion = Portion::new(Arc::clone(&desk), Arc::clone(&door), from, false);
     let mut connection = Connection {
         reader: Reader::new(reader, desk.limits.entry_bytes),
         taken: Taken { writer, portion, acks: Vec::new(), within },
@@ -77,7 +59,7 @@ pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door:
         door,
     };
     if let Err(end) = connection.run().await {
-        connection.tell(&end);
+        end.tell(&connection.desk, &connection.door.name, &connection.taken.portion);
     }
     // Whoever has gone does not hear it.
     let _ = connection.taken.writer.shutdown().await;
@@ -138,6 +120,7 @@ impl Connection {
                 Ok(Piece::Entry(text)) => self.taken.portion.add(Ok::<_, Refused>(text)).await?,
                 Ok(Piece::Refused(why)) => self.taken.portion.add(Err(why)).await?,
                 Ok(Piece::End(chunk)) => {
+                    self.taken.portion.end_message(chunk.is_some());
                     self.taken.acks.extend(chunk);
                     let is_last = !self.has_more() || *self.desk.stopping.borrow();
                     if is_last || self.taken.is_due() {
@@ -171,17 +154,6 @@ impl Connection {
 
     fn has_more(&mut self) -> bool {
         self.reader.whole().is_some_and(|reader| !reader.buffer().is_empty())
-    }
-
-    fn tell(&self, end: &End) {
-        match end {
-            End::Broken(_) | End::Slow => Counts::add(&self.desk.counts().bad_messages, 1u64),
-            End::Denied(_) => Counts::add(&self.desk.counts().denied, 1u64),
-            End::NotStored(_) => {}
-            // It has gone; what it was not told, it sends again.
-            End::Io(_) => return tracing::debug!(input = self.door.name, %end, "a sender has gone"),
-        }
-        self.taken.portion.complain(&end.to_string());
     }
 }
 

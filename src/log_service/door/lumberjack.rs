@@ -11,38 +11,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::time;
 
-use super::io::Watched;
-use super::portion::{NotStored, Portion};
+use super::portion::Portion;
+use super::shipper::{self, End, Incoming};
 use super::sockets::Stream;
 use super::{Desk, Door};
-use crate::log_service::store::Counts;
-use crate::wire::Broken;
 use crate::wire::lumberjack::{self, Frame, Reader};
 
-const BUFFER: usize = 16 << 10;
 /// When nothing comes for so long in the middle of a window, what has come is stored and acknowledged.
 const LINGER: Duration = Duration::from_secs(1);
 /// As Logstash does; senders give up after 30 s and more.
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
 
-/// Why a connection ended before its sender ended it.
-#[derive(Debug, thiserror::Error)]
-enum End {
-    #[error("the rest of what it sends cannot be read: {0}")]
-    Broken(#[from] Broken),
-    #[error("an event takes too long")]
-    Slow,
-    #[error("it is not stored: {0}")]
-    NotStored(#[from] NotStored),
-    #[error("cannot answer: {0}")]
-    Io(#[from] io::Error),
-}
-
 struct Connection {
-    reader: Reader<BufReader<Watched<ReadHalf<Stream>>>>,
+    reader: Reader<Incoming>,
     writer: Writer,
     portion: Portion,
     /// Events of a window, and how many of the present one are to come. Senders of version 1 say it once for all.
@@ -61,20 +45,19 @@ struct Writer {
 }
 
 pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>) {
-    let (reader, stream) = tokio::io::split(stream);
     let within = desk.limits.idle_timeout;
-    let reader = BufReader::with_capacity(BUFFER, Watched::new(reader, within));
+    let (reader, stream) = shipper::halves(stream, within);
     let mut connection = Connection {
         reader: Reader::new(reader, desk.limits.entry_bytes),
         writer: Writer { stream, said: lumberjack::ack(b'2', 0), within },
-        portion: Portion::new(Arc::clone(&desk), door, from),
+        portion: Portion::new(Arc::clone(&desk), Arc::clone(&door), from, true),
         window: 0,
         left: 0,
         last: None,
         desk,
     };
     if let Err(end) = connection.run().await {
-        connection.tell(&end);
+        end.tell(&connection.desk, &door.name, &connection.portion);
     }
     // Whoever has gone does not hear it.
     let _ = connection.writer.stream.shutdown().await;
@@ -129,16 +112,6 @@ impl Connection {
         self.writer.alive(self.portion.store()).await??;
         self.writer.say(lumberjack::ack(version, seq)).await?;
         Ok(())
-    }
-
-    fn tell(&self, end: &End) {
-        match end {
-            End::Broken(_) | End::Slow => Counts::add(&self.desk.counts().bad_messages, 1u64),
-            End::NotStored(_) => {}
-            // It has gone; what it was not told, it sends again.
-            End::Io(_) => return tracing::debug!(%end, "a sender has gone"),
-        }
-        self.portion.complain(&end.to_string());
     }
 }
 

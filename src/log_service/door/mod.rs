@@ -15,10 +15,14 @@ mod lines;
 mod lumberjack;
 mod otlp;
 mod packets;
+#[cfg(test)]
+mod persist_tests;
+mod persist;
 mod portion;
 mod questions;
 mod refusals;
 mod rollups;
+mod shipper;
 #[cfg(test)]
 mod shipper_tests;
 mod silent;
@@ -148,6 +152,7 @@ struct Desk {
     limits: Limits,
     /// Bytes of bodies and packets that may still be taken into memory.
     room: Arc<Semaphore>,
+    waiters: persist::Waiters,
     tails: Arc<Semaphore>,
     beginnings: Arc<Semaphore>,
     searches: Arc<Semaphore>,
@@ -264,7 +269,7 @@ async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>)
     };
     match door.kind {
         InputKind::Http => http::serve(stream, from, desk, door).await,
-        InputKind::Packets => packets::serve(stream, from, desk).await,
+        InputKind::Packets => packets::serve(stream, from, desk, door).await,
         InputKind::Forward => forward::serve(stream, from, desk, door).await,
         InputKind::Lumberjack => lumberjack::serve(stream, from, desk, door).await,
         InputKind::Syslog => syslog::serve(stream, from, desk, door).await,
@@ -287,6 +292,7 @@ impl Desk {
             alerts,
             buckets,
             room: Arc::new(Semaphore::new(limits.body_bytes_held().min(Semaphore::MAX_PERMITS))),
+            waiters: persist::Waiters::default(),
             tails: Arc::new(Semaphore::new(limits.tails)),
             beginnings: Arc::new(Semaphore::new(BEGINNINGS)),
             searches: Arc::new(Semaphore::new(limits.searches)),
@@ -310,16 +316,19 @@ impl Desk {
         Bounds { entry_bytes: self.limits.entry_bytes, entries: self.limits.batch_entries }
     }
 
-    /// Stores what a sender sent; refusals are counted here, whoever tells them.
+    /// Stores what a sender sent; refusals are counted here, whoever tells them. Only of what is stored: a request that is
+    /// not comes again, with all that is in it.
     async fn store(&self, parsed: &mut Parsed, from: &Arc<str>) -> Result<Appended, AppendError> {
+        let appended = self.store.append(std::mem::take(&mut parsed.entries), Arc::clone(from)).await?;
         Counts::add(&self.counts().rejected, parsed.rejected_count);
-        self.store.append(std::mem::take(&mut parsed.entries), Arc::clone(from)).await
+        Ok(appended)
     }
 
-    /// Stores frames; those that were refused are counted here.
+    /// Stores frames; those that were refused are counted here, for the same reason when it is done.
     async fn store_frames(&self, split: &mut Split, from: &Arc<str>) -> Result<Appended, AppendError> {
+        let appended = self.store.append_frames(std::mem::take(&mut split.frames), Arc::clone(from)).await?;
         Counts::add(&self.counts().bad_frames, split.bad_count);
-        self.store.append_frames(std::mem::take(&mut split.frames), Arc::clone(from)).await
+        Ok(appended)
     }
 
     /// Ready when the service stops.

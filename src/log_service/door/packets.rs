@@ -3,7 +3,8 @@
 //! Packets are cut at the bytes C2 B6; inside strings `¶` must be written `\u00b6`, as the frame has no other escape.
 //! All packets that one read brings are stored together; then each that has a `key` other than 0 is answered
 //! `{"key":7,"errorcode":0,"errormessage":"success"}¶`, in order, after its entries are durable. A packet that is bad
-//! is counted and answered with an error code if its key can be read. A packet larger than an entry may be ends the
+//! is counted and answered with an error code if its key can be read. Packets that want no answer are not sent again: they
+//! wait while the disk is full, and those that came with them. A packet larger than an entry may be ends the
 //! connection: where the next one begins is no longer known.
 
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time;
 
-use super::Desk;
 use super::sockets::Stream;
-use crate::log_service::batch::{self, Parsed, Shape};
+use super::{Desk, Door};
+use crate::log_service::batch::{self, Shape};
+use crate::log_service::entry::Entry;
 use crate::log_service::store::{AppendError, Counts};
 use crate::wire::packet::{END, Frames};
 
@@ -44,7 +46,7 @@ impl Outcome {
     }
 }
 
-pub(super) async fn serve(mut stream: Stream, from: Arc<str>, desk: Arc<Desk>) {
+pub(super) async fn serve(mut stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>) {
     let mut frames = Frames::new(desk.limits.entry_bytes);
     loop {
         frames.buffer.reserve(READ_BYTES);
@@ -56,7 +58,7 @@ pub(super) async fn serve(mut stream: Stream, from: Arc<str>, desk: Arc<Desk>) {
             break;
         }
         let (packets, lost) = frames.take();
-        let replies = store(&packets, &from, &desk).await;
+        let replies = store(&packets, &from, &desk, &door).await;
         let written = time::timeout(desk.limits.idle_timeout, stream.write_all(&replies)).await;
         if lost {
             Counts::add(&desk.counts().bad_packets, 1u64);
@@ -72,31 +74,59 @@ pub(super) async fn serve(mut stream: Stream, from: Arc<str>, desk: Arc<Desk>) {
 }
 
 /// Stores the packets of one read in one batch and returns the replies.
-async fn store(packets: &[Bytes], from: &Arc<str>, desk: &Desk) -> Vec<u8> {
+async fn store(packets: &[Bytes], from: &Arc<str>, desk: &Desk, door: &Door) -> Vec<u8> {
     let held: usize = packets.iter().map(Bytes::len).sum();
-    let room = u32::try_from(held).ok().and_then(|held| desk.room.try_acquire_many(held).ok());
-    let mut all = Parsed::default();
-    let mut outcomes = Vec::with_capacity(packets.len());
-    for packet in packets {
-        let (key, outcome) = open(packet, desk, &mut all);
+    let mut entries = Vec::new();
+    let opened: Vec<Opened> = packets.iter().map(|packet| open(packet, desk, &mut entries)).collect();
+    let only_here = opened.iter().filter(|opened| opened.key.is_none()).map(|opened| opened.entries).sum();
+    let stored = keep(entries, held, only_here > 0, from, desk).await;
+    if stored.is_err() {
+        desk.lose(only_here, door, from);
+    }
+    let mut replies = Vec::new();
+    for Opened { key, outcome, entries, rejected } in opened {
+        // One that has good and bad comes again, with both.
+        let comes_again = stored.is_err() && (entries > 0 || outcome == Outcome::Stored);
+        let outcome = if comes_again { Outcome::NotStored } else { outcome };
         if matches!(outcome, Outcome::BadPacket | Outcome::UnknownUri) {
             Counts::add(&desk.counts().bad_packets, 1u64);
+            Counts::add(&desk.counts().rejected, rejected);
         }
-        outcomes.push((key, outcome));
-    }
-    let stored = match room {
-        Some(_) => desk.store(&mut all, from).await.map(drop),
-        None => {
-            Counts::add(&desk.counts().turned_away, all.entries.len());
-            Err(AppendError::Closed)
-        }
-    };
-    let mut replies = Vec::new();
-    for (key, outcome) in outcomes {
-        let failed = stored.is_err() && outcome == Outcome::Stored;
-        reply(&mut replies, key.as_deref(), if failed { Outcome::NotStored } else { outcome });
+        reply(&mut replies, key.as_deref(), outcome);
     }
     replies
+}
+
+/// Stores what came with one read; if it must, it waits for the disk.
+async fn keep(
+    entries: Vec<Entry>,
+    held: usize,
+    must: bool,
+    from: &Arc<str>,
+    desk: &Desk,
+) -> Result<(), AppendError> {
+    let held = u32::try_from(held).unwrap_or(u32::MAX);
+    let _room = match Arc::clone(&desk.room).try_acquire_many_owned(held) {
+        Ok(room) => room,
+        Err(_) if must && let Some(room) = desk.wait_for_room(held, desk.limits.body_timeout).await => room,
+        Err(_) => {
+            Counts::add(&desk.counts().turned_away, entries.len());
+            return Err(AppendError::Closed);
+        }
+    };
+    match must {
+        true => desk.persist(&entries, from, None).await,
+        false => desk.store.append(entries, Arc::clone(from)).await.map(drop),
+    }
+}
+
+/// A packet before its entries are stored.
+struct Opened {
+    /// If it wants an answer.
+    key: Option<String>,
+    outcome: Outcome,
+    entries: usize,
+    rejected: usize,
 }
 
 #[derive(Deserialize)]
@@ -111,20 +141,23 @@ struct Packet<'a> {
     params: Option<&'a RawValue>,
 }
 
-/// Opens one packet: its key, if it wants an answer, and what became of it so far.
-fn open(packet: &Bytes, desk: &Desk, all: &mut Parsed) -> (Option<String>, Outcome) {
-    let Ok(opened) = serde_json::from_slice::<Packet<'_>>(packet) else { return (None, Outcome::BadPacket) };
+/// Opens one packet; its good entries go to `all`.
+fn open(packet: &Bytes, desk: &Desk, all: &mut Vec<Entry>) -> Opened {
+    let bad = |key, outcome| Opened { key, outcome, entries: 0, rejected: 0 };
+    let Ok(opened) = serde_json::from_slice::<Packet<'_>>(packet) else {
+        return bad(None, Outcome::BadPacket);
+    };
     let key = opened.key.map(RawValue::get).filter(|key| is_key(key)).map(str::to_owned);
     let path = opened.uri.split('?').next().unwrap_or_default();
     if path != "/logs" || !opened.method.eq_ignore_ascii_case("POST") {
-        return (key, Outcome::UnknownUri);
+        return bad(key, Outcome::UnknownUri);
     }
-    let Some(params) = opened.params else { return (key, Outcome::BadPacket) };
+    let Some(params) = opened.params else { return bad(key, Outcome::BadPacket) };
     let parsed = batch::parse(&packet.slice_ref(params.get().as_bytes()), Shape::Any, desk.bounds());
     let outcome = if parsed.rejected_count > 0 { Outcome::BadPacket } else { Outcome::Stored };
-    all.rejected_count += parsed.rejected_count;
-    all.entries.extend(parsed.entries);
-    (key, outcome)
+    let (entries, rejected) = (parsed.entries.len(), parsed.rejected_count);
+    all.extend(parsed.entries);
+    Opened { key, outcome, entries, rejected }
 }
 
 /// Numbers and strings are keys; 0 and null ask for no answer.

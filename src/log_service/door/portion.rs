@@ -18,9 +18,6 @@ const ENTRIES: usize = 1 << 14;
 const AGE: Duration = Duration::from_secs(1);
 /// What an entry takes besides its text: of small ones it is the larger part.
 const ENTRY_BYTES: usize = size_of::<Entry>() + 32;
-/// Between two tries to store it: the first, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Nothing more is taken on this connection: what is not acknowledged is the sender's to send again.
 #[derive(Debug, thiserror::Error)]
@@ -38,13 +35,45 @@ pub(super) struct Portion {
     entries: Vec<Entry>,
     /// Entries that were looked at, good and bad.
     seen: usize,
+    rejected: usize,
+    /// Good ones of whole messages that nobody sends again.
+    only_here: usize,
+    /// Good ones of the message under way.
+    under_way: usize,
+    /// Whether the sender asks for acknowledgements, as far as is known: then it sends again what has none.
+    asks: bool,
     room: Option<OwnedSemaphorePermit>,
     begun: Instant,
 }
 
 impl Portion {
-    pub(super) fn new(desk: Arc<Desk>, door: Arc<Door>, from: Arc<str>) -> Self {
-        Self { desk, door, from, entries: Vec::new(), seen: 0, room: None, begun: Instant::now() }
+    /// `asks`: see [`Self::end_message`].
+    pub(super) fn new(desk: Arc<Desk>, door: Arc<Door>, from: Arc<str>, asks: bool) -> Self {
+        Self {
+            desk,
+            door,
+            from,
+            entries: Vec::new(),
+            seen: 0,
+            rejected: 0,
+            only_here: 0,
+            under_way: 0,
+            asks,
+            room: None,
+            begun: Instant::now(),
+        }
+    }
+
+    /// A message is whole; whether it asks for an acknowledgement, which is taken for the sender's habit. What comes of one
+    /// that does not is given up only when the service stops.
+    pub(super) fn end_message(&mut self, asks: bool) {
+        self.only_here += if asks { 0 } else { self.under_way };
+        (self.under_way, self.asks) = (0, asks);
+    }
+
+    /// Entries that are gone if they are not stored.
+    fn only_here(&self) -> usize {
+        self.only_here + if self.asks { 0 } else { self.under_way }
     }
 
     /// Whether it should be stored before more is taken.
@@ -61,11 +90,13 @@ impl Portion {
         let entry = text.map_err(|why| why.to_string()).and_then(|text| self.check(text));
         match entry {
             Ok(entry) => {
-                self.hold(entry.text.len() + ENTRY_BYTES).await?;
+                let held = self.hold(entry.text.len() + ENTRY_BYTES).await;
+                self.under_way += 1;
+                held?;
                 self.entries.push(entry);
             }
             Err(why) => {
-                Counts::add(&self.desk.counts().rejected, 1u64);
+                self.rejected += 1;
                 self.complain(&why);
             }
         }
@@ -97,9 +128,7 @@ impl Portion {
             Ok(more) => more,
             Err(_) => {
                 self.store().await?;
-                let waiting = Arc::clone(&self.desk.room).acquire_many_owned(bytes);
-                let more = time::timeout(self.desk.limits.body_timeout, waiting).await;
-                more.ok().and_then(Result::ok).ok_or_else(|| {
+                self.wait_for_room(bytes).await.ok_or_else(|| {
                     Counts::add(&self.desk.counts().turned_away, 1u64);
                     NotStored::NoRoom
                 })?
@@ -112,28 +141,37 @@ impl Portion {
         Ok(())
     }
 
-    /// Makes durable what is here. While the store cannot, it is tried again for a while: not to read on is the only way
-    /// to slow such a sender down.
+    async fn wait_for_room(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+        let within = self.desk.limits.body_timeout;
+        if !self.asks {
+            return self.desk.wait_for_room(bytes, within).await;
+        }
+        let room = Arc::clone(&self.desk.room).acquire_many_owned(bytes);
+        time::timeout(within, room).await.ok().and_then(Result::ok)
+    }
+
+    /// Makes durable what is here. While the store cannot, it is tried again: not to read on is the only way to slow such a
+    /// sender down. A sender that asks for acknowledgements is not kept waiting for ever.
     ///
     /// # Errors
-    /// The store could not take it; what is here is gone.
+    /// The store could not take it, and nothing more may be added.
     pub(super) async fn store(&mut self) -> Result<(), NotStored> {
-        let (entries, _room) = (std::mem::take(&mut self.entries), self.room.take());
-        self.seen = 0;
-        let give_up = Instant::now() + self.desk.limits.body_timeout;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            // Copies of references: the texts stay where they are.
-            let stored = self.desk.store.append(entries.clone(), Arc::clone(&self.from)).await;
-            let Err(error) = stored else { return Ok(()) };
-            if matches!(error, AppendError::Closed) || Instant::now() + pause > give_up {
-                return Err(NotStored::Refused(error));
-            }
-            tokio::select! {
-                () = time::sleep(pause) => {}
-                () = self.desk.stopped() => return Err(NotStored::Refused(error)),
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
+        let give_up = (self.only_here() == 0).then(|| Instant::now() + self.desk.limits.body_timeout);
+        self.desk.persist(&self.entries, &self.from, give_up).await.map_err(NotStored::Refused)?;
+        Counts::add(&self.desk.counts().rejected, std::mem::take(&mut self.rejected));
+        (self.entries, self.room) = (Vec::new(), None);
+        (self.seen, self.only_here, self.under_way) = (0, 0, 0);
+        Ok(())
+    }
+}
+
+/// What is still here is not stored.
+impl Drop for Portion {
+    fn drop(&mut self) {
+        let lost = self.only_here();
+        if lost > 0 {
+            Counts::add(&self.desk.counts().rejected, self.rejected);
+            self.desk.lose(lost, &self.door, &self.from);
         }
     }
 }

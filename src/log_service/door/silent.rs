@@ -23,8 +23,6 @@ const READ_BYTES: usize = 64 << 10;
 const TOO_LONG: &str = "a message is larger than an entry may be";
 /// The most entries that are stored at once: as many as one read may bring, but for the very shortest.
 const BATCH: usize = 4096;
-/// Between two tries to store.
-const AGAIN: Duration = Duration::from_secs(1);
 /// When the service stops: how long the line must be quiet.
 const LAST_QUIET: Duration = Duration::from_millis(200);
 
@@ -148,13 +146,14 @@ impl Intake {
     }
 
     /// Permission to hold what has come, and what is made of it. Waits, as other messages are on their way to the disk, but
-    /// not for ever: those who wait hold something, too.
+    /// for ever only if these do: those who wait hold something, too. At the stop of the service what is here goes on without.
     async fn make_room(&mut self) -> bool {
         let wanted = self.framing.buffer.len().saturating_mul(2);
         let held = self.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = u32::try_from(wanted.saturating_sub(held)).unwrap_or(u32::MAX);
-        let more = Arc::clone(&self.desk.room).acquire_many_owned(more);
-        let Ok(Ok(more)) = time::timeout(self.desk.limits.idle_timeout, more).await else { return false };
+        let Some(more) = self.desk.wait_for_room(more, self.desk.limits.idle_timeout).await else {
+            return *self.desk.stopping.borrow();
+        };
         match &mut self.room {
             Some(room) => room.merge(more),
             None => self.room = Some(more),
@@ -188,22 +187,13 @@ impl Intake {
     }
 
     /// Until it is kept, or the service stops.
-    async fn keep(&self, mut parsed: Parsed) {
+    async fn keep(&self, parsed: Parsed) {
+        Counts::add(&self.desk.counts().rejected, parsed.rejected_count);
         if let Some(first) = parsed.rejected.first() {
             self.door.refusals.add(parsed.rejected_count, &self.door.name, &self.from, &first.reason);
         }
-        while !parsed.entries.is_empty() || parsed.rejected_count > 0 {
-            let again = parsed.entries.clone();
-            let Err(error) = self.desk.store(&mut parsed, &self.from).await else { return };
-            tracing::debug!(input = self.door.name, %error, "a sender waits");
-            parsed = Parsed { entries: again, ..Parsed::default() };
-            tokio::select! {
-                () = time::sleep(AGAIN) => {}
-                () = self.desk.stopped() => {
-                    let reason = "the service stopped before the disk took them";
-                    return self.door.refusals.add(parsed.entries.len(), &self.door.name, &self.from, reason);
-                }
-            }
+        if self.desk.persist(&parsed.entries, &self.from, None).await.is_err() {
+            self.desk.lose(parsed.entries.len(), &self.door, &self.from);
         }
     }
 

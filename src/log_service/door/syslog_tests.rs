@@ -241,7 +241,7 @@ async fn a_stranger_who_says_nothing_keeps_no_place() {
 async fn small_entries_take_the_room_that_they_take() {
     let service = start(InputKind::Lumberjack, None, |_| {}).await;
     let before = service.desk.room.available_permits();
-    let mut portion = Portion::new(Arc::clone(&service.desk), Arc::new(Door::open()), "a".into());
+    let mut portion = Portion::new(Arc::clone(&service.desk), Arc::new(Door::open()), "a".into(), true);
     for _ in 0..100 {
         portion.add(Ok::<_, String>("{}".into())).await.unwrap();
     }

@@ -60,15 +60,43 @@ pub(super) async fn start(change: impl FnOnce(&mut Settings)) -> Service {
 }
 
 impl Service {
-    async fn tcp(&self) -> TcpStream {
+    pub(super) fn address(&self) -> SocketAddr {
         let Listen::Tcp(address) = self.listen[0] else { panic!("not tcp") };
-        TcpStream::connect(address).await.unwrap()
+        address
+    }
+
+    async fn tcp(&self) -> TcpStream {
+        TcpStream::connect(self.address()).await.unwrap()
     }
 
     pub(super) async fn unix(&self) -> UnixStream {
         let Listen::Unix(path) = &self.listen[1] else { panic!("not unix") };
         UnixStream::connect(path).await.unwrap()
     }
+}
+
+/// One request, such as `GET /`, on a connection of its own; status, head and body of the answer.
+pub(super) async fn call(
+    address: SocketAddr,
+    request: &str,
+    headers: &str,
+    body: &[u8],
+) -> (u16, String, Vec<u8>) {
+    let length = body.len();
+    let head = format!(
+        "{request} HTTP/1.1\r\nhost: localhost:9200\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
+    );
+    exchange(address, &[head.as_bytes(), body].concat()).await
+}
+
+pub(super) async fn exchange(address: SocketAddr, request: &[u8]) -> (u16, String, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = memchr::memmem::find(&answer, b"\r\n\r\n").unwrap() + 4;
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+    (head[9..12].parse().unwrap(), head, answer[end..].to_vec())
 }
 
 /// Sends a body to `/frames` and reads the answer.

@@ -11,8 +11,10 @@ pub(crate) struct Counts {
     pub(crate) duplicates: AtomicU64,
     /// Entries that were no JSON object, too large or too many.
     pub(crate) rejected: AtomicU64,
-    /// Entries turned away because the disk was full, failed, or too much was waiting.
+    /// Entries turned away because the disk was full, failed, or too much was waiting; each time that they come.
     pub(crate) turned_away: AtomicU64,
+    /// Entries that could not be stored, and that nobody sends again: their sender is not answered.
+    pub(crate) lost: AtomicU64,
     /// Records that proxies declared lost with `gap` records.
     pub(crate) declared_lost: AtomicU64,
     /// Packets that were no valid packet.
@@ -60,6 +62,7 @@ impl Counts {
             "duplicates": get(&self.duplicates),
             "rejected": get(&self.rejected),
             "turned_away": get(&self.turned_away),
+            "lost": get(&self.lost),
             "declared_lost": get(&self.declared_lost),
             "bad_packets": get(&self.bad_packets),
             "bad_messages": get(&self.bad_messages),

@@ -31,6 +31,8 @@ mod replay;
 mod rows;
 mod retention;
 mod shipped;
+#[cfg(test)]
+mod scripted;
 mod streams;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,6 @@
 //! How JSON writes what it has no own form for: 64-bit numbers as text, ids in hexadecimal, other bytes in base64.
+//!
+//! Of any field `null` means that it is absent. Source: Protocol Buffers, "ProtoJSON Format".
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,6 +9,15 @@ use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::record::escape::hex_text;
+
+/// A field that is not there, or `null`, has its default.
+pub(super) fn or_default<'de, T, D>(from: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
 
 /// 64-bit integers are written as text, and read as text or as a number.
 pub(super) mod number_as_text {
@@ -21,6 +32,14 @@ pub(super) mod number_as_text {
 
     pub(in super::super) fn deserialize<'de, N, D>(from: D) -> Result<N, D::Error>
     where
+        N: Default + FromStr + TryFrom<i64> + TryFrom<u64>,
+        D: Deserializer<'de>,
+    {
+        Ok(optional(from)?.unwrap_or_default())
+    }
+
+    pub(in super::super) fn optional<'de, N, D>(from: D) -> Result<Option<N>, D::Error>
+    where
         N: FromStr + TryFrom<i64> + TryFrom<u64>,
         D: Deserializer<'de>,
     {
@@ -30,22 +49,26 @@ pub(super) mod number_as_text {
     struct Number<N>(std::marker::PhantomData<N>);
 
     impl<N: FromStr + TryFrom<i64> + TryFrom<u64>> Visitor<'_> for Number<N> {
-        type Value = N;
+        type Value = Option<N>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an integer of 64 bits, as a number or as text")
         }
 
-        fn visit_str<E: Error>(self, text: &str) -> Result<N, E> {
-            text.parse().map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+        fn visit_unit<E: Error>(self) -> Result<Option<N>, E> {
+            Ok(None)
         }
 
-        fn visit_u64<E: Error>(self, number: u64) -> Result<N, E> {
-            number.try_into().map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+        fn visit_str<E: Error>(self, text: &str) -> Result<Option<N>, E> {
+            text.parse().map(Some).map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
         }
 
-        fn visit_i64<E: Error>(self, number: i64) -> Result<N, E> {
-            number.try_into().map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+        fn visit_u64<E: Error>(self, number: u64) -> Result<Option<N>, E> {
+            number.try_into().map(Some).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<Option<N>, E> {
+            number.try_into().map(Some).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
         }
     }
 }
@@ -67,9 +90,10 @@ pub(super) mod severity {
             Number(i32),
             Name(String),
         }
-        match Severity::deserialize(from)? {
-            Severity::Number(number) => Ok(number),
-            Severity::Name(name) => {
+        match Option::deserialize(from)? {
+            None => Ok(0),
+            Some(Severity::Number(number)) => Ok(number),
+            Some(Severity::Name(name)) => {
                 number_of(&name).ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&name), &"a severity"))
             }
         }
@@ -109,17 +133,19 @@ pub(super) mod double {
         }
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    pub(in super::super) fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Double {
             Number(f64),
             Text(String),
         }
-        match Double::deserialize(from)? {
-            Double::Number(number) => Ok(number),
-            Double::Text(text) => {
-                text.parse().map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &"a number"))
+        match Option::deserialize(from)? {
+            None => Ok(None),
+            Some(Double::Number(number)) => Ok(Some(number)),
+            Some(Double::Text(text)) => {
+                let wrong = || D::Error::invalid_value(Unexpected::Str(&text), &"a number");
+                text.parse().map(Some).map_err(|_| wrong())
             }
         }
     }
@@ -134,7 +160,7 @@ pub(super) mod hex {
     }
 
     pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(from)?;
+        let text: String = or_default(from)?;
         let wrong = || D::Error::invalid_value(Unexpected::Str(&text), &"bytes in hexadecimal");
         bytes_of(&text).ok_or_else(wrong)
     }
@@ -151,11 +177,12 @@ pub(super) mod base64 {
         to.serialize_str(&STANDARD.encode(bytes))
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(from)?;
-        STANDARD
-            .decode(&text)
-            .map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &"bytes in base64"))
+    pub(in super::super) fn optional<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Vec<u8>>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
+        let wrong = || D::Error::invalid_value(Unexpected::Str(&text), &"bytes in base64");
+        STANDARD.decode(&text).map(Some).map_err(|_| wrong())
     }
 }
 

@@ -5,6 +5,7 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::json::or_default;
 use super::message::{LogRecord, Resource, Scope};
 use super::{Form, FormError};
 
@@ -99,7 +100,7 @@ struct Json<'a, 'e> {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Logs<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "or_default")]
     resource_logs: Vec<&'a RawValue>,
 }
 
@@ -108,7 +109,7 @@ struct Logs<'a> {
 struct ResourceLogs<'a> {
     #[serde(borrow)]
     resource: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "or_default")]
     scope_logs: Vec<&'a RawValue>,
 }
 
@@ -117,7 +118,7 @@ struct ResourceLogs<'a> {
 struct ScopeLogs<'a> {
     #[serde(borrow)]
     scope: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "or_default")]
     log_records: Vec<&'a RawValue>,
 }
 

@@ -46,6 +46,93 @@ fn the_example_of_the_specification_is_read() {
     assert_eq!(record.attributes[3].value, Some(AnyValue { value: None }));
 }
 
+/// Every field that is said there, once as `null`.
+#[test]
+fn null_is_as_if_the_field_were_not_there() {
+    let whole = json!({"resourceLogs": [{
+        "schemaUrl": "u",
+        "resource": {"attributes": [{"key": "a", "value": {"stringValue": "b"}}], "droppedAttributesCount": 1},
+        "scopeLogs": [{
+            "schemaUrl": "u",
+            "scope": {
+                "name": "n", "version": "v", "droppedAttributesCount": 1,
+                "attributes": [{"key": "a", "value": {"boolValue": true}}],
+            },
+            "logRecords": [{
+                "timeUnixNano": "7", "observedTimeUnixNano": 7, "severityNumber": 9, "severityText": "INFO",
+                "body": {"kvlistValue": {"values": [{"key": "k", "value": {"intValue": "3"}}]}},
+                "attributes": [
+                    {"key": "d", "value": {"doubleValue": 0.5}}, {"key": "b", "value": {"bytesValue": "AQI="}},
+                    {"key": "l", "value": {"arrayValue": {"values": [{"stringValue": "x"}]}}},
+                ],
+                "droppedAttributesCount": 1, "flags": 1, "traceId": "ab", "spanId": "cd", "eventName": "e",
+            }],
+        }],
+    }]});
+    let mut fields = Vec::new();
+    pointers(&whole, "", &mut fields);
+    assert_eq!(fields.len(), 46, "{fields:?}");
+    for field in fields {
+        let (mut null, mut absent) = (whole.clone(), whole.clone());
+        *null.pointer_mut(&field).unwrap() = serde_json::Value::Null;
+        let (parent, name) = field.rsplit_once('/').unwrap();
+        absent.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name).unwrap();
+        let [null, absent, whole] = [null, absent, whole.clone()].map(|body| {
+            read(Form::Json, body.to_string().as_bytes(), 1 << 20)
+                .unwrap_or_else(|error| panic!("{field}: {error}"))
+        });
+        assert_eq!(null, absent, "{field}");
+        // What is not kept of these would not differ.
+        assert!(null != whole || field.ends_with("/schemaUrl"), "{field}");
+    }
+    for answer in [
+        r#"{"partialSuccess":null}"#,
+        r#"{"partialSuccess":{"rejectedLogRecords":null,"errorMessage":null}}"#,
+    ] {
+        assert!(Form::Json.answer(answer.as_bytes()).is_ok(), "{answer}");
+    }
+}
+
+#[test]
+fn a_value_is_the_member_that_is_not_null() {
+    for (members, value) in [
+        (r#"{"stringValue":null,"intValue":"3","boolValue":null}"#, Some(Value::IntValue(3))),
+        (r#"{"bytesValue":null,"doubleValue":"NaN","doubleValue2":1}"#, Some(Value::DoubleValue(f64::NAN))),
+        (r#"{"arrayValue":null,"kvlistValue":null,"bytesValue":null}"#, None),
+    ] {
+        let read: AnyValue = serde_json::from_str(members).unwrap();
+        assert_eq!(format!("{:?}", read.value), format!("{value:?}"));
+    }
+}
+
+/// Of all members of objects.
+fn pointers(value: &serde_json::Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(members) => members.iter().for_each(|(name, value)| {
+            let field = format!("{at}/{name}");
+            pointers(value, &field, found);
+            found.push(field);
+        }),
+        serde_json::Value::Array(values) => {
+            values
+                .iter()
+                .enumerate()
+                .for_each(|(place, value)| pointers(value, &format!("{at}/{place}"), found));
+        }
+        _ => {}
+    }
+}
+
+/// The format has it so: a list has no element that is absent.
+#[test]
+fn null_is_no_element_of_a_list_and_no_message() {
+    for bad in
+        ["null", r#"{"resourceLogs":[null]}"#, r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[null]}]}]}"#]
+    {
+        assert!(read(Form::Json, bad.as_bytes(), 1000).is_err(), "{bad}");
+    }
+}
+
 #[test]
 fn json_is_written_as_the_specification_wants_it() {
     let record = LogRecord {

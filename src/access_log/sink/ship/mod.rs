@@ -24,6 +24,8 @@ mod post;
 mod strikes;
 mod syslog;
 #[cfg(test)]
+mod tables;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use super::super::outbox::Outcome;
+use super::super::target::Target;
 use super::super::{Settings as Alerts, keep};
 use super::*;
 use crate::log_service::client::{self, Address, Credentials, Roots, Service as Client};
@@ -48,11 +50,16 @@ struct Running {
 }
 
 async fn start(data: &std::path::Path, tables: &str) -> Running {
+    start_with(data, tables, |_| {}).await
+}
+
+async fn start_with(data: &std::path::Path, tables: &str, change: impl FnOnce(&mut Alerts)) -> Running {
     let service = service(tables);
     let mut settings = Settings::new(data.to_owned());
     let socket = data.with_extension("sock");
     settings.http = vec![Listen::Unix(socket.clone())];
     settings.alerts = Alerts { every: Duration::from_millis(50), ..Alerts::of(&service) };
+    change(&mut settings.alerts);
     let running = LogService::start(settings).await.unwrap();
     let (stop, stopped) = oneshot::channel();
     let ended = tokio::spawn(async {
@@ -199,4 +206,42 @@ async fn a_damaged_file_is_put_aside_and_told() {
     assert!(data.join("alerts.json.damaged").exists());
     running.stop().await;
     assert!(keep::load(&data).1.is_none());
+}
+
+#[tokio::test]
+async fn a_try_that_panics_is_a_failed_one_and_the_next_is_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let told = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&told);
+    let ops = Target::injected("ops", move |_| {
+        *count.lock().unwrap() += 1;
+        // Not while it is locked.
+        let number = *count.lock().unwrap();
+        assert!(number > 1, "the first one panics");
+        Outcome::Taken
+    });
+    let change = |alerts: &mut Alerts| alerts.targets = vec![ops];
+    let running = start_with(&directory.path().join("logs"), &tables(9), change).await;
+    running.send(502, 9).await;
+    running.until("told", async || *told.lock().unwrap() == 2).await;
+    running.until("recorded", async || running.rows("kind:alert delivery:sent").await.len() == 1).await;
+    let failed = running.rows("kind:alert delivery:failed").await;
+    assert_eq!(
+        (failed.len(), &failed[0]["err"], &failed[0]["try"]),
+        (1, &"the try broke off: a panic".into(), &1.into())
+    );
+    assert!(running.alerts().await["targets"][0]["waiting"] == 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_for_a_test_that_panics_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let ops = Target::injected("ops", |_| panic!("always"));
+    let change = |alerts: &mut Alerts| alerts.targets = vec![ops];
+    let running = start_with(&directory.path().join("logs"), &tables(9), change).await;
+    let tested = client::post(&running.client, "/alerts/test?name=errors", "application/json", Bytes::new());
+    let told = json!({"to": "ops", "form": "injected", "sent": false, "err": "the try broke off: a panic"});
+    assert_eq!(tested.await.unwrap()["deliveries"][0], told);
+    running.stop().await;
 }

@@ -1,18 +1,17 @@
 //! Elasticsearch's calls as a client makes them: real sockets, a real store.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 
+use crate::log_service::door::tests;
+use crate::log_service::{Limits, Listen, LogService, Settings, Token};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-use crate::log_service::{Limits, Listen, LogService, Settings, Token};
 
 struct Service {
-    listen: Listen,
-    _data: tempfile::TempDir,
+    address: SocketAddr,
+    _running: Option<tests::Service>,
 }
 
 struct Answer {
@@ -22,31 +21,15 @@ struct Answer {
 }
 
 async fn start(change: impl FnOnce(&mut Settings)) -> Service {
-    let data = tempfile::tempdir().unwrap();
-    let mut settings = Settings::new(data.path().join("logs"));
-    settings.http = vec![Listen::Tcp(([127, 0, 0, 1], 0).into())];
-    change(&mut settings);
-    let service = LogService::start(settings).await.unwrap();
-    let listen = service.http()[0].clone();
-    tokio::spawn(service.run(std::future::pending()));
-    Service { listen, _data: data }
+    let running = tests::start(change).await;
+    Service { address: running.address(), _running: Some(running) }
 }
 
 impl Service {
     async fn call(&self, request: &str, headers: &str, body: &[u8]) -> Answer {
-        let Listen::Tcp(address) = self.listen else { panic!("not tcp") };
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let length = body.len();
-        let head = format!(
-            "{request} HTTP/1.1\r\nhost: localhost:9200\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
-        );
-        stream.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let (status, head, body) = tests::call(self.address, request, headers, body).await;
         assert!(request.contains("/logs") || head.contains("x-elastic-product: Elasticsearch"), "{head}");
-        let status = head[9..12].parse().unwrap();
-        Answer { status, head: head.to_owned(), body: serde_json::from_str(body).unwrap_or_default() }
+        Answer { status, head, body: serde_json::from_slice(&body).unwrap_or_default() }
     }
 
     async fn bulk(&self, body: &str) -> Answer {
@@ -55,15 +38,10 @@ impl Service {
 
     /// How many documents are found.
     async fn stored(&self, filter: &str) -> usize {
-        let Listen::Tcp(address) = self.listen else { panic!("not tcp") };
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let ask = format!(
-            "GET /logs/search?since=all&q={filter} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-        );
-        stream.write_all(ask.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let ask = format!("GET /logs/search?since=all&q={filter}");
+        let (status, _, answer) = tests::call(self.address, &ask, "", b"").await;
+        let answer = String::from_utf8(answer).unwrap();
+        assert_eq!(status, 200, "{answer}");
         answer.matches("\"index\":\"").count()
     }
 }
@@ -132,10 +110,10 @@ async fn what_was_created_is_known_after_a_restart() {
         let mut settings = Settings::new(data.path().join("logs"));
         settings.http = vec![Listen::Tcp(([127, 0, 0, 1], 0).into())];
         let service = LogService::start(settings).await.unwrap();
-        let listen = service.http()[0].clone();
+        let Listen::Tcp(address) = service.http()[0] else { panic!("not tcp") };
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let running = tokio::spawn(service.run(async { _ = stopped.await }));
-        let answer = Service { listen, _data: tempfile::tempdir().unwrap() }.bulk(&body).await.body;
+        let answer = Service { address, _running: None }.bulk(&body).await.body;
         let result = |place: usize, action: &str| {
             let item = &answer["items"][place][action];
             if item["status"] == 409 { "conflict" } else { item["result"].as_str().unwrap() }.to_owned()

@@ -5,12 +5,11 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value as Json, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::entry::text;
 use super::*;
-use crate::log_service::{Limits, Listen, LogService, Settings};
+use crate::log_service::Limits;
+use crate::log_service::door::tests::{self, Service, start};
 use crate::wire::otlp::message::{
     AnyValue, KeyValue, KeyValueList, Logs, Resource, ResourceLogs, Scope, ScopeLogs, Value,
 };
@@ -92,46 +91,15 @@ fn what_is_not_said_is_not_shown() {
     }
 }
 
-struct Service {
-    listen: Listen,
-    _data: tempfile::TempDir,
-}
-
-async fn start(change: impl FnOnce(&mut Settings)) -> Service {
-    let data = tempfile::tempdir().unwrap();
-    let mut settings = Settings::new(data.path().join("logs"));
-    settings.http = vec![Listen::Tcp(([127, 0, 0, 1], 0).into())];
-    change(&mut settings);
-    let service = LogService::start(settings).await.unwrap();
-    let listen = service.http()[0].clone();
-    tokio::spawn(service.run(std::future::pending()));
-    Service { listen, _data: data }
-}
-
 impl Service {
     async fn call(&self, request: &str, headers: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
-        let length = body.len();
-        let head = format!(
-            "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
-        );
-        self.exchange(&[head.as_bytes(), body].concat()).await
-    }
-
-    async fn exchange(&self, request: &[u8]) -> (u16, String, Vec<u8>) {
-        let Listen::Tcp(address) = self.listen else { panic!("not tcp") };
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(request).await.unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
-        let end = memchr::memmem::find(&answer, b"\r\n\r\n").unwrap() + 4;
-        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
-        (head[9..12].parse().unwrap(), head, answer[end..].to_vec())
+        tests::call(self.address(), request, headers, body).await
     }
 
     /// Sends a head and no body.
     async fn send_head(&self, request: &str, headers: &str) -> (u16, String, Vec<u8>) {
         let head = format!("{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}\r\n");
-        self.exchange(head.as_bytes()).await
+        tests::exchange(self.address(), head.as_bytes()).await
     }
 
     async fn send(&self, form: Form, records: Vec<LogRecord>) -> (u16, String, Vec<u8>) {

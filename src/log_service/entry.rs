@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::renames::Renames;
+pub(crate) use super::renames::Trust;
 use crate::record::frame;
 
 /// Longest proxy name that is used to recognise a resent record.
@@ -57,12 +59,25 @@ impl Entry {
     /// Checks one JSON object. Readers will parse it again into a tree, so what that would refuse (bad UTF-8, lone
     /// surrogates, numbers out of range, deep nesting) is refused here. An entry that was stored parses to itself.
     pub(crate) fn parse(text: Bytes) -> Result<Self, serde_json::Error> {
+        Self::of_sender(text, Trust::Believed)
+    }
+
+    /// The same of a sender who may be a stranger: then it is nobody's record, and declares nothing lost.
+    pub(crate) fn of_sender(text: Bytes, trust: Trust) -> Result<Self, serde_json::Error> {
         let head: Head<'_> = serde_json::from_slice(&text)?;
+        let renames = head.renames(trust);
+        if renames.is_any() {
+            // What is stored is read again by everybody, so what counts is what that says.
+            return Self::parse(renames.write(&text)?);
+        }
         let stamp = head.stamp();
         let seq = stamp.as_ref().map_or_else(|| head.seq.number().unwrap_or(0), |stamp| stamp.seq);
-        let (gap, reserved) = (head.gap(), head.reserved);
-        let text = if reserved { rename_reserved(&text)? } else { on_one_line(text) };
-        Ok(Self { text, stream: stamp.map(|stamp| stamp.stream), seq, gap })
+        let gap = head.gap();
+        Ok(Self { text: on_one_line(text), stream: stamp.map(|stamp| stamp.stream), seq, gap })
+    }
+
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.stream.clone().map(|stream| Stamp { stream, seq: self.seq })
     }
 }
 
@@ -72,17 +87,6 @@ fn on_one_line(text: Bytes) -> Bytes {
         return text;
     }
     text.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }).collect()
-}
-
-/// The service's own members keep their names; a sender's members of the same name get `_in` behind them.
-fn rename_reserved(text: &[u8]) -> Result<Bytes, serde_json::Error> {
-    let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(text)?;
-    for name in ["c", "recv", "from"] {
-        if let Some(value) = object.remove(name) {
-            object.insert(format!("{name}_in"), value);
-        }
-    }
-    serde_json::to_vec(&object).map(Bytes::from)
 }
 
 /// The few members that the service itself looks at.
@@ -101,6 +105,16 @@ pub(crate) struct Head<'a> {
     reason: Scalar<'a>,
     /// The sender used a name that is the service's own.
     reserved: bool,
+    /// What any of several members of the same name says: rows take another one than the last, which counts here.
+    claims: Claims,
+}
+
+/// Whether there is all that makes a place in a stream.
+#[derive(Debug, Default)]
+struct Claims {
+    proxy: bool,
+    boot: bool,
+    core: bool,
 }
 
 impl Head<'_> {
@@ -116,6 +130,20 @@ impl Head<'_> {
 
     pub(crate) fn is_stop(&self) -> bool {
         self.kind.text() == Some("stop")
+    }
+
+    fn renames(&self, trust: Trust) -> Renames {
+        let reserved = Renames { reserved: self.reserved, ..Renames::default() };
+        let Claims { proxy, boot, core } = self.claims;
+        match trust {
+            Trust::Believed => reserved,
+            Trust::Stranger => Renames {
+                place: proxy && boot && core,
+                kind: self.is_gap(),
+                proxy: proxy && self.kind.text() == Some("host"),
+                ..reserved
+            },
+        }
     }
 
     /// How many entries a `gap` record declares lost that never had a number.
@@ -145,6 +173,8 @@ impl Head<'_> {
 #[derive(Debug, Default)]
 enum Scalar<'a> {
     Text(Cow<'a, str>),
+    /// A text that is longer than any that is looked for.
+    Long,
     Number(u64),
     #[default]
     Other,
@@ -156,6 +186,10 @@ impl Scalar<'_> {
             Self::Text(text) => Some(text),
             _ => None,
         }
+    }
+
+    fn is_text(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Long)
     }
 
     fn number(&self) -> Option<u64> {
@@ -185,6 +219,7 @@ impl<'de> Visitor<'de> for HeadVisitor {
         let mut head = Head::default();
         while let Some(name) = map.next_key()? {
             let value: Scalar<'de> = map.next_value()?;
+            head.claims.note(&name, &value);
             match name {
                 Name::Kind => head.kind = value,
                 Name::Proxy => head.proxy = value,
@@ -202,6 +237,17 @@ impl<'de> Visitor<'de> for HeadVisitor {
             }
         }
         Ok(head)
+    }
+}
+
+impl Claims {
+    fn note(&mut self, name: &Name, value: &Scalar<'_>) {
+        match name {
+            Name::Proxy => self.proxy |= value.is_text(),
+            Name::Boot => self.boot |= value.number().is_some(),
+            Name::Core => self.core |= value.number().is_some(),
+            _ => {}
+        }
     }
 }
 
@@ -296,7 +342,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Scalar<'de>, E> {
-        Ok(if text.len() <= MAX_PROXY { Scalar::Text(Cow::Owned(text.to_owned())) } else { Scalar::Other })
+        Ok(if text.len() <= MAX_PROXY { Scalar::Text(Cow::Owned(text.to_owned())) } else { Scalar::Long })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Scalar<'de>, A::Error> {

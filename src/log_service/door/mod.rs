@@ -31,6 +31,7 @@ mod tail;
 mod tests;
 mod tls;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -46,6 +47,7 @@ use self::refusals::Refusals;
 use self::sockets::{Socket, Stream};
 use self::tls::Handshake;
 use super::batch::{Bounds, Parsed};
+use super::entry::Trust;
 use super::frames::Split;
 use super::store::{AppendError, Appended, Counts, Running, Store};
 use super::{InputKind, InputSettings, Limits, Listen, Secret, ServiceError, Settings, Token};
@@ -81,11 +83,13 @@ struct Door {
     /// The same as it was written, for protocols that need it so.
     secret: Option<Secret>,
     tls: Option<Handshake>,
+    /// Whether its senders are believed about whose records they bring.
+    trust: Trust,
     refusals: Refusals,
 }
 
 impl Door {
-    /// HTTP for everybody who reaches it.
+    /// HTTP for everybody who reaches it: the service's own, where proxies send.
     fn open() -> Self {
         Self {
             name: String::new(),
@@ -93,6 +97,7 @@ impl Door {
             tokens: Vec::new(),
             secret: None,
             tls: None,
+            trust: Trust::Believed,
             refusals: Refusals::default(),
         }
     }
@@ -104,6 +109,7 @@ impl Door {
             tokens: input.secret.iter().map(Secret::token).collect(),
             secret: input.secret.clone(),
             tls: input.tls.as_ref().map(Handshake::new).transpose()?,
+            trust: if input.trusted { Trust::Believed } else { Trust::Stranger },
             refusals: Refusals::default(),
         })
     }
@@ -111,6 +117,14 @@ impl Door {
     /// Whether it is there for senders only: who may write need not be one who may read.
     fn is_input(&self) -> bool {
         !self.name.is_empty()
+    }
+
+    /// Among whose documents those of this door are known again: its own, or those of all who are believed.
+    fn scope(&self) -> &str {
+        match self.trust {
+            Trust::Believed => "",
+            Trust::Stranger => &self.name,
+        }
     }
 
     /// Whether a request with this `Authorization` may come in: the token as `Bearer`, as an `ApiKey` (also behind `ID:`,
@@ -180,9 +194,12 @@ impl Doors {
         }
         let tls = settings.tls.as_ref().map(Handshake::new).transpose()?;
         let desk = Desk::new(settings, (tls, handles), store);
+        let doors = [&desk.front].into_iter().chain(inputs.iter().map(|(_, door)| door));
+        let scopes: BTreeSet<&str> = doors.map(|door| door.scope()).collect();
+        let scopes: Vec<&str> = scopes.into_iter().collect();
         if let Some(newest) = desk.store.parts().last() {
             desk.seen
-                .recall(newest.as_ref())
+                .recall(newest.as_ref(), &scopes)
                 .map_err(|error| ServiceError::Data(settings.data.clone(), error))?;
         }
         Ok(Self { http, packets, inputs, desk: Arc::new(desk) })
@@ -266,7 +283,7 @@ async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>)
     };
     match door.kind {
         InputKind::Http => http::serve(stream, from, desk, door).await,
-        InputKind::Packets => packets::serve(stream, from, desk).await,
+        InputKind::Packets => packets::serve(stream, from, desk, door).await,
         InputKind::Forward => forward::serve(stream, from, desk, door).await,
         InputKind::Lumberjack => lumberjack::serve(stream, from, desk, door).await,
         InputKind::Syslog => syslog::serve(stream, from, desk, door).await,
@@ -308,8 +325,8 @@ impl Desk {
         Arc::clone(&self.searches).try_acquire_owned().ok()
     }
 
-    fn bounds(&self) -> Bounds {
-        Bounds { entry_bytes: self.limits.entry_bytes, entries: self.limits.batch_entries }
+    fn bounds(&self, trust: Trust) -> Bounds {
+        Bounds { entry_bytes: self.limits.entry_bytes, entries: self.limits.batch_entries, trust }
     }
 
     /// Stores what a sender sent; refusals are counted here, whoever tells them.

@@ -14,9 +14,9 @@ use serde_json::value::RawValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time;
 
-use super::Desk;
 use super::sockets::Stream;
-use crate::log_service::batch::{self, Parsed, Shape};
+use super::{Desk, Door};
+use crate::log_service::batch::{self, Bounds, Parsed, Shape};
 use crate::log_service::store::{AppendError, Counts};
 use crate::wire::packet::{END, Frames};
 
@@ -44,7 +44,8 @@ impl Outcome {
     }
 }
 
-pub(super) async fn serve(mut stream: Stream, from: Arc<str>, desk: Arc<Desk>) {
+pub(super) async fn serve(mut stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>) {
+    let bounds = desk.bounds(door.trust);
     let mut frames = Frames::new(desk.limits.entry_bytes);
     loop {
         frames.buffer.reserve(READ_BYTES);
@@ -56,7 +57,7 @@ pub(super) async fn serve(mut stream: Stream, from: Arc<str>, desk: Arc<Desk>) {
             break;
         }
         let (packets, lost) = frames.take();
-        let replies = store(&packets, &from, &desk).await;
+        let replies = store(&packets, bounds, &from, &desk).await;
         let written = time::timeout(desk.limits.idle_timeout, stream.write_all(&replies)).await;
         if lost {
             Counts::add(&desk.counts().bad_packets, 1u64);
@@ -72,13 +73,13 @@ pub(super) async fn serve(mut stream: Stream, from: Arc<str>, desk: Arc<Desk>) {
 }
 
 /// Stores the packets of one read in one batch and returns the replies.
-async fn store(packets: &[Bytes], from: &Arc<str>, desk: &Desk) -> Vec<u8> {
+async fn store(packets: &[Bytes], bounds: Bounds, from: &Arc<str>, desk: &Desk) -> Vec<u8> {
     let held: usize = packets.iter().map(Bytes::len).sum();
     let room = u32::try_from(held).ok().and_then(|held| desk.room.try_acquire_many(held).ok());
     let mut all = Parsed::default();
     let mut outcomes = Vec::with_capacity(packets.len());
     for packet in packets {
-        let (key, outcome) = open(packet, desk, &mut all);
+        let (key, outcome) = open(packet, bounds, &mut all);
         if matches!(outcome, Outcome::BadPacket | Outcome::UnknownUri) {
             Counts::add(&desk.counts().bad_packets, 1u64);
         }
@@ -112,7 +113,7 @@ struct Packet<'a> {
 }
 
 /// Opens one packet: its key, if it wants an answer, and what became of it so far.
-fn open(packet: &Bytes, desk: &Desk, all: &mut Parsed) -> (Option<String>, Outcome) {
+fn open(packet: &Bytes, bounds: Bounds, all: &mut Parsed) -> (Option<String>, Outcome) {
     let Ok(opened) = serde_json::from_slice::<Packet<'_>>(packet) else { return (None, Outcome::BadPacket) };
     let key = opened.key.map(RawValue::get).filter(|key| is_key(key)).map(str::to_owned);
     let path = opened.uri.split('?').next().unwrap_or_default();
@@ -120,7 +121,7 @@ fn open(packet: &Bytes, desk: &Desk, all: &mut Parsed) -> (Option<String>, Outco
         return (key, Outcome::UnknownUri);
     }
     let Some(params) = opened.params else { return (key, Outcome::BadPacket) };
-    let parsed = batch::parse(&packet.slice_ref(params.get().as_bytes()), Shape::Any, desk.bounds());
+    let parsed = batch::parse(&packet.slice_ref(params.get().as_bytes()), Shape::Any, bounds);
     let outcome = if parsed.rejected_count > 0 { Outcome::BadPacket } else { Outcome::Stored };
     all.rejected_count += parsed.rejected_count;
     all.entries.extend(parsed.entries);

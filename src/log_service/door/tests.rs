@@ -378,6 +378,7 @@ async fn an_input_takes_entries_and_answers_no_question() {
         listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
         secret: None,
         tls: None,
+        trusted: false,
     };
     let service = start(|settings| settings.inputs = vec![input]).await;
     let ask = async |head: &str, body: &str| {

@@ -103,15 +103,16 @@ fn gather(
     Ok((hosts, others, told))
 }
 
-/// Adds a record; false when there is no row for it.
+/// Adds a record; false when there is no row for it. One of no proxy, as strangers may send, is nobody's.
 fn note(hosts: &mut Hosts, record: &Value, every: Option<i64>) -> bool {
+    let Some(proxy) = text(record, "proxy") else { return true };
     let time =
         text(record, "ts").or_else(|| text(record, "recv")).and_then(|time| time.parse::<Timestamp>().ok());
     let start = every.zip(time).and_then(|(every, time)| {
         Timestamp::from_microsecond(time.as_microsecond().div_euclid(every).saturating_mul(every)).ok()
     });
     let start = start.map(|start| format!("{start:.0}")).unwrap_or_default();
-    let place = (start, text(record, "proxy").unwrap_or_default().to_owned());
+    let place = (start, proxy.to_owned());
     if hosts.len() >= MAX_ROWS && !hosts.contains_key(&place) {
         return false;
     }

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::document;
 use crate::log_service::columns::{self, RowWriter};
+use crate::log_service::entry::{Head, Stamp};
 use crate::log_service::part::{Part, Prune};
 use crate::wire::bulk::Action;
 
@@ -26,10 +27,21 @@ pub(super) struct Key([u8; 16]);
 
 impl Key {
     /// A creation is the same by its `_id`; what is indexed may be a new version of it, so there the content counts as well.
-    pub(super) fn of(action: Action, index: &str, doc_id: &str, entry: &Value) -> Self {
+    /// A stranger's document is never the same as one of another door (`scope`, empty for all who are believed), nor as a record
+    /// of a proxy, which has a stamp: else whoever has seen an id could have the real one thrown away.
+    pub(super) fn of(
+        action: Action,
+        (index, doc_id): (&str, &str),
+        (scope, stamp): (&str, Option<Stamp>),
+        entry: &Value,
+    ) -> Self {
         let mut context = Context::new(&SHA256);
         let content = if action == Action::Create { String::new() } else { entry.to_string() };
-        for part in [action.name(), index, doc_id, &content] {
+        let (scope, stamp) = match stamp {
+            Some(Stamp { stream, seq }) => ("", format!("{seq} {} {} {}", stream.core, stream.boot, stream.proxy)),
+            None => (scope, String::new()),
+        };
+        for part in [action.name(), index, doc_id, &content, scope, &stamp] {
             context.update(&part.len().to_le_bytes());
             context.update(part.as_bytes());
         }
@@ -94,25 +106,27 @@ impl Seen {
     }
 
     /// Learns what a row is. A row shows more than was sent, so what was indexed cannot be told from a new version of it:
-    /// only creations are known again.
-    fn learn(&self, row: &[u8]) -> bool {
+    /// only creations are known again. Nor does it show by which door it came: it counts for each.
+    fn learn(&self, row: &[u8], scopes: &[&str]) -> bool {
         let entry: Value = serde_json::from_slice(row).unwrap_or_default();
-        let Some((index, doc_id)) = document::target(&entry) else { return false };
-        self.settle(&[Key::of(Action::Create, index, doc_id, &entry)], true);
+        let Some(target) = document::target(&entry) else { return false };
+        let stamp = serde_json::from_slice::<Head<'_>>(row).ok().and_then(|head| head.stamp());
+        let key = |scope: &&str| Key::of(Action::Create, target, (scope, stamp.clone()), &entry);
+        self.settle(&scopes.iter().map(key).collect::<Vec<_>>(), true);
         true
     }
 
-    /// Learns what is in memory, the newest last.
+    /// Learns what is in memory, the newest last; for the doors of these scopes.
     ///
     /// # Errors
     /// Those of reading.
-    pub(in crate::log_service::door) fn recall(&self, rows: &dyn Part) -> io::Result<()> {
+    pub(in crate::log_service::door) fn recall(&self, rows: &dyn Part, scopes: &[&str]) -> io::Result<()> {
         let mut batches = Vec::new();
         rows.read(columns::NAMES, &Prune::default(), &mut |batch| {
             batches.push(batch);
             Ok(ControlFlow::Continue(()))
         })?;
-        let mut room = MOST;
+        let mut room = MOST / scopes.len().max(1);
         let mut text = Vec::new();
         for batch in batches.iter().rev() {
             let writer = RowWriter::new(batch);
@@ -120,7 +134,7 @@ impl Seen {
                 text.clear();
                 writer.write(row, &mut text);
                 let may_be = memchr::memmem::find(&text, b"\"_id\":").is_some();
-                room -= usize::from(may_be && self.learn(&text));
+                room -= usize::from(may_be && self.learn(&text, scopes));
             }
         }
         Ok(())
@@ -150,7 +164,7 @@ mod tests {
     use super::*;
 
     fn key(id: &str) -> Key {
-        Key::of(Action::Create, "app", id, &Value::Null)
+        Key::of(Action::Create, ("app", id), ("", None), &Value::Null)
     }
 
     fn claim(seen: &Seen, ids: &[&str]) -> Vec<Claim> {
@@ -170,10 +184,10 @@ mod tests {
 
     #[test]
     fn a_new_version_of_what_is_indexed_is_new() {
-        let of = |action, content: i32| Key::of(action, "app", "7", &content.into());
+        let of = |action, content: i32| Key::of(action, ("app", "7"), ("", None), &content.into());
         assert_eq!(of(Action::Create, 1), of(Action::Create, 2));
         assert_ne!(of(Action::Index, 1), of(Action::Index, 2));
-        let split = |index, id| Key::of(Action::Create, index, id, &Value::Null);
+        let split = |index, id| Key::of(Action::Create, (index, id), ("", None), &Value::Null);
         assert_ne!(split("ap", "p7"), split("app", "7"));
     }
 

@@ -402,6 +402,60 @@ mod tests {
     }
 
     #[test]
+    fn a_strangers_entry_has_no_place_and_keeps_every_member() {
+        for (sent, stored) in [
+            (
+                r#"{"proxy":"e","boot":1,"core":0,"seq":3,"n":1.50}"#,
+                r#"{"proxy_in":"e","boot_in":1,"core_in":0,"seq_in":3,"n":1.50}"#,
+            ),
+            (
+                r#"{"proxy":"e","boot":1,"core":0,"seq":3,"seq":"x"}"#,
+                r#"{"proxy_in":"e","boot_in":1,"core_in":0,"seq_in":3,"seq_in":"x"}"#,
+            ),
+            // Rows take the first that fits, whatever comes behind it.
+            (
+                r#"{"proxy":"e","boot":1,"core":0,"core":"x","seq":3}"#,
+                r#"{"proxy_in":"e","boot_in":1,"core_in":0,"core_in":"x","seq_in":3}"#,
+            ),
+            (r#"{"pro\u0078y":"e","boot":1,"core":0}"#, r#"{"proxy_in":"e","boot_in":1,"core_in":0}"#),
+            (r#"{"kind":"gap","missing":9}"#, r#"{"kind_in":"gap","missing":9}"#),
+            (r#"{"kind":"x","kind":"g\u0061p"}"#, r#"{"kind_in":"x","kind_in":"g\u0061p"}"#),
+            (r#"{"kind":"host","proxy":"e"}"#, r#"{"kind":"host","proxy_in":"e"}"#),
+            (r#"{"recv":1,"kind":"gap"}"#, r#"{"recv_in":1,"kind_in":"gap"}"#),
+        ] {
+            let entry = Entry::of_sender(Bytes::from_static(sent.as_bytes()), Trust::Stranger).unwrap();
+            assert_eq!(
+                (&*entry.text, &entry.stream, &entry.gap),
+                (stored.as_bytes(), &None, &None),
+                "{sent}"
+            );
+            let again = Entry::of_sender(entry.text.clone(), Trust::Stranger).unwrap();
+            assert_eq!(again.text, entry.text, "what was stored parses to itself");
+        }
+        let long = format!(r#"{{"proxy":"\n{}","boot":1,"core":0}}"#, "e".repeat(MAX_PROXY));
+        let entry = Entry::of_sender(long.into(), Trust::Stranger).unwrap();
+        assert!(
+            entry.text.starts_with(b"{\"proxy_in\""),
+            "a name that is too long for a stamp fits into a row"
+        );
+    }
+
+    #[test]
+    fn what_forms_no_place_keeps_its_name() {
+        for own in [
+            r#"{"seq":3,"core":1,"proxy":"corporate"}"#,
+            r#"{"seq":3,"boot":1,"core":"none","proxy":"corporate"}"#,
+            r#"{"kind":"stop","last_seqs":[9]}"#,
+            r#"{"kind":"start","proxy":"corporate"}"#,
+            r#"{"kind":"host","name":"web-1"}"#,
+            r#"{"x":{"proxy":"e","boot":1,"core":0,"kind":"gap"}}"#,
+        ] {
+            let entry = Entry::of_sender(Bytes::from_static(own.as_bytes()), Trust::Stranger).unwrap();
+            assert_eq!((&*entry.text, entry.stream), (own.as_bytes(), None));
+        }
+    }
+
+    #[test]
     fn becomes_one_line() {
         let entry = parse("{\n \"a\": \"x\\ny\",\r\n \"b\": 2\n}").unwrap();
         assert!(!entry.text.contains(&b'\n') && !entry.text.contains(&b'\r'));
@@ -420,6 +474,30 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_words_of_a_stranger_make_a_place(
+            members in proptest::collection::vec(
+                (
+                    "proxy|boot|core|seq|kind|first_seq|last_seq|missing|from|x",
+                    "[0-9]{1,6}|\"gap\"|\"host\"|\"stop\"|\"e\"|null|\\[1\\]|\\{\"boot\":1\\}",
+                ),
+                0..12,
+            )
+        ) {
+            let members = members.iter().map(|(name, value)| format!("\"{name}\":{value}"));
+            let text = format!("{{{}}}", members.collect::<Vec<_>>().join(","));
+            let Ok(entry) = Entry::of_sender(text.clone().into(), Trust::Stranger) else { return Ok(()) };
+            prop_assert_eq!((&entry.stream, &entry.gap), (&None, &None), "{}", text);
+            let head: Head<'_> = serde_json::from_slice(&entry.text).unwrap();
+            prop_assert_eq!(head.unnumbered(), 0);
+            let mut builder = crate::log_service::columns::Builder::new(10);
+            builder.push_object(&entry.text, 1, "a").unwrap();
+            let mut extent = crate::log_service::columns::ExtentBuilder::default();
+            extent.note(&builder.finish().unwrap());
+            let extent = extent.finish();
+            prop_assert!(extent.streams.is_empty() && extent.unnumbered == 0, "{}", text);
+        }
+
         #[test]
         fn what_is_accepted_is_readable(text in r#"[\{\}\[\]",:a-f0-9eE+\-.\\u \n]{0,40}"#) {
             let text = format!("{{\"a\":{text}}}");

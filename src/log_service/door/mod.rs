@@ -23,6 +23,8 @@ mod rollups;
 mod shipper_tests;
 mod silent;
 mod sockets;
+#[cfg(test)]
+mod stranger_tests;
 mod syslog;
 #[cfg(test)]
 mod syslog_tests;

@@ -28,9 +28,9 @@ use self::answer::{Done, Fault, Style, Told};
 use self::greetings::Asked;
 pub(super) use self::seen::Seen;
 use self::seen::{Claim, Key};
-use super::{Desk, Door};
 use super::answer::Answer;
 use super::body::{self, Refused};
+use super::{Desk, Door};
 use crate::log_service::entry::{Entry, Trust};
 use crate::log_service::store::{AppendError, Counts};
 use crate::wire::bulk::{self, Action, Item};
@@ -205,7 +205,10 @@ fn drafts(
         };
         // An empty id is none: two documents that have it are not the same.
         let id = id.filter(|id| !id.is_empty());
-        let key = entry.as_ref().zip(id.as_deref()).map(|(entry, id)| key_of(action, (&index, id), door.scope(), entry));
+        let key = entry
+            .as_ref()
+            .zip(id.as_deref())
+            .map(|(entry, id)| key_of(action, (&index, id), door.scope(), entry));
         Ok(Draft { key, entry, told: Told { action, index, id, result } })
     };
     items.into_iter().enumerate().map(draft).collect()

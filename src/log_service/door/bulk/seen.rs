@@ -38,7 +38,9 @@ impl Key {
         let mut context = Context::new(&SHA256);
         let content = if action == Action::Create { String::new() } else { entry.to_string() };
         let (scope, stamp) = match stamp {
-            Some(Stamp { stream, seq }) => ("", format!("{seq} {} {} {}", stream.core, stream.boot, stream.proxy)),
+            Some(Stamp { stream, seq }) => {
+                ("", format!("{seq} {} {} {}", stream.core, stream.boot, stream.proxy))
+            }
             None => (scope, String::new()),
         };
         for part in [action.name(), index, doc_id, &content, scope, &stamp] {

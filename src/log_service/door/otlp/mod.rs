@@ -26,12 +26,7 @@ use crate::wire::otlp::message::{Answer as Told, LogRecord, PartialSuccess, Stat
 use crate::wire::otlp::read::Origin;
 use crate::wire::otlp::{Form, FormError};
 
-pub(super) async fn answer(
-    request: Request<Incoming>,
-    from: &Arc<str>,
-    desk: &Desk,
-    trust: Trust,
-) -> Answer {
+pub(super) async fn answer(request: Request<Incoming>, from: &Arc<str>, desk: &Desk, trust: Trust) -> Answer {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let Some(form) = Form::of(content_type) else {
         let reason = "send application/x-protobuf or application/json";
@@ -96,11 +91,7 @@ enum Overflow {
     Ever(usize),
 }
 
-fn take<'d>(
-    form: Form,
-    held: &Held,
-    (desk, trust): (&'d Desk, Trust),
-) -> Result<Taken<'d>, FormError> {
+fn take<'d>(form: Form, held: &Held, (desk, trust): (&'d Desk, Trust)) -> Result<Taken<'d>, FormError> {
     let mut taken = Taken {
         desk,
         trust,

@@ -197,6 +197,7 @@ impl Doors {
         let tls = settings.tls.as_ref().map(Handshake::new).transpose()?;
         let desk = Desk::new(settings, (tls, handles), store);
         let doors = [&desk.front].into_iter().chain(inputs.iter().map(|(_, door)| door));
+        let doors = doors.filter(|door| door.kind == InputKind::Http);
         let scopes: BTreeSet<&str> = doors.map(|door| door.scope()).collect();
         let scopes: Vec<&str> = scopes.into_iter().collect();
         if let Some(newest) = desk.store.parts().last() {

@@ -19,6 +19,8 @@ table! {
         key: optional Text;
         /// Take only senders that show a certificate of one of these authorities, PEM.
         client_ca: optional Text;
+        /// The senders are tollgates, or pass on unchanged what tollgates wrote: a record is known by the `proxy`, `boot`, `core` and `seq` that it carries and stored once, by however many ways it comes. Otherwise these are a sender's own words, kept as `proxy_in`, `boot_in`, `core_in` and `seq_in`. Whoever may send there can pass for any proxy.
+        trusted: default bool = false;
     }
 }
 
@@ -40,6 +42,6 @@ impl LogInput {
     pub fn words(&self) -> String {
         let text = |word: &Option<At<Text>>| word.as_ref().map(|word| word.value.clone());
         let texts = [&self.token, &self.cert, &self.key, &self.client_ca].map(text);
-        format!("{:?} {} {texts:?}", self.kind.value, self.listen.value)
+        format!("{:?} {} {texts:?} {}", self.kind.value, self.listen.value, self.trusted.value)
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::entry::{Entry, is_json};
+use super::entry::{Entry, Trust, is_json};
 
 /// How many refusals are told one by one; the rest is only counted.
 const TOLD: usize = 20;
@@ -33,11 +33,12 @@ impl Shape {
     }
 }
 
-/// Bounds of one batch.
+/// Bounds of one batch, and who sends it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) entry_bytes: usize,
     pub(crate) entries: usize,
+    pub(crate) trust: Trust,
 }
 
 /// What came out of a body.
@@ -106,7 +107,7 @@ impl Parsed {
         if self.entries.len() >= bounds.entries {
             return self.reject(line, format!("more than {} entries in one batch", bounds.entries));
         }
-        match Entry::parse(text) {
+        match Entry::of_sender(text, bounds.trust) {
             Ok(entry) => self.entries.push(entry),
             Err(error) => self.reject(line, error.to_string()),
         }
@@ -153,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { entry_bytes: 64, entries: 3 };
+    const BOUNDS: Bounds = Bounds { entry_bytes: 64, entries: 3, trust: Trust::Stranger };
 
     fn take(body: &str, shape: Shape) -> (usize, Vec<usize>) {
         let parsed = parse(&Bytes::copy_from_slice(body.as_bytes()), shape, BOUNDS);
@@ -201,7 +202,7 @@ mod tests {
         #[test]
         fn every_line_is_taken_or_named(lines in proptest::collection::vec("[^\n]{0,20}", 0..20)) {
             let body = Bytes::from(lines.join("\n"));
-            let parsed = parse(&body, Shape::Lines, Bounds { entry_bytes: 1000, entries: 1000 });
+            let parsed = parse(&body, Shape::Lines, Bounds { entry_bytes: 1000, entries: 1000, trust: Trust::Stranger });
             let filled = lines.iter().filter(|line| !line.as_bytes().trim_ascii().is_empty()).count();
             prop_assert_eq!(parsed.entries.len() + parsed.rejected_count, filled);
         }

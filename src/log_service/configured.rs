@@ -50,6 +50,7 @@ fn input(name: &str, one: &LogInput, config: &Service) -> InputSettings {
         listen: listen(&one.listen.value),
         secret: one.token.as_ref().map(|token| Secret(token.value.clone())),
         tls,
+        trusted: one.trusted.value,
     }
 }
 

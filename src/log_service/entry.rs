@@ -7,6 +7,8 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::renames::Renames;
+pub(crate) use super::renames::Trust;
 use crate::record::frame;
 
 /// Longest proxy name that is used to recognise a resent record.
@@ -56,12 +58,25 @@ impl Entry {
     /// Checks one JSON object. Readers will parse it again into a tree, so what that would refuse (bad UTF-8, lone
     /// surrogates, numbers out of range, deep nesting) is refused here. An entry that was stored parses to itself.
     pub(crate) fn parse(text: Bytes) -> Result<Self, serde_json::Error> {
+        Self::of_sender(text, Trust::Believed)
+    }
+
+    /// The same of a sender who may be a stranger: then it is nobody's record, and declares nothing lost.
+    pub(crate) fn of_sender(text: Bytes, trust: Trust) -> Result<Self, serde_json::Error> {
         let head: Head<'_> = serde_json::from_slice(&text)?;
+        let renames = head.renames(trust);
+        if renames.is_any() {
+            // What is stored is read again by everybody, so what counts is what that says.
+            return Self::parse(renames.write(&text)?);
+        }
         let stamp = head.stamp();
         let seq = stamp.as_ref().map_or_else(|| head.seq.number().unwrap_or(0), |stamp| stamp.seq);
-        let (gap, reserved) = (head.gap(), head.reserved);
-        let text = if reserved { rename_reserved(&text)? } else { on_one_line(text) };
-        Ok(Self { text, stream: stamp.map(|stamp| stamp.stream), seq, gap })
+        let gap = head.gap();
+        Ok(Self { text: on_one_line(text), stream: stamp.map(|stamp| stamp.stream), seq, gap })
+    }
+
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        self.stream.clone().map(|stream| Stamp { stream, seq: self.seq })
     }
 }
 
@@ -71,17 +86,6 @@ fn on_one_line(text: Bytes) -> Bytes {
         return text;
     }
     text.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }).collect()
-}
-
-/// The service's own members keep their names; a sender's members of the same name get `_in` behind them.
-fn rename_reserved(text: &[u8]) -> Result<Bytes, serde_json::Error> {
-    let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(text)?;
-    for name in ["c", "recv", "from"] {
-        if let Some(value) = object.remove(name) {
-            object.insert(format!("{name}_in"), value);
-        }
-    }
-    serde_json::to_vec(&object).map(Bytes::from)
 }
 
 /// The few members that the service itself looks at.
@@ -100,6 +104,16 @@ pub(crate) struct Head<'a> {
     reason: Scalar<'a>,
     /// The sender used a name that is the service's own.
     reserved: bool,
+    /// What any of several members of the same name says: rows take another one than the last, which counts here.
+    claims: Claims,
+}
+
+/// Whether there is all that makes a place in a stream.
+#[derive(Debug, Default)]
+struct Claims {
+    proxy: bool,
+    boot: bool,
+    core: bool,
 }
 
 impl Head<'_> {
@@ -120,6 +134,20 @@ impl Head<'_> {
 
     pub(crate) fn is_stop(&self) -> bool {
         self.kind.text() == Some("stop")
+    }
+
+    fn renames(&self, trust: Trust) -> Renames {
+        let reserved = Renames { reserved: self.reserved, ..Renames::default() };
+        let Claims { proxy, boot, core } = self.claims;
+        match trust {
+            Trust::Believed => reserved,
+            Trust::Stranger => Renames {
+                place: proxy && boot && core,
+                kind: self.is_gap(),
+                proxy: proxy && self.kind.text() == Some("host"),
+                ..reserved
+            },
+        }
     }
 
     /// How many entries a `gap` record declares lost that never had a number.
@@ -154,6 +182,8 @@ impl Head<'_> {
 #[derive(Debug, Default)]
 enum Scalar<'a> {
     Text(Cow<'a, str>),
+    /// A text that is longer than any that is looked for.
+    Long,
     Number(u64),
     #[default]
     Other,
@@ -165,6 +195,10 @@ impl Scalar<'_> {
             Self::Text(text) => Some(text),
             _ => None,
         }
+    }
+
+    fn is_text(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Long)
     }
 
     fn number(&self) -> Option<u64> {
@@ -194,6 +228,7 @@ impl<'de> Visitor<'de> for HeadVisitor {
         let mut head = Head::default();
         while let Some(name) = map.next_key()? {
             let value: Scalar<'de> = map.next_value()?;
+            head.claims.note(&name, &value);
             match name {
                 Name::Kind => head.kind = value,
                 Name::Proxy => head.proxy = value,
@@ -211,6 +246,17 @@ impl<'de> Visitor<'de> for HeadVisitor {
             }
         }
         Ok(head)
+    }
+}
+
+impl Claims {
+    fn note(&mut self, name: &Name, value: &Scalar<'_>) {
+        match name {
+            Name::Proxy => self.proxy |= value.is_text(),
+            Name::Boot => self.boot |= value.number().is_some(),
+            Name::Core => self.core |= value.number().is_some(),
+            _ => {}
+        }
     }
 }
 
@@ -305,7 +351,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Scalar<'de>, E> {
-        Ok(if text.len() <= MAX_PROXY { Scalar::Text(Cow::Owned(text.to_owned())) } else { Scalar::Other })
+        Ok(if text.len() <= MAX_PROXY { Scalar::Text(Cow::Owned(text.to_owned())) } else { Scalar::Long })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Scalar<'de>, A::Error> {
@@ -365,6 +411,60 @@ mod tests {
     }
 
     #[test]
+    fn a_strangers_entry_has_no_place_and_keeps_every_member() {
+        for (sent, stored) in [
+            (
+                r#"{"proxy":"e","boot":1,"core":0,"seq":3,"n":1.50}"#,
+                r#"{"proxy_in":"e","boot_in":1,"core_in":0,"seq_in":3,"n":1.50}"#,
+            ),
+            (
+                r#"{"proxy":"e","boot":1,"core":0,"seq":3,"seq":"x"}"#,
+                r#"{"proxy_in":"e","boot_in":1,"core_in":0,"seq_in":3,"seq_in":"x"}"#,
+            ),
+            // Rows take the first that fits, whatever comes behind it.
+            (
+                r#"{"proxy":"e","boot":1,"core":0,"core":"x","seq":3}"#,
+                r#"{"proxy_in":"e","boot_in":1,"core_in":0,"core_in":"x","seq_in":3}"#,
+            ),
+            (r#"{"pro\u0078y":"e","boot":1,"core":0}"#, r#"{"proxy_in":"e","boot_in":1,"core_in":0}"#),
+            (r#"{"kind":"gap","missing":9}"#, r#"{"kind_in":"gap","missing":9}"#),
+            (r#"{"kind":"x","kind":"g\u0061p"}"#, r#"{"kind_in":"x","kind_in":"g\u0061p"}"#),
+            (r#"{"kind":"host","proxy":"e"}"#, r#"{"kind":"host","proxy_in":"e"}"#),
+            (r#"{"recv":1,"kind":"gap"}"#, r#"{"recv_in":1,"kind_in":"gap"}"#),
+        ] {
+            let entry = Entry::of_sender(Bytes::from_static(sent.as_bytes()), Trust::Stranger).unwrap();
+            assert_eq!(
+                (&*entry.text, &entry.stream, &entry.gap),
+                (stored.as_bytes(), &None, &None),
+                "{sent}"
+            );
+            let again = Entry::of_sender(entry.text.clone(), Trust::Stranger).unwrap();
+            assert_eq!(again.text, entry.text, "what was stored parses to itself");
+        }
+        let long = format!(r#"{{"proxy":"\n{}","boot":1,"core":0}}"#, "e".repeat(MAX_PROXY));
+        let entry = Entry::of_sender(long.into(), Trust::Stranger).unwrap();
+        assert!(
+            entry.text.starts_with(b"{\"proxy_in\""),
+            "a name that is too long for a stamp fits into a row"
+        );
+    }
+
+    #[test]
+    fn what_forms_no_place_keeps_its_name() {
+        for own in [
+            r#"{"seq":3,"core":1,"proxy":"corporate"}"#,
+            r#"{"seq":3,"boot":1,"core":"none","proxy":"corporate"}"#,
+            r#"{"kind":"stop","last_seqs":[9]}"#,
+            r#"{"kind":"start","proxy":"corporate"}"#,
+            r#"{"kind":"host","name":"web-1"}"#,
+            r#"{"x":{"proxy":"e","boot":1,"core":0,"kind":"gap"}}"#,
+        ] {
+            let entry = Entry::of_sender(Bytes::from_static(own.as_bytes()), Trust::Stranger).unwrap();
+            assert_eq!((&*entry.text, entry.stream), (own.as_bytes(), None));
+        }
+    }
+
+    #[test]
     fn becomes_one_line() {
         let entry = parse("{\n \"a\": \"x\\ny\",\r\n \"b\": 2\n}").unwrap();
         assert!(!entry.text.contains(&b'\n') && !entry.text.contains(&b'\r'));
@@ -383,6 +483,30 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_words_of_a_stranger_make_a_place(
+            members in proptest::collection::vec(
+                (
+                    "proxy|boot|core|seq|kind|first_seq|last_seq|missing|from|x",
+                    "[0-9]{1,6}|\"gap\"|\"host\"|\"stop\"|\"e\"|null|\\[1\\]|\\{\"boot\":1\\}",
+                ),
+                0..12,
+            )
+        ) {
+            let members = members.iter().map(|(name, value)| format!("\"{name}\":{value}"));
+            let text = format!("{{{}}}", members.collect::<Vec<_>>().join(","));
+            let Ok(entry) = Entry::of_sender(text.clone().into(), Trust::Stranger) else { return Ok(()) };
+            prop_assert_eq!((&entry.stream, &entry.gap), (&None, &None), "{}", text);
+            let head: Head<'_> = serde_json::from_slice(&entry.text).unwrap();
+            prop_assert_eq!(head.unnumbered(), 0);
+            let mut builder = crate::log_service::columns::Builder::new(10);
+            builder.push_object(&entry.text, 1, "a").unwrap();
+            let mut extent = crate::log_service::columns::ExtentBuilder::default();
+            extent.note(&builder.finish().unwrap());
+            let extent = extent.finish();
+            prop_assert!(extent.streams.is_empty() && extent.unnumbered == 0, "{}", text);
+        }
+
         #[test]
         fn what_is_accepted_is_readable(text in r#"[\{\}\[\]",:a-f0-9eE+\-.\\u \n]{0,40}"#) {
             let text = format!("{{\"a\":{text}}}");

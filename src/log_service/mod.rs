@@ -29,6 +29,7 @@ mod parquet;
 mod part;
 pub mod query;
 pub mod read;
+mod renames;
 pub(crate) mod rollup;
 mod settings;
 mod store;

@@ -59,6 +59,8 @@ pub struct InputSettings {
     /// What senders must show, in the way of the protocol. `None`: everybody who reaches the address is let in.
     pub secret: Option<Secret>,
     pub tls: Option<Tls>,
+    /// Whether senders are believed about whose records they bring: they are tollgates, or pass on what tollgates wrote.
+    pub trusted: bool,
 }
 
 /// What is spoken at a door.

@@ -18,7 +18,7 @@ TOTAL = 2000
 
 def killed_in_the_middle(stage, form):
     port = free_port()
-    service = Service(stage, f'[log.input.search]\ntype = "http"\nlisten = "127.0.0.1:{port}"\ntoken = "secret"\n', f"service-{form}")
+    service = Service(stage, f'[log.input.search]\ntype = "http"\nlisten = "127.0.0.1:{port}"\ntoken = "secret"\ntrusted = true\n', f"service-{form}")
     service.start()
     proxy = Proxy(stage, f'''[log.sink.search]
 type = "elasticsearch"

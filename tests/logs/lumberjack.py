@@ -173,7 +173,7 @@ def to_a_moody_receiver(stage):
 
 
 def to_tollgate(stage):
-    text, port = one_input("lumberjack")
+    text, port = one_input("lumberjack", trusted=True)
     service = Service(stage, text, "to-tollgate-service").start()
     arrived = shipped(stage, "tollgate to tollgate: all arrive, over a kill -9", "to-tollgate", one_sink("lumberjack", f"tcp://127.0.0.1:{port}"),
                       COUNT, lambda: [row.get("path") for row in service.rows()], lambda: service.kill_and_start(11))

@@ -113,7 +113,7 @@ def moving(stage):
 def answering(stage):
     """Our own log service: it answers for each record, and knows those that come twice."""
     port = free_port()
-    service = Service(stage, f'[log.input.packets]\ntype = "packets"\nlisten = "127.0.0.1:{port}"\n')
+    service = Service(stage, f'[log.input.packets]\ntype = "packets"\nlisten = "127.0.0.1:{port}"\ntrusted = true\n')
     service.start()
     proxy = Proxy(stage, f'[log.sink.answering]\ntype = "packets"\nto = "tcp://127.0.0.1:{port}"\nretry_max = "1s"\n', "answering")
     proxy.start()

@@ -182,9 +182,12 @@ pub(super) fn plain(error: &(dyn std::error::Error + 'static)) -> String {
 /// What a status means for whoever runs this.
 fn refusal(status: StatusCode) -> String {
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+        StatusCode::UNAUTHORIZED => {
             format!("it answers {status}: `token` of `[log]` is not one of its tokens")
         }
+        StatusCode::FORBIDDEN => format!(
+            "it answers {status}: `token` of `[log]` is not one of its tokens, or that is an input without `trusted = true`"
+        ),
         status => format!("it answers {status}"),
     }
 }

@@ -25,6 +25,7 @@ use super::io::Watched;
 use super::sockets::Stream;
 use super::{Desk, Door, alerts, bulk, frames, otlp, questions, rollups, tail};
 use crate::log_service::batch::{self, Parsed, Shape};
+use crate::log_service::entry::Trust;
 use crate::log_service::exec::Question;
 use crate::log_service::read;
 use crate::log_service::store::{AppendError, Appended};
@@ -39,8 +40,8 @@ pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door:
             let refused = refuse(request.headers(), browsers, needs_token, &door);
             let answer = match refused {
                 Some((status, reason)) => refusal(request.uri().path(), status, reason),
-                None if door.is_input() => take_in(request, &from, desk).await,
-                None => answer_to(request, &from, desk).await,
+                None if door.is_input() => take_in(request, &from, desk, &door).await,
+                None => answer_to(request, &from, desk, &door).await,
             };
             Ok::<_, Infallible>(answer)
         }
@@ -62,12 +63,16 @@ pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door:
 }
 
 /// What senders may do, at an input and at the service's own door.
-async fn take_in(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>) -> Answer {
+async fn take_in(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>, door: &Door) -> Answer {
     match (request.method(), request.uri().path()) {
+        (&Method::POST, "/frames") if door.trust == Trust::Stranger => answer::refusal(
+            StatusCode::FORBIDDEN,
+            "frames are of proxies: this door takes them with `trusted = true` only",
+        ),
         (&Method::POST, "/frames") => frames::take(request, from, &desk).await,
-        (&Method::POST, "/logs") => take(request, from, &desk).await,
-        (_, otlp::PATH) => otlp::answer(request, from, &desk).await,
-        (_, path) if bulk::serves(path) => bulk::answer(request, from, desk).await,
+        (&Method::POST, "/logs") => take(request, from, &desk, door.trust).await,
+        (_, otlp::PATH) => otlp::answer(request, from, &desk, door.trust).await,
+        (_, path) if bulk::serves(path) => bulk::answer(request, from, desk, door).await,
         (_, "/frames" | "/logs") => answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
         _ => answer::refusal(
             StatusCode::NOT_FOUND,
@@ -77,7 +82,7 @@ async fn take_in(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>) -
 }
 
 /// The service's own door: what senders may do, and every question.
-async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>) -> Answer {
+async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>, door: &Door) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/logs/tail") => tail::tail(request.uri().query(), &desk).await,
         (&Method::GET, "/logs/search") => {
@@ -93,7 +98,7 @@ async fn answer_to(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>)
         (method, path) if path == "/alerts" || path.starts_with("/alerts/") => {
             alerts::answer(method, path, request.uri().query(), &desk).await
         }
-        (_, path) if is_taken_in(path) => take_in(request, from, desk).await,
+        (_, path) if is_taken_in(path) => take_in(request, from, desk, door).await,
         (_, "/logs/tail" | "/logs/search" | "/rollups" | "/status") => {
             answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
         }
@@ -151,14 +156,14 @@ fn refuse_browsers(headers: &HeaderMap, is_loopback: bool) -> Option<(StatusCode
     refused.then_some((StatusCode::MISDIRECTED_REQUEST, "use the address or localhost as the host"))
 }
 
-async fn take(request: Request<Incoming>, from: &Arc<str>, desk: &Desk) -> Answer {
+async fn take(request: Request<Incoming>, from: &Arc<str>, desk: &Desk, trust: Trust) -> Answer {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let shape = Shape::of(content_type);
     let body = match body_of(request, desk).await {
         Ok(body) => body,
         Err(refusal) => return *refusal,
     };
-    let mut parsed = batch::parse(&body.bytes, shape, desk.bounds());
+    let mut parsed = batch::parse(&body.bytes, shape, desk.bounds(trust));
     let stored = desk.store(&mut parsed, from).await;
     answer_of(stored, &parsed)
 }

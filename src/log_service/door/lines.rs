@@ -16,7 +16,7 @@ use crate::wire::syslog::Framing;
 
 pub(super) async fn serve(stream: Stream, from: Arc<str>, desk: Arc<Desk>, door: Arc<Door>) {
     let needs_token = stream.needs_token() && !door.tokens.is_empty();
-    let bounds = desk.bounds();
+    let bounds = desk.bounds(door.trust);
     let lines = Lines { door: Arc::clone(&door), needs_token, count: 0, bounds };
     Intake::new(stream, from, desk, door, Framing::lines(bounds.entry_bytes), Reader::Lines(lines))
         .run()

@@ -27,6 +27,8 @@ mod shipper;
 mod shipper_tests;
 mod silent;
 mod sockets;
+#[cfg(test)]
+mod stranger_tests;
 mod syslog;
 #[cfg(test)]
 mod syslog_tests;
@@ -35,6 +37,7 @@ mod tail;
 mod tests;
 mod tls;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,6 +53,7 @@ use self::refusals::Refusals;
 use self::sockets::{Socket, Stream};
 use self::tls::Handshake;
 use super::batch::{Bounds, Parsed};
+use super::entry::Trust;
 use super::frames::Split;
 use super::store::{AppendError, Appended, Counts, Running, Store};
 use super::{InputKind, InputSettings, Limits, Listen, Secret, ServiceError, Settings, Token};
@@ -83,11 +87,13 @@ struct Door {
     /// The same as it was written, for protocols that need it so.
     secret: Option<Secret>,
     tls: Option<Handshake>,
+    /// Whether its senders are believed about whose records they bring.
+    trust: Trust,
     refusals: Refusals,
 }
 
 impl Door {
-    /// HTTP for everybody who reaches it.
+    /// HTTP for everybody who reaches it: the service's own, where proxies send.
     fn open() -> Self {
         Self {
             name: String::new(),
@@ -95,6 +101,7 @@ impl Door {
             tokens: Vec::new(),
             secret: None,
             tls: None,
+            trust: Trust::Believed,
             refusals: Refusals::default(),
         }
     }
@@ -106,6 +113,7 @@ impl Door {
             tokens: input.secret.iter().map(Secret::token).collect(),
             secret: input.secret.clone(),
             tls: input.tls.as_ref().map(Handshake::new).transpose()?,
+            trust: if input.trusted { Trust::Believed } else { Trust::Stranger },
             refusals: Refusals::default(),
         })
     }
@@ -113,6 +121,14 @@ impl Door {
     /// Whether it is there for senders only: who may write need not be one who may read.
     fn is_input(&self) -> bool {
         !self.name.is_empty()
+    }
+
+    /// Among whose documents those of this door are known again: its own, or those of all who are believed.
+    fn scope(&self) -> &str {
+        match self.trust {
+            Trust::Believed => "",
+            Trust::Stranger => &self.name,
+        }
     }
 
     /// Whether a request with this `Authorization` may come in: the token as `Bearer`, as an `ApiKey` (also behind `ID:`,
@@ -183,9 +199,13 @@ impl Doors {
         }
         let tls = settings.tls.as_ref().map(Handshake::new).transpose()?;
         let desk = Desk::new(settings, (tls, handles), store);
+        let doors = [&desk.front].into_iter().chain(inputs.iter().map(|(_, door)| door));
+        let doors = doors.filter(|door| door.kind == InputKind::Http);
+        let scopes: BTreeSet<&str> = doors.map(|door| door.scope()).collect();
+        let scopes: Vec<&str> = scopes.into_iter().collect();
         if let Some(newest) = desk.store.parts().last() {
             desk.seen
-                .recall(newest.as_ref())
+                .recall(newest.as_ref(), &scopes)
                 .map_err(|error| ServiceError::Data(settings.data.clone(), error))?;
         }
         Ok(Self { http, packets, inputs, desk: Arc::new(desk) })
@@ -312,8 +332,8 @@ impl Desk {
         Arc::clone(&self.searches).try_acquire_owned().ok()
     }
 
-    fn bounds(&self) -> Bounds {
-        Bounds { entry_bytes: self.limits.entry_bytes, entries: self.limits.batch_entries }
+    fn bounds(&self, trust: Trust) -> Bounds {
+        Bounds { entry_bytes: self.limits.entry_bytes, entries: self.limits.batch_entries, trust }
     }
 
     /// Stores what a sender sent; refusals are counted here, whoever tells them. Only of what is stored: a request that is

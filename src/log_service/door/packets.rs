@@ -17,7 +17,7 @@ use tokio::time;
 
 use super::sockets::Stream;
 use super::{Desk, Door};
-use crate::log_service::batch::{self, Shape};
+use crate::log_service::batch::{self, Bounds, Shape};
 use crate::log_service::entry::Entry;
 use crate::log_service::store::{AppendError, Counts};
 use crate::wire::packet::{END, Frames};
@@ -76,8 +76,8 @@ pub(super) async fn serve(mut stream: Stream, from: Arc<str>, desk: Arc<Desk>, d
 /// Stores the packets of one read in one batch and returns the replies.
 async fn store(packets: &[Bytes], from: &Arc<str>, desk: &Desk, door: &Door) -> Vec<u8> {
     let held: usize = packets.iter().map(Bytes::len).sum();
-    let mut entries = Vec::new();
-    let opened: Vec<Opened> = packets.iter().map(|packet| open(packet, desk, &mut entries)).collect();
+    let (bounds, mut entries) = (desk.bounds(door.trust), Vec::new());
+    let opened: Vec<Opened> = packets.iter().map(|packet| open(packet, bounds, &mut entries)).collect();
     let only_here = opened.iter().filter(|opened| opened.key.is_none()).map(|opened| opened.entries).sum();
     let stored = keep(entries, held, only_here > 0, from, desk).await;
     if stored.is_err() {
@@ -142,7 +142,7 @@ struct Packet<'a> {
 }
 
 /// Opens one packet; its good entries go to `all`.
-fn open(packet: &Bytes, desk: &Desk, all: &mut Vec<Entry>) -> Opened {
+fn open(packet: &Bytes, bounds: Bounds, all: &mut Vec<Entry>) -> Opened {
     let bad = |key, outcome| Opened { key, outcome, entries: 0, rejected: 0 };
     let Ok(opened) = serde_json::from_slice::<Packet<'_>>(packet) else {
         return bad(None, Outcome::BadPacket);
@@ -153,7 +153,7 @@ fn open(packet: &Bytes, desk: &Desk, all: &mut Vec<Entry>) -> Opened {
         return bad(key, Outcome::UnknownUri);
     }
     let Some(params) = opened.params else { return bad(key, Outcome::BadPacket) };
-    let parsed = batch::parse(&packet.slice_ref(params.get().as_bytes()), Shape::Any, desk.bounds());
+    let parsed = batch::parse(&packet.slice_ref(params.get().as_bytes()), Shape::Any, bounds);
     let outcome = if parsed.rejected_count > 0 { Outcome::BadPacket } else { Outcome::Stored };
     let (entries, rejected) = (parsed.entries.len(), parsed.rejected_count);
     all.extend(parsed.entries);

@@ -112,7 +112,7 @@ impl Portion {
         if text.len() > most {
             return Err(format!("larger than {most} bytes"));
         }
-        Entry::parse(text).map_err(|error| error.to_string())
+        Entry::of_sender(text, self.door.trust).map_err(|error| error.to_string())
     }
 
     /// Says in the service's log what is wrong with what was sent.

@@ -20,6 +20,7 @@ async fn service(kind: InputKind, secret: Option<&str>, limits: Limits) -> Servi
         listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
         secret: secret.map(|secret| Secret(secret.into())),
         tls: None,
+        trusted: false,
     };
     start(|settings: &mut Settings| (settings.inputs, settings.limits) = (vec![input], limits)).await
 }

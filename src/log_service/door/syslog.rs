@@ -44,8 +44,8 @@ impl Messages {
         }
         self.count += 1;
         // A text that looks like an object may be none that the store can keep.
-        let entry = Entry::parse(message.to_json(true).into())
-            .or_else(|_| Entry::parse(message.to_json(false).into()));
+        let entry = |with_object| Entry::of_sender(message.to_json(with_object).into(), self.door.trust);
+        let entry = entry(true).or_else(|_| entry(false));
         match entry {
             Ok(entry) if entry.text.len() <= self.most => parsed.entries.push(entry),
             Ok(_) => parsed.reject(self.count, format!("larger than {} bytes", self.most)),

@@ -37,6 +37,7 @@ async fn start(kind: InputKind, token: Option<&str>, change: impl FnOnce(&mut Se
         listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
         secret: token.map(|token| Secret(token.into())),
         tls: None,
+        trusted: false,
     }];
     change(&mut settings);
     let service = LogService::start(settings).await.unwrap();

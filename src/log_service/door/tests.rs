@@ -124,10 +124,15 @@ pub(super) async fn get(service: &Service, target: &str) -> Value {
 }
 
 fn frame(core: u16, range: std::ops::RangeInclusive<u64>) -> Vec<u8> {
+    frame_at(1, core, range)
+}
+
+/// Records of `edge`, whose run began at 7.
+pub(super) fn frame_at(ts_us: i64, core: u16, range: std::ops::RangeInclusive<u64>) -> Vec<u8> {
     let (mut builder, mut out) = (Builder::default(), Vec::new());
     for seq in range {
         let mut bytes = Vec::new();
-        binary::encode(&Record { ts_us: 1, path: Some(b"/f"), ..Record::default() }, seq, &mut bytes);
+        binary::encode(&Record { ts_us, path: Some(b"/f"), ..Record::default() }, seq, &mut bytes);
         builder.push(Form::Record, Some(seq), 1, &bytes);
     }
     builder.finish(&Stream { proxy: "edge", boot: 7, core }, Codec::Lz4, &mut out);
@@ -406,6 +411,7 @@ async fn an_input_takes_entries_and_answers_no_question() {
         listen: Listen::Tcp(([127, 0, 0, 1], 0).into()),
         secret: None,
         tls: None,
+        trusted: false,
     };
     let service = start(|settings| settings.inputs = vec![input]).await;
     let ask = async |head: &str, body: &str| {

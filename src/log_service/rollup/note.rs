@@ -29,8 +29,10 @@ impl Counting {
         let mut near: HashMap<Codes, usize, foldhash::fast::RandomState> = HashMap::default();
         for row in 0..batch.num_rows() {
             let kind = rows.kind.text(row);
-            if kind == "host" {
-                self.hosts.note(rows.minute(row), rows.proxy.text(row), rows.body(row));
+            let proxy = rows.proxy.text(row);
+            // Of a stranger's it is not known whose they are.
+            if kind == "host" && !proxy.is_empty() {
+                self.hosts.note(rows.minute(row), proxy, rows.body(row));
             }
             if !matches!(kind, "request" | "close" | "conn") {
                 continue;

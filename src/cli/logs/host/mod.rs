@@ -96,11 +96,12 @@ fn gather(
     Ok((hosts, others, told))
 }
 
-/// Adds a record; false when there is no row for it.
+/// Adds a record; false when there is no row for it. One of no proxy, as strangers may send, is nobody's.
 fn note(hosts: &mut Hosts, record: &Value, every: Option<i64>) -> bool {
+    let Some(proxy) = text(record, "proxy") else { return true };
     let time = time(record);
     let start = every.zip(time).and_then(|(every, time)| start_of(time, every)).unwrap_or_default();
-    let place = (start, text(record, "proxy").unwrap_or_default().to_owned());
+    let place = (start, proxy.to_owned());
     if hosts.len() >= MAX_ROWS && !hosts.contains_key(&place) {
         return false;
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::de::Error as _;
 use serde_json::Value;
 
-use crate::log_service::entry::Entry;
+use crate::log_service::entry::{Entry, Trust};
 use crate::record::escape::json_string;
 use crate::record::id;
 use crate::record::members::Members;
@@ -24,7 +24,11 @@ const OUR_INDEX: &str = "index";
 ///
 /// # Errors
 /// When it is no JSON object, one that readers would refuse, or has a member that is not its own.
-pub(super) fn entry(document: &[u8], index: &str, doc_id: Option<&str>) -> Result<Entry, serde_json::Error> {
+pub(super) fn entry(
+    document: &[u8],
+    (index, doc_id): (&str, Option<&str>),
+    trust: Trust,
+) -> Result<Entry, serde_json::Error> {
     let members = Members::of(document)?;
     let has = |name: &str| members.raw(name).is_some();
     if let Some(name) = [ID, INDEX].into_iter().find(|name| has(name)) {
@@ -45,7 +49,7 @@ pub(super) fn entry(document: &[u8], index: &str, doc_id: Option<&str>) -> Resul
         out.push(b',');
     }
     out.extend_from_slice(rest);
-    Entry::parse(Bytes::from(out))
+    Entry::of_sender(Bytes::from(out), trust)
 }
 
 fn put(name: &str, value: &str, out: &mut Vec<u8>) {
@@ -69,7 +73,7 @@ mod tests {
     use super::*;
 
     fn shown(document: &str, doc_id: Option<&str>) -> Value {
-        let entry = entry(document.as_bytes(), "app", doc_id).unwrap();
+        let entry = entry(document.as_bytes(), ("app", doc_id), Trust::Stranger).unwrap();
         serde_json::from_slice(&entry.text).unwrap()
     }
 
@@ -103,7 +107,7 @@ mod tests {
             "{\"_index\":\"x\"}",
             "{\"a\":\"\\ud800\"}",
         ] {
-            assert!(entry(bad.as_bytes(), "app", None).is_err(), "{bad}");
+            assert!(entry(bad.as_bytes(), ("app", None), Trust::Stranger).is_err(), "{bad}");
         }
     }
 

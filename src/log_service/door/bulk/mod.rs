@@ -28,10 +28,10 @@ use self::answer::{Done, Fault, Style, Told};
 use self::greetings::Asked;
 pub(super) use self::seen::Seen;
 use self::seen::{Claim, Key};
-use super::Desk;
 use super::answer::Answer;
 use super::body::{self, Refused};
-use crate::log_service::entry::Entry;
+use super::{Desk, Door};
+use crate::log_service::entry::{Entry, Trust};
 use crate::log_service::store::{AppendError, Counts};
 use crate::wire::bulk::{self, Action, Item};
 
@@ -52,15 +52,21 @@ pub(super) fn refusal(status: StatusCode, reason: &str) -> Answer {
 }
 
 /// Answers a request to such a path.
-pub(super) async fn answer(request: Request<Incoming>, from: &Arc<str>, desk: Arc<Desk>) -> Answer {
+pub(super) async fn answer(
+    request: Request<Incoming>,
+    from: &Arc<str>,
+    desk: Arc<Desk>,
+    door: &Door,
+) -> Answer {
     let style = Style::of(request.headers(), request.uri().query());
     let path = request.uri().path().to_owned();
+    let to = (desk, door);
     match Call::of(request.method(), &path) {
-        Some(Call::Bulk { index }) => take(request, index.as_deref(), from, desk, &style).await,
-        Some(Call::One(one)) => take_one(request, one, from, desk, &style).await,
+        Some(Call::Bulk { index }) => take(request, index.as_deref(), from, to, &style).await,
+        Some(Call::One(one)) => take_one(request, one, from, to, &style).await,
         None => {
             let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-            let (method, body_bytes) = (request.method(), desk.limits.body_bytes);
+            let (method, body_bytes) = (request.method(), to.0.limits.body_bytes);
             Asked { method, path: &path, host, body_bytes }.answer(&style)
         }
     }
@@ -107,7 +113,7 @@ async fn take(
     request: Request<Incoming>,
     index: Option<&str>,
     from: &Arc<str>,
-    desk: Arc<Desk>,
+    (desk, door): (Arc<Desk>, &Door),
     style: &Style,
 ) -> Answer {
     let begun = Instant::now();
@@ -117,7 +123,7 @@ async fn take(
     };
     let (room, drafts) = match bulk::items(&held.bytes, desk.limits.batch_entries)
         .map_err(|error| of_form(&error))
-        .and_then(|items| Ok((room_for(items.len(), index, &desk)?, drafts(items, index, &desk)?)))
+        .and_then(|items| Ok((room_for(items.len(), index, &desk)?, drafts(items, index, (&desk, door))?)))
     {
         Ok(drafts) => drafts,
         Err(fault) => return style.fault(&fault),
@@ -132,7 +138,7 @@ async fn take_one(
     request: Request<Incoming>,
     one: One<'_>,
     from: &Arc<str>,
-    desk: Arc<Desk>,
+    (desk, door): (Arc<Desk>, &Door),
     style: &Style,
 ) -> Answer {
     let held = match body::of(request, &desk).await {
@@ -141,7 +147,7 @@ async fn take_one(
     };
     let (index, id) = (Some(one.index.into_owned()), one.id.map(Cow::into_owned));
     let item = Item { action: one.action, index, id, document: Some(&held.bytes) };
-    let told = match drafts(vec![item], None, &desk) {
+    let told = match drafts(vec![item], None, (&desk, door)) {
         Ok(drafts) => keep(drafts, held, from, desk).await,
         Err(fault) => return style.fault(&fault),
     };
@@ -179,7 +185,11 @@ struct Draft {
 ///
 /// # Errors
 /// One that names no index: what the sender means is not known.
-fn drafts(items: Vec<Item<'_>>, index: Option<&str>, desk: &Desk) -> Result<Vec<Draft>, Fault> {
+fn drafts(
+    items: Vec<Item<'_>>,
+    index: Option<&str>,
+    (desk, door): (&Desk, &Door),
+) -> Result<Vec<Draft>, Fault> {
     let missing = |place| {
         let reason = format!("Validation Failed: {place}: index is missing;");
         Fault::new(StatusCode::BAD_REQUEST, "action_request_validation_exception", reason)
@@ -187,7 +197,7 @@ fn drafts(items: Vec<Item<'_>>, index: Option<&str>, desk: &Desk) -> Result<Vec<
     let draft = |(place, item): (usize, Item<'_>)| {
         let index = item.index.as_deref().or(index).filter(|index| !index.is_empty());
         let index = index.ok_or_else(|| missing(place + 1))?.to_owned();
-        let looked = look(&item, &index, desk);
+        let looked = look(&item, &index, (desk, door.trust));
         let Item { action, id, .. } = item;
         let (entry, result) = match looked {
             Ok(entry) => (Some(entry), Ok(Done::Created)),
@@ -195,21 +205,24 @@ fn drafts(items: Vec<Item<'_>>, index: Option<&str>, desk: &Desk) -> Result<Vec<
         };
         // An empty id is none: two documents that have it are not the same.
         let id = id.filter(|id| !id.is_empty());
-        let key = entry.as_ref().zip(id.as_deref()).map(|(entry, id)| key_of(action, &index, id, entry));
+        let key = entry
+            .as_ref()
+            .zip(id.as_deref())
+            .map(|(entry, id)| key_of(action, (&index, id), door.scope(), entry));
         Ok(Draft { key, entry, told: Told { action, index, id, result } })
     };
     items.into_iter().enumerate().map(draft).collect()
 }
 
-fn key_of(action: Action, index: &str, id: &str, entry: &Entry) -> Key {
+fn key_of(action: Action, target: (&str, &str), scope: &str, entry: &Entry) -> Key {
     let content = match action {
         Action::Create => None,
         _ => serde_json::from_slice(&entry.text).ok(),
     };
-    Key::of(action, index, id, &content.unwrap_or_default())
+    Key::of(action, target, (scope, entry.stamp()), &content.unwrap_or_default())
 }
 
-fn look(item: &Item<'_>, index: &str, desk: &Desk) -> Result<Entry, Fault> {
+fn look(item: &Item<'_>, index: &str, (desk, trust): (&Desk, Trust)) -> Result<Entry, Fault> {
     let (Action::Create | Action::Index, Some(document)) = (item.action, item.document) else {
         return Err(Fault::argument("only write ops with an op_type of create are allowed in data streams"));
     };
@@ -229,7 +242,7 @@ fn look(item: &Item<'_>, index: &str, desk: &Desk) -> Result<Entry, Fault> {
     let failed = |error| {
         Fault::new(StatusCode::BAD_REQUEST, "document_parsing_exception", format!("failed to parse: {error}"))
     };
-    document::entry(document, index, id).map_err(failed)
+    document::entry(document, (index, id), trust).map_err(failed)
 }
 
 /// Stores what is new; each draft then says what became of it. It is done to its end even if the sender goes: what is known

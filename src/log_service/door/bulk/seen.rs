@@ -9,11 +9,14 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use arrow_array::Array as _;
 use arrow_array::cast::AsArray as _;
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::Value;
 
 use super::document;
+use crate::log_service::columns::{self, RowWriter};
+use crate::log_service::entry::{Head, Stamp};
 use crate::log_service::part::{Part, Prune};
 use crate::wire::bulk::Action;
 
@@ -26,10 +29,23 @@ pub(super) struct Key([u8; 16]);
 
 impl Key {
     /// A creation is the same by its `_id`; what is indexed may be a new version of it, so there the content counts as well.
-    pub(super) fn of(action: Action, index: &str, doc_id: &str, entry: &Value) -> Self {
+    /// A stranger's document is never the same as one of another door (`scope`, empty for all who are believed), nor as a record
+    /// of a proxy, which has a stamp: else whoever has seen an id could have the real one thrown away.
+    pub(super) fn of(
+        action: Action,
+        (index, doc_id): (&str, &str),
+        (scope, stamp): (&str, Option<Stamp>),
+        entry: &Value,
+    ) -> Self {
         let mut context = Context::new(&SHA256);
         let content = if action == Action::Create { String::new() } else { entry.to_string() };
-        for part in [action.name(), index, doc_id, &content] {
+        let (scope, stamp) = match stamp {
+            Some(Stamp { stream, seq }) => {
+                ("", format!("{seq} {} {} {}", stream.core, stream.boot, stream.proxy))
+            }
+            None => (scope, String::new()),
+        };
+        for part in [action.name(), index, doc_id, &content, scope, &stamp] {
             context.update(&part.len().to_le_bytes());
             context.update(part.as_bytes());
         }
@@ -93,22 +109,32 @@ impl Seen {
         }
     }
 
-    /// Learns what is in memory: the newest documents, as many as are remembered. Index and `_id` have no column of their own.
+    /// Learns what is in memory, for the doors of these scopes: the newest documents, as many as are remembered. Index and
+    /// `_id` have no column of their own, so only few rows are looked at whole.
     ///
     /// # Errors
     /// Those of reading.
-    pub(in crate::log_service::door) fn recall(&self, rows: &dyn Part) -> io::Result<()> {
-        let mut found = Vec::new();
+    pub(in crate::log_service::door) fn recall(&self, rows: &dyn Part, scopes: &[&str]) -> io::Result<()> {
+        let most = MOST / scopes.len().max(1);
+        let (mut found, mut text) = (Vec::new(), Vec::new());
         let prune = Prune { newest_first: true, ..Prune::default() };
-        rows.read(&["body"], &prune, &mut |batch| {
+        rows.read(columns::NAMES, &prune, &mut |batch| {
             let bodies = batch.column_by_name("body").and_then(|bodies| bodies.as_string_opt::<i32>());
-            let created =
-                bodies.into_iter().flat_map(|bodies| bodies.iter().rev()).flatten().filter_map(created);
-            found.extend(created.take(MOST - found.len()));
-            Ok(if found.len() < MOST { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            let writer = RowWriter::new(&batch);
+            let may_be = |row: &usize| {
+                let body = bodies.filter(|bodies| bodies.is_valid(*row)).map(|bodies| bodies.value(*row));
+                body.is_some_and(|body| memchr::memmem::find(body.as_bytes(), b"\"_id\":").is_some())
+            };
+            let created = (0..batch.num_rows()).rev().filter(may_be).filter_map(|row| {
+                text.clear();
+                writer.write(row, &mut text);
+                created(&text, scopes)
+            });
+            found.extend(created.take(most - found.len()));
+            Ok(if found.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
-        found.reverse();
-        self.settle(&found, true);
+        // The newest is forgotten last.
+        found.iter().rev().for_each(|keys| self.settle(keys, true));
         Ok(())
     }
 
@@ -132,12 +158,12 @@ impl Table {
 }
 
 /// What a row is. It shows more than was sent, so what was indexed cannot be told from a new version of it: only creations
-/// are known again.
-fn created(body: &str) -> Option<Key> {
-    memchr::memmem::find(body.as_bytes(), b"\"_id\":")?;
-    let entry: Value = serde_json::from_str(body).ok()?;
-    let (index, doc_id) = document::target(&entry)?;
-    Some(Key::of(Action::Create, index, doc_id, &Value::Null))
+/// are known again. Nor does it show by which door it came: it counts for each.
+fn created(row: &[u8], scopes: &[&str]) -> Option<Vec<Key>> {
+    let entry: Value = serde_json::from_slice(row).ok()?;
+    let target = document::target(&entry)?;
+    let stamp = serde_json::from_slice::<Head<'_>>(row).ok().and_then(|head| head.stamp());
+    Some(scopes.iter().map(|scope| Key::of(Action::Create, target, (scope, stamp.clone()), &entry)).collect())
 }
 
 #[cfg(test)]
@@ -145,7 +171,7 @@ mod tests {
     use super::*;
 
     fn key(id: &str) -> Key {
-        Key::of(Action::Create, "app", id, &Value::Null)
+        Key::of(Action::Create, ("app", id), ("", None), &Value::Null)
     }
 
     fn claim(seen: &Seen, ids: &[&str]) -> Vec<Claim> {
@@ -165,10 +191,10 @@ mod tests {
 
     #[test]
     fn a_new_version_of_what_is_indexed_is_new() {
-        let of = |action, content: i32| Key::of(action, "app", "7", &content.into());
+        let of = |action, content: i32| Key::of(action, ("app", "7"), ("", None), &content.into());
         assert_eq!(of(Action::Create, 1), of(Action::Create, 2));
         assert_ne!(of(Action::Index, 1), of(Action::Index, 2));
-        let split = |index, id| Key::of(Action::Create, index, id, &Value::Null);
+        let split = |index, id| Key::of(Action::Create, (index, id), ("", None), &Value::Null);
         assert_ne!(split("ap", "p7"), split("app", "7"));
     }
 

@@ -19,14 +19,14 @@ use super::Desk;
 use super::answer::{self, Answer};
 use super::body::{self, Held, Refused};
 use crate::log_service::batch::Parsed;
-use crate::log_service::entry::Entry;
+use crate::log_service::entry::{Entry, Trust};
 use crate::log_service::store::AppendError;
 pub(super) use crate::wire::otlp::PATH;
 use crate::wire::otlp::message::{Answer as Told, LogRecord, PartialSuccess, Status};
 use crate::wire::otlp::read::Origin;
 use crate::wire::otlp::{Form, FormError};
 
-pub(super) async fn answer(request: Request<Incoming>, from: &Arc<str>, desk: &Desk) -> Answer {
+pub(super) async fn answer(request: Request<Incoming>, from: &Arc<str>, desk: &Desk, trust: Trust) -> Answer {
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let Some(form) = Form::of(content_type) else {
         let reason = "send application/x-protobuf or application/json";
@@ -46,7 +46,7 @@ pub(super) async fn answer(request: Request<Incoming>, from: &Arc<str>, desk: &D
         }
         Err(refused) => return refusal(form, refused.status(), &refused.to_string()),
     };
-    let mut taken = match take(form, &held, desk) {
+    let mut taken = match take(form, &held, (desk, trust)) {
         Ok(taken) => taken,
         Err(error) => return refusal(form, StatusCode::BAD_REQUEST, &error.to_string()),
     };
@@ -71,6 +71,7 @@ pub(super) async fn answer(request: Request<Incoming>, from: &Arc<str>, desk: &D
 /// What came out of a body.
 struct Taken<'d> {
     desk: &'d Desk,
+    trust: Trust,
     parsed: Parsed,
     /// Why the first of those that were refused was.
     reason: Option<String>,
@@ -90,9 +91,10 @@ enum Overflow {
     Ever(usize),
 }
 
-fn take<'d>(form: Form, held: &Held, desk: &'d Desk) -> Result<Taken<'d>, FormError> {
+fn take<'d>(form: Form, held: &Held, (desk, trust): (&'d Desk, Trust)) -> Result<Taken<'d>, FormError> {
     let mut taken = Taken {
         desk,
+        trust,
         parsed: Parsed::default(),
         reason: None,
         made: held.bytes.len(),
@@ -134,7 +136,7 @@ impl Taken<'_> {
         if text.len() > most {
             return Err(format!("a record with what describes its program is larger than {most} bytes"));
         }
-        Entry::parse(Bytes::from(text)).map_err(|error| error.to_string())
+        Entry::of_sender(Bytes::from(text), self.trust).map_err(|error| error.to_string())
     }
 
     fn hold(&mut self, bytes: usize) -> Result<(), Overflow> {

@@ -122,7 +122,8 @@ fn read(reader: &mut BufReader<TcpStream>, most: usize) -> Option<Asked> {
     }
     let length = headers.get("content-length")?.parse().ok()?;
     if length > most {
-        let said = "HTTP/1.1 413 x\r\ncontent-length: 9\r\nconnection: close\r\n\r\ntoo large";
+        // The reset overtakes the rest.
+        let said = "HTTP/1.1 413 x\r\ncontent-length: 900\r\nconnection: close\r\n\r\ntoo large";
         let _ = reader.get_mut().write_all(said.as_bytes());
         return None;
     }

@@ -120,7 +120,9 @@ impl Receiver {
             }
             let group = std::mem::take(&mut group);
             let acks: Vec<u32> = match self.judge(&group, act) {
-                Act::Acknowledge => vec![1.min(count), count],
+                // Said twice, the second would be one for the next window.
+                Act::Acknowledge if count == 1 => vec![1],
+                Act::Acknowledge => vec![1, count],
                 Act::Nonsense => vec![count + 1],
                 Act::Partly(some) => {
                     let _ = writing.write_all(&lumberjack::ack(b'2', some)).await;

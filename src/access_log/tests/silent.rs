@@ -65,17 +65,12 @@ async fn what_a_receiver_that_broke_may_not_have_goes_to_the_next_connection() {
         drained(&running.metrics(), 10 * (round + 1)).await;
     }
     let all: BTreeSet<String> = (0..10).map(|number| format!("/{number}")).collect();
-    let count = || came.lock().unwrap().iter().skip(1).map(|bytes| bytes.len()).sum::<usize>();
-    // Each message has some 500 bytes; all that the first connection took come again.
-    until("all of them on the next connection", || count() > 200 * 300).await;
-    let messages: usize = came
-        .lock()
-        .unwrap()
-        .iter()
-        .skip(1)
-        .map(|bytes| String::from_utf8_lossy(bytes).matches("\"path\":").count())
-        .sum();
-    assert!(messages >= 199, "{messages} of 200, at most one was read whole");
+    // All that the first connection took come again.
+    let messages = || -> usize {
+        let came = came.lock().unwrap();
+        came.iter().skip(1).map(|bytes| String::from_utf8_lossy(bytes).matches("\"path\":").count()).sum()
+    };
+    until("all but at most one, which was read whole, on the next connection", || messages() >= 199).await;
     assert!(came.lock().unwrap().iter().skip(1).any(|bytes| paths(bytes) == all));
     running.stop(GRACE).await;
 }
@@ -154,6 +149,8 @@ async fn a_receiver_without_answers_is_asked_for_one_once() {
     drained(&running.metrics(), 10).await;
     let report = running.stop(GRACE).await;
     assert!(report.undelivered.is_empty() && report.waiting.is_empty(), "{report:?}");
+    // It says nothing, so we may be done before it has read what the socket took.
+    until("it has read all of it", || came.lock().unwrap().len() >= 11).await;
     let came = came.lock().unwrap();
     let asked = came.iter().filter(|packet| packet["key"] != 0).count();
     assert_eq!((came.len(), asked), (11, 1), "ten and the stop");

@@ -77,22 +77,80 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Early<T> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use std::task::Waker;
+
+    use bytes::Bytes;
+    use http::{Request, StatusCode};
+    use http_body_util::{BodyExt as _, Full};
+    use hyper::client::conn::http1;
+    use hyper_util::rt::TokioIo;
 
     use super::*;
 
-    #[tokio::test]
-    async fn what_came_before_the_end_is_read_after_a_write_has_failed() {
-        let (ours, mut theirs) = tokio::io::duplex(64);
-        theirs.write_all(b"HTTP/1.1 413 x").await.unwrap();
-        drop(theirs);
-        let mut early = Early::new(ours);
-        for _ in 0..2 {
-            early.write_all(&[b'x'; 1000]).await.unwrap();
-            early.flush().await.unwrap();
+    /// Answers when it has a part of the request, and is gone at the same moment.
+    struct Gone {
+        takes: usize,
+        answer: &'static [u8],
+        reader: Option<Waker>,
+    }
+
+    impl AsyncRead for Gone {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.takes > 0 {
+                self.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            if self.answer.is_empty() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+            buffer.put_slice(std::mem::take(&mut self.answer));
+            Poll::Ready(Ok(()))
         }
-        let mut read = String::new();
-        early.read_to_string(&mut read).await.unwrap();
-        assert_eq!(read, "HTTP/1.1 413 x");
+    }
+
+    impl AsyncWrite for Gone {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            if self.takes == 0 {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+            let taken = self.takes.min(bytes.len());
+            self.takes -= taken;
+            if let Some(reader) = self.reader.take().filter(|_| self.takes == 0) {
+                reader.wake();
+            }
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_though_the_next_write_fails() {
+        let answer = b"HTTP/1.1 413 x\r\ncontent-length: 2\r\n\r\nno";
+        for (answer, told) in [(&answer[..], Some((StatusCode::PAYLOAD_TOO_LARGE, "no"))), (b"", None)] {
+            let gone = Gone { takes: 10_000, answer, reader: None };
+            let (mut sender, connection) = http1::handshake(TokioIo::new(Early::new(gone))).await.unwrap();
+            tokio::spawn(async { drop(connection.await) });
+            let request = Request::post("/").body(Full::<Bytes>::from(vec![0; 1 << 20])).unwrap();
+            let heard = match sender.send_request(request).await {
+                Ok(answer) => Some((answer.status(), answer.into_body().collect().await.unwrap().to_bytes())),
+                Err(_) => None,
+            };
+            assert_eq!(heard, told.map(|(status, text)| (status, Bytes::from(text))));
+        }
     }
 }

@@ -27,12 +27,14 @@ pub(in crate::access_log) struct FileSink {
     is_torn: bool,
     reopen: Reopen,
     reopened: u32,
+    /// How many files it has begun or gone on with.
+    opened: u32,
 }
 
 impl FileSink {
     pub(super) fn open(settings: FileSettings, reopen: Reopen) -> Result<Self, Error> {
         let reopened = reopen.count();
-        let mut sink = Self { settings, file: None, size: 0, is_torn: false, reopen, reopened };
+        let mut sink = Self { settings, file: None, size: 0, is_torn: false, reopen, reopened, opened: 0 };
         match sink.file() {
             Ok(_) => Ok(sink),
             Err(source) => Err(Error::File { path: sink.settings.path, source }),
@@ -48,6 +50,12 @@ impl FileSink {
     pub(super) fn finish(&mut self) {
         // Pipes and devices cannot be synced; and nobody is left to be told.
         let _ = self.file.as_ref().map(File::sync_data);
+    }
+
+    /// The file that was written last, for somebody who syncs it, unless it is the one with this number; and its number.
+    pub(super) fn other_than(&self, number: Option<u32>) -> Option<(u32, io::Result<File>)> {
+        let file = self.file.as_ref().filter(|_| number != Some(self.opened))?;
+        Some((self.opened, file.try_clone()))
     }
 
     fn append(&mut self, chunks: &[Bytes]) -> io::Result<()> {
@@ -95,6 +103,7 @@ impl FileSink {
                 let is_cut = torn.is_ours && file.set_len(torn.begins).is_ok();
                 self.is_torn = torn.length > 0 && !is_cut;
                 self.size = file.metadata()?.len();
+                self.opened = self.opened.wrapping_add(1);
                 file
             }
         };

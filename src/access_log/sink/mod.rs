@@ -3,6 +3,7 @@
 //! A sink takes a parcel whole or not at all, and knows nothing of the spool, retries and gaps; the loop knows nothing of
 //! files and sockets.
 
+mod company;
 mod file;
 mod pace;
 mod parcel;
@@ -28,7 +29,6 @@ pub(super) use self::ship::Item;
 use self::ship::ShippingSink;
 use self::stdout::StdoutSink;
 pub(super) use self::stop::Stop;
-use self::tries::{End, Tries};
 use super::Error;
 use super::handle::{Reopen, now_us};
 use super::metrics::{Reason, SinkMetrics};
@@ -144,26 +144,6 @@ impl Delivery {
         if self.room.capacity() > KEPT_ROOM {
             self.room = Vec::new();
         }
-    }
-
-    /// Tries until it succeeds, will never succeed, or there is no time left.
-    async fn deliver(&mut self, parcel: &mut Parcel, pace: &Pace, stop: &mut Stop) -> Result<(), Reason> {
-        loop {
-            if self.sink.wants_lines() && !parcel.has_lines {
-                self.render(parcel);
-            }
-            let tries = self.tries(pace);
-            match tries.deliver(&mut self.sink, parcel, stop).await {
-                Ok(()) => return Ok(()),
-                Err(End::Lines) => {}
-                Err(End::Lost(reason)) => return Err(reason),
-            }
-        }
-    }
-
-    fn tries(&self, pace: &Pace) -> Tries {
-        let (metrics, blame) = (Arc::clone(&self.metrics), self.reader.blame());
-        Tries { metrics, blame, pace: *pace, random: self.random.next() }
     }
 
     /// The parcel as a whole will never be taken. One bad frame must not cost the others: each is tried alone. Tells

@@ -17,11 +17,27 @@ pub(super) struct Parcel {
     /// Its lines one by one, for a sink that sends them so; which of them are still to be sent.
     pub(super) items: Vec<Item>,
     pub(super) todo: Todo,
+    /// Of lines that are not kept any more.
+    pub(super) joined_bytes: usize,
 }
 
 impl Parcel {
     pub(super) fn bytes(&self) -> usize {
-        self.chunks.iter().map(Bytes::len).sum()
+        self.joined_bytes + self.chunks.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// How many items have no verdict yet.
+    pub(super) fn left(&self) -> usize {
+        self.todo.left(self.items.len())
+    }
+
+    /// What has come meanwhile goes with it, as items.
+    pub(super) fn join(&mut self, other: Self) {
+        let (Some(text), Some(other_text)) = (self.chunks.first_mut(), other.chunks.first()) else { return };
+        let before = text.len();
+        self.todo.join((&mut *text, &mut self.items), (other_text, other.items));
+        self.joined_bytes += before + other_text.len() - text.len();
+        self.chunk.join(other.chunk);
     }
 }
 

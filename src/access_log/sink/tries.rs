@@ -17,10 +17,14 @@ const TELL_AFTER: Duration = Duration::from_secs(2);
 /// Knows nothing of the other parcels, so that several can be under way.
 #[derive(Debug)]
 pub(super) struct Tries {
-    pub(super) metrics: Arc<SinkMetrics>,
-    pub(super) blame: Blame,
-    pub(super) pace: Pace,
-    pub(super) random: u64,
+    metrics: Arc<SinkMetrics>,
+    blame: Blame,
+    pace: Pace,
+    random: u64,
+    /// The next pause, if the other side does not say how long.
+    backoff: Duration,
+    /// When something was taken last, or the first try.
+    since: Instant,
 }
 
 /// How it ended if not well.
@@ -28,19 +32,25 @@ pub(super) struct Tries {
 pub(super) enum End {
     /// The other side wants lines.
     Lines,
+    /// What comes next is to go with it; if nothing does, it is tried again after this pause.
+    Stuck(Duration),
     Lost(Reason),
 }
 
 impl Tries {
-    /// Tries until it succeeds, will never succeed, or there is no time left.
+    pub(super) fn new(metrics: Arc<SinkMetrics>, blame: Blame, pace: Pace, random: u64) -> Self {
+        Self { metrics, blame, pace, random, backoff: pace.backoff, since: Instant::now() }
+    }
+
+    /// Tries until it succeeds, will never succeed, wants more beside it, or there is no time left.
     pub(super) async fn deliver(
-        mut self,
+        &mut self,
         sink: &mut Sink,
         parcel: &mut Parcel,
         stop: &mut Stop,
     ) -> Result<(), End> {
-        let (began, mut backoff) = (Instant::now(), self.pace.backoff);
         while let Some(left) = stop.time_left() {
+            let undone = parcel.left();
             let answer = timeout(left.min(self.pace.timeout), sink.deliver(parcel)).await;
             let (reason, after) = match answer {
                 Ok(Ok(())) => {
@@ -55,16 +65,33 @@ impl Tries {
                     (Reason::ServiceDown, None)
                 }
             };
-            self.failed(reason, sink.trouble(reason), began);
-            // Some say 0, for ever.
-            let pause =
-                after.map_or_else(|| jittered(backoff, self.random), |after| after.max(self.pace.backoff));
-            let pause = pause.min(self.pace.backoff_max);
-            self.random = self.random.rotate_left(24);
+            if parcel.left() < undone {
+                self.progress();
+            }
+            self.failed(reason, sink.trouble(reason));
+            let pause = self.next_pause(after);
+            if parcel.todo.wants_company() {
+                return Err(End::Stuck(pause));
+            }
             stop.pause(pause).await;
-            backoff = (backoff * 2).min(self.pace.backoff_max);
         }
         Err(End::Lost(Reason::Stopped))
+    }
+
+    fn next_pause(&mut self, after: Option<Duration>) -> Duration {
+        // Some say 0, for ever.
+        let pause = after
+            .map_or_else(|| jittered(self.backoff, self.random), |after| after.max(self.pace.backoff))
+            .min(self.pace.backoff_max);
+        self.random = self.random.rotate_left(24);
+        self.backoff = (self.backoff * 2).min(self.pace.backoff_max);
+        pause
+    }
+
+    /// A part of it has its verdict: the other side is there, and the pauses begin anew.
+    fn progress(&mut self) {
+        self.taken();
+        (self.backoff, self.since) = (self.pace.backoff, Instant::now());
     }
 
     fn taken(&self) {
@@ -74,11 +101,12 @@ impl Tries {
         }
     }
 
-    fn failed(&self, reason: Reason, why: &str, began: Instant) {
+    fn failed(&self, reason: Reason, why: &str) {
         self.blame.on(reason);
         self.metrics.retries.fetch_add(1, Ordering::Relaxed);
         let is_news = self.metrics.set_trouble(Some(why));
-        if began.elapsed() >= TELL_AFTER && (!self.metrics.told.swap(true, Ordering::Relaxed) || is_news) {
+        if self.since.elapsed() >= TELL_AFTER && (!self.metrics.told.swap(true, Ordering::Relaxed) || is_news)
+        {
             tracing::warn!(
                 sink = self.metrics.name,
                 why,

@@ -68,13 +68,13 @@ impl Delivery {
             Ok(()) => Ok(()),
             Err(End::Lost(reason)) => Err(reason),
             // An older service: one by one is good enough for it.
-            Err(End::Lines) => self.deliver(&mut parcel, pace, stop).await,
+            Err(End::Lines | End::Stuck(_)) => self.deliver(&mut parcel, pace, stop).await,
         };
         self.conclude(parcel, end, pace, stop).await
     }
 }
 
-async fn carry(mut lane: Sink, mut parcel: Parcel, tries: Tries, mut stop: Stop) -> Done {
+async fn carry(mut lane: Sink, mut parcel: Parcel, mut tries: Tries, mut stop: Stop) -> Done {
     let end = match parcel.chunk.is_empty() {
         true => Ok(()),
         false => tries.deliver(&mut lane, &mut parcel, &mut stop).await,

@@ -297,6 +297,15 @@ impl Chunk {
         self.frames.is_empty() && self.gaps.is_empty()
     }
 
+    /// The next one is delivered with it, as lines: places in its bytes mean nothing any more.
+    pub(in crate::access_log) fn join(&mut self, next: Self) {
+        let Self { frames, gaps, end, reached, .. } = next;
+        self.bytes = Bytes::new();
+        self.frames.extend(frames);
+        self.gaps.extend(&gaps);
+        (self.end, self.reached) = (end, reached);
+    }
+
     pub(in crate::access_log) fn entries(&self) -> u64 {
         self.frames.iter().map(|(carried, _)| carried.count).sum()
     }

@@ -37,6 +37,8 @@ pub(in crate::access_log) enum Reply {
 pub(in crate::access_log) struct Scripted {
     pub(in crate::access_log) address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
+    /// Longer bodies are answered 413 without being read.
+    most: usize,
 }
 
 impl Scripted {
@@ -49,7 +51,20 @@ impl Scripted {
         listener: TcpListener,
         answer: impl FnMut(&Asked) -> Reply + Send + 'static,
     ) -> Self {
-        let scripted = Self { address: listener.local_addr().unwrap(), asked: Arc::default() };
+        Self::serving(listener, usize::MAX, answer)
+    }
+
+    /// Answers longer bodies with 413 after their head, and closes the connection on what comes of them.
+    pub(super) fn with_limit(most: usize, answer: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
+        Self::serving(TcpListener::bind(("127.0.0.1", 0)).unwrap(), most, answer)
+    }
+
+    fn serving(
+        listener: TcpListener,
+        most: usize,
+        answer: impl FnMut(&Asked) -> Reply + Send + 'static,
+    ) -> Self {
+        let scripted = Self { address: listener.local_addr().unwrap(), asked: Arc::default(), most };
         let (serving, answer) = (scripted.clone(), Arc::new(Mutex::new(answer)));
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -66,7 +81,7 @@ impl Scripted {
 
     fn serve(&self, stream: TcpStream, answer: &Mutex<impl FnMut(&Asked) -> Reply>) {
         let mut reader = BufReader::new(stream);
-        while let Some(asked) = read(&mut reader) {
+        while let Some(asked) = read(&mut reader, self.most) {
             let reply = (answer.lock().unwrap())(&asked);
             self.asked.lock().unwrap().push(asked);
             let stream = reader.get_mut();
@@ -97,7 +112,7 @@ impl Scripted {
     }
 }
 
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
+fn read(reader: &mut BufReader<TcpStream>, most: usize) -> Option<Asked> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let target = line.split(' ').nth(1)?.to_owned();
@@ -108,7 +123,14 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
         headers.insert(name.to_ascii_lowercase(), value.to_owned());
     }
-    let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
+    let length = headers.get("content-length")?.parse().ok()?;
+    if length > most {
+        // The reset overtakes the rest.
+        let said = "HTTP/1.1 413 x\r\ncontent-length: 900\r\nconnection: close\r\n\r\ntoo large";
+        let _ = reader.get_mut().write_all(said.as_bytes());
+        return None;
+    }
+    let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     if headers.get("content-encoding").is_some_and(|coding| coding == "gzip") {
         let mut plain = Vec::new();

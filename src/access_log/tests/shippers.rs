@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::shipping::{shipping, start, write_paths};
+use super::shipping::{dead, shipping, start, write_paths, write_ten};
 use super::*;
 use crate::access_log::{Credentials, ShippingSettings, Target, Token};
 use crate::wire::forward::{self, Piece, handshake};
@@ -120,7 +120,9 @@ impl Receiver {
             }
             let group = std::mem::take(&mut group);
             let acks: Vec<u32> = match self.judge(&group, act) {
-                Act::Acknowledge => vec![1.min(count), count],
+                // Said twice, the second would be one for the next window.
+                Act::Acknowledge if count == 1 => vec![1],
+                Act::Acknowledge => vec![1, count],
                 Act::Nonsense => vec![count + 1],
                 Act::Partly(some) => {
                     let _ = writing.write_all(&lumberjack::ack(b'2', some)).await;
@@ -196,15 +198,8 @@ async fn talk(
     let (receiver, address) = Receiver::start(matches!(target, Target::Forward { .. }), key, act).await;
     let mut settings = ShippingSettings { timeout: PATIENCE, ..shipping(target, address, dir.path()) };
     change(&mut settings);
-    let (log, running) = start(settings);
-    write_paths(&log, 10);
-    let metrics = running.metrics();
-    drained(&metrics, 10).await;
-    let report = running.stop(GRACE).await;
-    assert!(report.undelivered.is_empty() && report.waiting.is_empty(), "{report:?}");
-    let dead = dir.path().join("dead.jsonl");
-    let dead = if dead.exists() { lines_of(&dead) } else { Vec::new() };
-    (receiver, dead, metrics)
+    let metrics = write_ten(settings).await;
+    (receiver, dead(dir.path()), metrics)
 }
 
 fn sorted(mut paths: Vec<String>) -> Vec<String> {
@@ -279,6 +274,38 @@ async fn a_record_on_which_the_receiver_hangs_up_is_found_and_blocks_nobody() {
         assert_eq!(sorted(dead.collect()), BAD);
         let others = ALL.iter().filter(|path| !BAD.contains(path)).map(|path| (*path).to_owned());
         assert_eq!(sorted(receiver.taken()), others.collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_later_is_not_held_by_a_record_that_nothing_stands_behind() {
+    for target in [to_fluentd(None), Target::Lumberjack] {
+        let dir = tempfile::tempdir().unwrap();
+        let hangs_up = |_: usize, group: &Group| match group.paths.iter().any(|path| path == "/0") {
+            true => Act::HangUp,
+            false => Act::Acknowledge,
+        };
+        let (receiver, address) =
+            Receiver::start(matches!(target, Target::Forward { .. }), None, hangs_up).await;
+        // Alone it would be tried ever more slowly.
+        let slow = shipping(target, address, dir.path());
+        let (log, running) = start(ShippingSettings { backoff_max: Duration::from_secs(3600), ..slow });
+        write_paths(&log, 1);
+        until("it is tried often", || receiver.groups().len() >= 8).await;
+        assert!(dead(dir.path()).is_empty(), "maybe it is the receiver");
+        for number in 1..=3u8 {
+            let path = format!("/{number}");
+            let id = [number + 1; 16];
+            log.write(&Record { id, path: Some(path.as_bytes()), status: 200, ..Record::default() });
+            until("the next one is taken", || receiver.taken().contains(&path)).await;
+        }
+        until("it is refused", || running.metrics().sinks[0].refused.load(Ordering::Relaxed) == 1).await;
+        let metrics = running.metrics();
+        let report = running.stop(GRACE).await;
+        assert!(report.undelivered.is_empty() && report.waiting.is_empty(), "{report:?}");
+        assert_eq!(sorted(receiver.taken()), ["/1", "/2", "/3"]);
+        assert_eq!(dead(dir.path())[0]["record"]["path"], "/0");
+        assert_eq!(metrics.sinks[0].written.load(Ordering::Relaxed), 4, "three and the stop");
     }
 }
 

@@ -41,6 +41,17 @@ pub(super) fn start(shipping: ShippingSettings) -> (CoreLog, Running) {
     (logs.remove(0), collector.spawn().unwrap())
 }
 
+/// Writes ten records to a sink that takes or refuses all of them before it is stopped.
+pub(super) async fn write_ten(shipping: ShippingSettings) -> Arc<Metrics> {
+    let (log, running) = start(shipping);
+    write_paths(&log, 10);
+    let metrics = running.metrics();
+    drained(&metrics, 10).await;
+    let report = running.stop(GRACE).await;
+    assert!(report.undelivered.is_empty() && report.waiting.is_empty(), "{report:?}");
+    metrics
+}
+
 /// Records with different ids, and paths that tell them apart.
 pub(super) fn write_paths(log: &CoreLog, count: u8) {
     for number in 0..count {
@@ -66,13 +77,15 @@ fn paths(asked: &Asked) -> Vec<String> {
 
 /// An answer with a status for each document, by its path.
 fn answer(asked: &Asked, status: impl Fn(&str) -> u16) -> Reply {
-    let items = documents(asked).into_iter().map(|(_, document)| {
-        let status = document["path"].as_str().map_or(201, &status);
-        match status {
-            201 => serde_json::json!({"create": {"status": 201}}),
-            status => {
-                serde_json::json!({"create": {"status": status, "error": {"type": "why", "reason": "so"}}})
-            }
+    answer_each(asked, |document| document["path"].as_str().map_or(201, &status))
+}
+
+/// The same of documents that are no requests, too.
+fn answer_each(asked: &Asked, status: impl Fn(&Value) -> u16) -> Reply {
+    let items = documents(asked).into_iter().map(|(_, document)| match status(&document) {
+        201 => serde_json::json!({"create": {"status": 201}}),
+        status => {
+            serde_json::json!({"create": {"status": status, "error": {"type": "why", "reason": "so"}}})
         }
     });
     let items: Vec<Value> = items.collect();
@@ -80,7 +93,8 @@ fn answer(asked: &Asked, status: impl Fn(&str) -> u16) -> Reply {
     Reply::Full(200, Vec::new(), serde_json::json!({"took": 1, "errors": errors, "items": items}).to_string())
 }
 
-fn dead(dir: &Path) -> Vec<Value> {
+/// The dead letters of such a sink.
+pub(super) fn dead(dir: &Path) -> Vec<Value> {
     let file = dir.join("dead.jsonl");
     if file.exists() { lines_of(&file) } else { Vec::new() }
 }
@@ -93,12 +107,7 @@ async fn talk(script: Vec<fn(&Asked) -> Reply>) -> (Vec<Asked>, Vec<Value>, Arc<
         Some(reply) => reply(asked),
         None => answer(asked, |_| 201),
     });
-    let (log, running) = start(shipping(search(), server.address, dir.path()));
-    write_paths(&log, 10);
-    let metrics = running.metrics();
-    drained(&metrics, 10).await;
-    let report = running.stop(GRACE).await;
-    assert!(report.undelivered.is_empty() && report.waiting.is_empty(), "{report:?}");
+    let metrics = write_ten(shipping(search(), server.address, dir.path())).await;
     (server.asked(), dead(dir.path()), metrics)
 }
 
@@ -145,8 +154,8 @@ async fn the_beginning_and_the_end_of_a_tunnel_are_two_documents() {
 
 #[tokio::test]
 async fn documents_for_which_there_is_no_right_wait_until_there_is_one() {
-    let denied: fn(&Asked) -> Reply = |asked| answer(asked, |_| 403);
-    let missing: fn(&Asked) -> Reply = |asked| answer(asked, |_| 404);
+    let denied: fn(&Asked) -> Reply = |asked| answer_each(asked, |_| 403);
+    let missing: fn(&Asked) -> Reply = |asked| answer_each(asked, |_| 404);
     let (asked, dead, metrics) = talk([vec![denied; 10], vec![missing; 10]].concat()).await;
     assert_eq!((dead.len(), sent(&asked).len()), (0, 10), "{dead:?}");
     assert!(metrics.sinks[0].retries.load(Ordering::Relaxed) >= 20);
@@ -223,23 +232,49 @@ async fn what_is_too_large_is_halved() {
 }
 
 #[tokio::test]
-async fn what_is_too_much_for_the_time_is_halved() {
+async fn what_is_too_much_for_the_time_or_breaks_off_again_and_again_is_halved() {
+    let too_much: [fn() -> Reply; 2] = [|| Reply::Silence, || Reply::Reset];
+    for reply in too_much {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Scripted::start(move |asked| match asked.lines().len() {
+            0..=40 => Reply::Status(204),
+            _ => reply(),
+        });
+        let slow = shipping(Target::Http, server.address, dir.path());
+        let wait = Duration::from_millis(200);
+        let (log, running) = start(ShippingSettings { timeout: wait, linger: wait, ..slow });
+        write_paths(&log, 200);
+        drained(&running.metrics(), 200).await;
+        let report = running.stop(GRACE).await;
+        assert!(report.undelivered.is_empty() && report.waiting.is_empty(), "{report:?}");
+        let asked = server.asked();
+        let taken = asked.iter().map(|asked| asked.lines().len()).filter(|lines| *lines <= 40);
+        assert_eq!((taken.sum::<usize>(), dead(dir.path()).len()), (201, 0));
+    }
+}
+
+#[tokio::test]
+async fn who_finds_a_request_too_large_before_it_is_written_is_heard() {
+    const LINES: usize = 300;
     let dir = tempfile::tempdir().unwrap();
-    let server = Scripted::start(|asked| match asked.lines().len() {
-        0..=40 => Reply::Status(204),
-        _ => Reply::Silence,
-    });
-    let slow = shipping(Target::Http, server.address, dir.path());
-    let slow =
-        ShippingSettings { timeout: Duration::from_millis(200), linger: Duration::from_millis(200), ..slow };
-    let (log, running) = start(slow);
-    write_paths(&log, 200);
-    drained(&running.metrics(), 200).await;
+    // The records of one core fill some 300 KiB.
+    let server = Scripted::with_limit(100 << 10, |_| Reply::Status(204));
+    let large = shipping(Target::Http, server.address, dir.path());
+    let large = ShippingSettings { compress: false, linger: Duration::from_millis(200), ..large };
+    let (log, running) = start(large);
+    let path = format!("/{}", "x".repeat(1000));
+    for number in 0..LINES {
+        let id = (number as u128 + 1).to_be_bytes();
+        log.write(&Record { id, path: Some(path.as_bytes()), status: 200, ..Record::default() });
+    }
+    let metrics = running.metrics();
+    drained(&metrics, LINES as u64).await;
     let report = running.stop(GRACE).await;
     assert!(report.undelivered.is_empty() && report.waiting.is_empty(), "{report:?}");
-    let asked = server.asked();
-    let taken = asked.iter().map(|asked| asked.lines().len()).filter(|lines| *lines <= 40);
-    assert_eq!((taken.sum::<usize>(), dead(dir.path()).len()), (201, 0));
+    let taken: usize = server.asked().iter().map(|asked| asked.lines().len()).sum();
+    assert_eq!((taken, dead(dir.path()).len()), (LINES + 1, 0));
+    assert!(server.asked().len() >= 3, "it was halved");
+    assert_eq!(metrics.sinks[0].retries.load(Ordering::Relaxed), 0, "each 413 was heard");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::scripted::{Asked, Reply, Scripted};
-use super::shipping::{shipping, start, write_paths};
+use super::shipping::{dead, shipping, write_ten};
 use super::*;
 use crate::wire::otlp::Form as Wire;
 use crate::wire::otlp::message::{Answer as Told, LogRecord, PartialSuccess, Value as Attribute};
@@ -18,15 +18,8 @@ async fn talk(
     let server = Scripted::start(reply);
     let mut settings = shipping(target, server.address, dir.path());
     change(&mut settings);
-    let (log, running) = start(settings);
-    write_paths(&log, 10);
-    let metrics = running.metrics();
-    drained(&metrics, 10).await;
-    let report = running.stop(GRACE).await;
-    assert!(report.undelivered.is_empty() && report.waiting.is_empty(), "{report:?}");
-    let file = dir.path().join("dead.jsonl");
-    let dead = if file.exists() { lines_of(&file) } else { Vec::new() };
-    (server.asked(), dead, metrics)
+    let metrics = write_ten(settings).await;
+    (server.asked(), dead(dir.path()), metrics)
 }
 
 /// Answers in turn, then the last of them for ever.

@@ -66,7 +66,7 @@ impl ClickHouse {
             let path = self.path(load);
             let answer = match self.post.send(&path, body(load)).await {
                 Ok(answer) => answer,
-                Err(why) => return Verdict::Later { why, after: None },
+                Err(verdict) => return verdict,
             };
             if !self.forget_setting(&answer) {
                 return judge(&answer);

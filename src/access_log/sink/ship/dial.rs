@@ -7,6 +7,7 @@ use rustls::ClientConfig;
 
 use crate::access_log::Error;
 use crate::access_log::shipping::{Remote, ShippingSettings};
+use crate::access_log::sink::service::plain;
 use crate::access_log::sink::wire::Wire;
 use crate::tls::client::client_config;
 
@@ -32,11 +33,18 @@ impl Dial {
         self.to.get(self.at)
     }
 
-    /// A connection to the address that is used now.
-    pub(super) async fn connect(&self) -> io::Result<Wire> {
+    async fn connect(&self) -> io::Result<Wire> {
         let remote = self.remote().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let tls = self.tls.as_ref().filter(|_| remote.is_tls);
         Wire::tcp(&remote.host, remote.port, tls).await
+    }
+
+    /// A connection to the address that is used now.
+    ///
+    /// # Errors
+    /// Why there is none, in words that may be shown.
+    pub(super) async fn reach(&self) -> Result<Wire, String> {
+        self.connect().await.map_err(|error| format!("cannot reach it: {}", plain(&error)))
     }
 
     /// The address has failed: the next one is tried.

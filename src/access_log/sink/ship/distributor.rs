@@ -81,7 +81,7 @@ fn follow(settings: &ShippingSettings) -> Result<Following, String> {
     let task = tokio::spawn(async move {
         let mut dial = dial;
         loop {
-            match timeout(patience, dial.connect()).await {
+            match timeout(patience, dial.reach()).await {
                 Ok(Ok(mut wire)) => {
                     // One that is gone without a word would never tell that `logs` has moved.
                     let _ = wire.guard(patience, SEND_BUFFER);

@@ -74,7 +74,7 @@ impl Elasticsearch {
     pub(super) async fn send(&mut self, load: Load<'_>) -> Verdict {
         match self.post.send(&self.path, body(load)).await {
             Ok(answer) => judge(&answer, load.len()),
-            Err(why) => Verdict::Later { why, after: None },
+            Err(verdict) => verdict,
         }
     }
 }

@@ -18,10 +18,8 @@ use jiff::Timestamp;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 
 use super::dial::Dial;
-use super::strikes::Strikes;
 use super::{Failed, Load, Verdict};
 use crate::access_log::shipping::{Credentials, ShippingSettings};
-use crate::access_log::sink::service::plain;
 use crate::access_log::sink::wire::Wire;
 use crate::access_log::{Error, Token};
 use crate::process::machine::host_name;
@@ -41,7 +39,6 @@ pub(super) struct Forward {
     credentials: Credentials,
     host: String,
     compress: bool,
-    strikes: Strikes,
 }
 
 /// Why there is no acknowledgement.
@@ -64,7 +61,6 @@ impl Forward {
             credentials: settings.credentials.clone(),
             host: host_name(),
             compress: settings.compress,
-            strikes: Strikes::default(),
         })
     }
 
@@ -81,16 +77,12 @@ impl Forward {
             Err(error) => Err(Trouble::Away(error.to_string())),
         };
         let Err(trouble) = sent else {
-            self.strikes.taken();
             return if failed.is_empty() { Verdict::Taken } else { Verdict::Items(failed) };
         };
         self.disconnect();
         match trouble {
-            Trouble::Away(why) => {
-                self.strikes.away();
-                Verdict::Later { why, after: None }
-            }
-            Trouble::HungUp(why) => self.strikes.hung_up(load.len(), why),
+            Trouble::Away(why) => Verdict::Later { why, after: None },
+            Trouble::HungUp(why) => Verdict::HungUp(why),
         }
     }
 
@@ -122,9 +114,7 @@ impl Forward {
     }
 
     async fn connect(&self) -> Result<Reader<BufReader<Wire>>, String> {
-        let wire =
-            self.dial.connect().await.map_err(|error| format!("cannot reach it: {}", plain(&error)))?;
-        let mut connection = Reader::new(BufReader::new(wire), ANSWER);
+        let mut connection = Reader::new(BufReader::new(self.dial.reach().await?), ANSWER);
         if let Some(key) = &self.key {
             let let_in = self.greet(&mut connection, &key.0).await;
             let_in.map_err(|why| format!("it does not let us in: {why}"))?;

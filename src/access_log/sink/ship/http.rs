@@ -36,7 +36,7 @@ impl Http {
         }
         let answer = match self.post.send("", body).await {
             Ok(answer) => answer,
-            Err(why) => return Verdict::Later { why, after: None },
+            Err(verdict) => return verdict,
         };
         match answer.status {
             status if status.is_success() => Verdict::Taken,

@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use bytes::Bytes;
+
+use super::strikes::{Next, Strikes};
 use crate::record::Id;
 
 /// One entry of a parcel.
@@ -30,39 +33,40 @@ pub(super) struct Group {
     pub(super) failures: u16,
     /// How often it was halved because nobody answered in time.
     eased: u8,
+    /// How often the connection broke off while it was under way.
+    broken: u8,
+    strikes: Strikes,
 }
 
 /// One that is silent for hours does not get records one by one when it is back.
 const MOST_EASED: u8 = 3;
+/// A connection that breaks off once says nothing about what was under way.
+const MOST_BROKEN: u8 = 3;
+/// So often what has come meanwhile goes with a parcel that is stuck: then it ends first, so that the cursor moves.
+const MOST_JOINED: u8 = 16;
+/// So many records may be stuck that the next ones still go with them.
+const MOST_STUCK: usize = 64;
 
 /// What is still to be sent of a parcel: what was taken or refused is in no group any more.
 #[derive(Debug, Default)]
 pub(in crate::access_log) struct Todo {
     groups: VecDeque<Group>,
+    /// The items from this one on are in no group yet.
+    fresh: Option<usize>,
     is_begun: bool,
+    joined: u8,
     /// Items that will never be taken.
     pub(in crate::access_log) refused: u64,
 }
 
 impl Todo {
-    /// All items, once, in groups of at most so many bytes and records.
+    /// All items, once, in groups of at most so many bytes and records; what has joined goes first.
     pub(super) fn begin(&mut self, items: &[Item], most_bytes: usize, most_records: usize) {
-        if std::mem::replace(&mut self.is_begun, true) {
-            return;
-        }
-        let (mut group, mut bytes) = (Group::default(), 0);
-        for (number, item) in (0..).zip(items) {
-            let is_full = bytes + item.place.len() > most_bytes || group.items.len() >= most_records;
-            if is_full && !group.items.is_empty() {
-                self.groups.push_back(std::mem::take(&mut group));
-                bytes = 0;
-            }
-            bytes += item.place.len() + 1;
-            group.items.push(number);
-        }
-        if !group.items.is_empty() {
-            self.groups.push_back(group);
-        }
+        let is_begun = std::mem::replace(&mut self.is_begun, true);
+        let Some(first) = self.fresh.take().or((!is_begun).then_some(0)) else { return };
+        let mut groups = grouped(items, first, most_bytes, most_records);
+        groups.append(&mut self.groups);
+        self.groups = groups;
     }
 
     /// What comes next; it stays until it is [`done`](Self::done).
@@ -74,7 +78,33 @@ impl Todo {
     pub(super) fn done(&mut self, left: Vec<u32>, failures: u16) {
         self.groups.pop_front();
         if !left.is_empty() {
-            self.groups.push_front(Group { items: left, failures, eased: 0 });
+            self.groups.push_front(Group { items: left, failures, ..Group::default() });
+        }
+    }
+
+    /// Something of the first group was taken.
+    pub(super) fn taken(&mut self) {
+        self.groups.iter_mut().skip(1).for_each(|group| group.strikes.others_taken());
+    }
+
+    /// It was not the group: the other side is away, or answers.
+    pub(super) fn absolve(&mut self) {
+        self.groups.iter_mut().for_each(|group| group.strikes = Strikes::default());
+    }
+
+    /// The other side hung up on the first group without a word.
+    pub(super) fn hung_up(&mut self) -> Next {
+        self.groups.front_mut().map_or(Next::Again, |group| group.strikes.hung_up(group.items.len() == 1))
+    }
+
+    /// The connection broke off while the first group was under way: often in a row it may be too much at once, for somebody
+    /// who says so too early to be heard.
+    pub(super) fn broke_off(&mut self) {
+        let Some(group) = self.groups.front_mut() else { return };
+        group.broken += 1;
+        if group.broken >= MOST_BROKEN {
+            group.broken = 0;
+            self.ease();
         }
     }
 
@@ -96,10 +126,78 @@ impl Todo {
     pub(super) fn halve(&mut self) -> bool {
         let Some(group) = self.groups.front_mut().filter(|group| group.items.len() > 1) else { return false };
         let second = group.items.split_off(group.items.len() / 2);
-        let Group { failures, eased, .. } = *group;
-        self.groups.insert(1, Group { items: second, failures, eased });
+        group.strikes = group.strikes.half();
+        let Group { failures, eased, broken, strikes, .. } = *group;
+        self.groups.insert(1, Group { items: second, failures, eased, broken, strikes });
         true
     }
+
+    /// How many of the parcel's `count` items have no verdict yet.
+    pub(in crate::access_log) fn left(&self, count: usize) -> usize {
+        let first = if self.is_begun { self.fresh.unwrap_or(count) } else { 0 };
+        count - first + self.groups.iter().map(|group| group.items.len()).sum::<usize>()
+    }
+
+    /// Each of those that are left was hung up on, alone: only others can tell whether it is them, and none may be held by
+    /// them.
+    pub(in crate::access_log) fn wants_company(&self) -> bool {
+        let is_stuck = |group: &Group| group.items.len() == 1 && group.strikes.wants_company();
+        let may_join =
+            self.joined < MOST_JOINED || self.groups.iter().any(|group| !group.strikes.takes_others());
+        !self.groups.is_empty()
+            && self.groups.len() <= MOST_STUCK
+            && may_join
+            && self.groups.iter().all(is_stuck)
+    }
+
+    /// The others go first. Keeps of the parcel's items and text only what has no verdict.
+    pub(in crate::access_log) fn join(
+        &mut self,
+        (text, items): (&mut Bytes, &mut Vec<Item>),
+        (other_text, others): (&[u8], Vec<Item>),
+    ) {
+        let mut room = Vec::with_capacity(other_text.len());
+        let mut kept = Vec::with_capacity(others.len() + self.groups.len());
+        for group in &mut self.groups {
+            for number in &mut group.items {
+                let Some(item) = items.get(*number as usize) else { continue };
+                let at = room.len();
+                room.extend_from_slice(&text[item.place.clone()]);
+                // Both fit: it is the number of an item in the same parcel.
+                *number = u32::try_from(kept.len()).unwrap_or(u32::MAX);
+                kept.push(Item { place: at..room.len(), ..item.clone() });
+                room.push(b'\n');
+            }
+        }
+        let (first, offset) = (kept.len(), room.len());
+        room.extend_from_slice(other_text);
+        kept.extend(
+            others
+                .into_iter()
+                .map(|item| Item { place: item.place.start + offset..item.place.end + offset, ..item }),
+        );
+        (*text, *items) = (room.into(), kept);
+        self.fresh = Some(first);
+        self.joined = self.joined.saturating_add(1);
+    }
+}
+
+/// The items from `first` on, in groups of at most so many bytes and records.
+fn grouped(items: &[Item], first: usize, most_bytes: usize, most_records: usize) -> VecDeque<Group> {
+    let (mut groups, mut group, mut bytes) = (VecDeque::new(), Group::default(), 0);
+    for (number, item) in (0..).zip(items).skip(first) {
+        let is_full = bytes + item.place.len() > most_bytes || group.items.len() >= most_records;
+        if is_full && !group.items.is_empty() {
+            groups.push_back(std::mem::take(&mut group));
+            bytes = 0;
+        }
+        bytes += item.place.len() + 1;
+        group.items.push(number);
+    }
+    if !group.items.is_empty() {
+        groups.push_back(group);
+    }
+    groups
 }
 
 #[cfg(test)]
@@ -139,7 +237,7 @@ mod tests {
         assert!(todo.halve());
         todo.done(vec![1], 3);
         todo.begin(&items(&[1]), 1, 1);
-        assert_eq!(todo.next(), Some(&Group { items: vec![1], failures: 3, eased: 0 }));
+        assert_eq!(todo.next(), Some(&Group { items: vec![1], failures: 3, ..Group::default() }));
         assert!(!todo.halve());
         assert_eq!(all(&mut todo), [vec![1], vec![2, 3, 4]]);
     }

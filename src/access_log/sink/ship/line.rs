@@ -86,15 +86,15 @@ impl Line {
         if self.open.is_some() {
             return Ok(false);
         }
-        match self.dial.connect().await {
+        match self.dial.reach().await {
             Ok(wire) => {
                 // Without these it is only noticed later.
                 let _ = wire.guard(self.patience, SEND_BUFFER);
                 self.open = Some(Open::new(wire));
             }
-            Err(error) => {
+            Err(why) => {
                 self.dial.turn();
-                return Err(format!("cannot reach it: {error}"));
+                return Err(why);
             }
         }
         while let Some(part) = self.sent.next_again() {

@@ -64,7 +64,7 @@ impl Loki {
     pub(super) async fn send(&mut self, load: Load<'_>) -> Verdict {
         match self.post.send(PATH, self.body(load)).await {
             Ok(answer) => judge(&answer),
-            Err(why) => Verdict::Later { why, after: None },
+            Err(verdict) => verdict,
         }
     }
 

@@ -17,10 +17,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::time::timeout;
 
 use super::dial::Dial;
-use super::strikes::Strikes;
 use super::{Failed, Load, Verdict};
 use crate::access_log::shipping::ShippingSettings;
-use crate::access_log::sink::service::plain;
 use crate::access_log::sink::wire::Wire;
 use crate::access_log::{Error, Form};
 use crate::wire::lumberjack::{ACK_BYTES, Window, acked};
@@ -33,7 +31,6 @@ pub(super) struct Lumberjack {
     has_timestamp: bool,
     compress: bool,
     within: Duration,
-    strikes: Strikes,
 }
 
 /// Why not all is acknowledged.
@@ -54,7 +51,6 @@ impl Lumberjack {
             has_timestamp: settings.form == Form::Ecs,
             compress: settings.compress,
             within: settings.timeout,
-            strikes: Strikes::default(),
         })
     }
 
@@ -69,23 +65,18 @@ impl Lumberjack {
             Err(error) => return Verdict::Refused { status: 0, why: error.to_string() },
         };
         let Err(trouble) = self.exchange(&window, load.len()).await else {
-            self.strikes.taken();
             return Verdict::Taken;
         };
         self.disconnect();
         let (taken, why) = match trouble {
-            Trouble::Away(why) => {
-                self.strikes.away();
-                return Verdict::Later { why, after: None };
-            }
-            Trouble::HungUp(0, why) => return self.strikes.hung_up(load.len(), why),
+            Trouble::Away(why) => (0, why),
+            Trouble::HungUp(0, why) => return Verdict::HungUp(why),
             Trouble::HungUp(taken, why) => (taken, why),
             Trouble::Silent(taken) => (taken, "it does not acknowledge in time".to_owned()),
         };
         if taken == 0 {
             return Verdict::Later { why, after: None };
         }
-        self.strikes.taken();
         Verdict::Items((taken..load.len()).map(|place| (place, Failed::Later { why: why.clone() })).collect())
     }
 
@@ -108,9 +99,8 @@ impl Lumberjack {
         let mut connection = match connection {
             Some(connection) => connection,
             None => {
-                let connected = timeout(self.within, self.dial.connect()).await.map_err(silent(0))?;
-                let connected = connected.map_err(|error| format!("cannot reach it: {}", plain(&error)));
-                BufReader::new(connected.map_err(Trouble::Away)?)
+                let wire = timeout(self.within, self.dial.reach()).await.map_err(silent(0))?;
+                BufReader::new(wire.map_err(Trouble::Away)?)
             }
         };
         let broken = |taken: usize| {

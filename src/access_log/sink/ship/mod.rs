@@ -3,11 +3,13 @@
 //! A form only says how a group of items is sent and what the answer means ([`Verdict`]). What follows from it is here,
 //! once for all forms: what was taken does not go again; what is refused for ever goes into the dead-letter file; a group
 //! that is refused as a whole is halved until the bad one stands alone, so that no record blocks those behind it; what may
-//! be taken later is tried again by [`super::tries`], for ever, while the spool holds what comes behind.
+//! be taken later is tried again by [`super::tries`], for ever, while the spool holds what comes behind. A receiver that hangs
+//! up instead of refusing is judged by [`strikes`].
 
 mod clickhouse;
 mod dial;
 mod distributor;
+mod early;
 mod elasticsearch;
 mod forward;
 mod http;
@@ -45,6 +47,7 @@ use self::loki::Loki;
 use self::lumberjack::Lumberjack;
 use self::otlp::Otlp;
 use self::packets::Packets;
+use self::strikes::Next;
 use self::syslog::Syslog;
 use super::{Fault, Pace, Parcel, Reason};
 use crate::access_log::Error;
@@ -82,6 +85,8 @@ enum Form {
     Packets(Box<Packets>),
     #[cfg(feature = "kafka")]
     Kafka(Box<Kafka>),
+    #[cfg(test)]
+    Fake(tests::Fake),
 }
 
 /// Items on their way, with the lines that they stand for.
@@ -124,8 +129,8 @@ enum Verdict {
     TooLarge,
     /// It will never take the group as it is. Maybe one record spoils it.
     Refused { status: u16, why: String },
-    /// Nobody knows: the groups behind it are to be tried first.
-    Behind,
+    /// It hung up, or the connection broke, while the group was under way.
+    HungUp(String),
     /// It takes nothing for the moment, or did not answer.
     Later { why: String, after: Option<Duration> },
 }
@@ -196,6 +201,8 @@ impl ShippingSink {
             };
             self.judge(verdict, text, items, todo)?;
         }
+        // The cursor passes nothing that is nowhere else.
+        self.letters.sync().await;
         Ok(())
     }
 
@@ -203,6 +210,7 @@ impl ShippingSink {
     fn judge(&mut self, verdict: Verdict, text: &[u8], items: &[Item], todo: &mut Todo) -> Result<(), Fault> {
         let (status, why) = match verdict {
             Verdict::Taken => {
+                todo.taken();
                 todo.done(Vec::new(), 0);
                 return Ok(());
             }
@@ -210,15 +218,32 @@ impl ShippingSink {
                 self.refuse(todo, 0, 200, &format!("{refused} of those sent with it: {why}"), (text, items));
                 self.letters.count(refused.saturating_sub(1));
                 todo.refused += refused.saturating_sub(1);
+                todo.taken();
                 todo.done(Vec::new(), 0);
                 return Ok(());
             }
-            Verdict::Later { why, after } => return Err(self.later(&why, after)),
-            Verdict::Items(failed) => return self.judge_items(failed, text, items, todo),
-            Verdict::Behind => {
-                todo.put_behind();
-                return Ok(());
+            Verdict::Later { why, after } => {
+                todo.absolve();
+                return Err(self.later(&why, after));
             }
+            Verdict::Items(failed) => return self.judge_items(failed, text, items, todo),
+            Verdict::HungUp(why) if self.form.is_http() => {
+                todo.broke_off();
+                return Err(self.later(&why, None));
+            }
+            Verdict::HungUp(why) => match todo.hung_up() {
+                Next::Halve => {
+                    todo.halve();
+                    return Ok(());
+                }
+                Next::Refuse => (0, why),
+                next => {
+                    if next == Next::Behind {
+                        todo.put_behind();
+                    }
+                    return Err(self.later(&why, None));
+                }
+            },
             Verdict::TooLarge => (413, "it is too large for the other side, even alone".to_owned()),
             Verdict::Refused { status, why } => (status, why),
         };
@@ -239,6 +264,9 @@ impl ShippingSink {
         let (count, failures) = todo.next().map_or((0, 0), |group| (group.items.len(), group.failures));
         // Nothing is learnt about one of them where none was taken, now or the first time.
         let failures = if failed.len() < count || failures > 0 { failures + 1 } else { 0 };
+        if failed.len() < count {
+            todo.taken();
+        }
         let (mut left, mut trouble) = (Vec::new(), None);
         for (place, failed) in failed {
             match failed {
@@ -318,6 +346,8 @@ impl Form {
             Self::Packets(form) => form.send(load).await,
             #[cfg(feature = "kafka")]
             Self::Kafka(form) => form.send(load).await,
+            #[cfg(test)]
+            Self::Fake(form) => form.send(load),
         }
     }
 
@@ -352,6 +382,8 @@ impl Form {
             Self::Packets(form) => form.disconnect(),
             #[cfg(feature = "kafka")]
             Self::Kafka(form) => form.disconnect(),
+            #[cfg(test)]
+            Self::Fake(_) => {}
         }
     }
 }

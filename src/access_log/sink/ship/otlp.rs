@@ -42,7 +42,7 @@ impl Otlp {
     pub(super) async fn send(&mut self, load: Load<'_>) -> Verdict {
         match self.post.send(PATH, Form::Protobuf.write(&logs(load))).await {
             Ok(answer) => judge(&answer),
-            Err(why) => Verdict::Later { why, after: None },
+            Err(verdict) => verdict,
         }
     }
 }

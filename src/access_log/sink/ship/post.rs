@@ -12,7 +12,9 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
+use super::Verdict;
 use super::dial::Dial;
+use super::early::Early;
 use crate::access_log::Error;
 use crate::access_log::shipping::{Credentials, ShippingSettings};
 use crate::access_log::sink::service::plain;
@@ -56,17 +58,17 @@ impl Post {
     /// Sends `body` to `path` of the address and waits for the whole answer.
     ///
     /// # Errors
-    /// Why there is none, in words that may be shown; the next try goes to the next address.
-    pub(super) async fn send(&mut self, path: &str, body: Vec<u8>) -> Result<Answer, String> {
+    /// What follows from there being none; the next try goes to the next address.
+    pub(super) async fn send(&mut self, path: &str, body: Vec<u8>) -> Result<Answer, Verdict> {
         // Back in its place only when the exchange has ended well.
         let connection = self.connection.take().filter(|connection| !connection.is_closed());
         let connection = match connection {
             Some(connection) => Ok(connection),
-            None => self.connect().await.map_err(|error| format!("cannot reach it: {}", plain(&error))),
+            None => self.connect().await,
         };
         let answer = match connection {
-            Ok(connection) => self.exchange(connection, path, body).await,
-            Err(why) => Err(why),
+            Ok(connection) => self.exchange(connection, path, body).await.map_err(Verdict::HungUp),
+            Err(why) => Err(Verdict::Later { why, after: None }),
         };
         if answer.is_err() {
             self.dial.turn();
@@ -92,8 +94,14 @@ impl Post {
         let answer = connection.send_request(request).await;
         let answer = answer.map_err(|error| format!("it broke off: {}", plain(&error)))?;
         let (head, body) = answer.into_parts();
-        let body = Limited::new(body, ANSWER).collect().await.map_err(|error| broken(&error))?.to_bytes();
-        self.connection = Some(connection);
+        let body = match Limited::new(body, ANSWER).collect().await {
+            Ok(body) => body.to_bytes(),
+            // It is said, though not to the end: whoever says so hangs up while we are still writing.
+            Err(_) if head.status == StatusCode::PAYLOAD_TOO_LARGE => Bytes::new(),
+            Err(error) => return Err(broken(&error)),
+        };
+        // Who finds it too large may not read the rest of it.
+        self.connection = (head.status != StatusCode::PAYLOAD_TOO_LARGE).then_some(connection);
         Ok(Answer { status: head.status, headers: head.headers, body })
     }
 
@@ -111,10 +119,10 @@ impl Post {
         Ok(request)
     }
 
-    async fn connect(&self) -> std::io::Result<SendRequest<Full<Bytes>>> {
-        let wire = self.dial.connect().await?;
-        let shaken = http1::handshake(TokioIo::new(wire)).await;
-        let (sender, connection) = shaken.map_err(std::io::Error::other)?;
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, String> {
+        let wire = self.dial.reach().await?;
+        let shaken = http1::handshake(TokioIo::new(Early::new(wire))).await;
+        let (sender, connection) = shaken.map_err(|error| format!("cannot reach it: {}", plain(&error)))?;
         // Ends when the sender is dropped or the other side goes away; its error reaches us with the answer.
         tokio::spawn(async { drop(connection.await) });
         Ok(sender)

@@ -2,57 +2,70 @@
 //! a refusal.
 //!
 //! A receiver that is restarted hangs up as well, and so does a balancer without one behind it. So the group is halved, which
-//! costs nothing; a record that stands alone at last lets the others go first; and it is refused when these are taken. Where
-//! there are no others it is refused after a long time, so that it does not block what comes for ever.
+//! costs nothing; from then on the others are tried between two tries of one that is suspected; and a record that stands alone
+//! is refused only when others were taken since. Where there are none it waits for what comes next, and holds nobody.
 
-use super::Verdict;
+/// A group that was hung up on so often is halved; a record alone wants company.
+const HALVE: u16 = 3;
+/// So often since others were taken, and a record alone is refused: with pauses from 100 ms on within a minute, longer than
+/// most receivers take to restart.
+const ENOUGH: u16 = 10;
 
-/// A group that was hung up on so often in a row is halved.
-const HALVE: u32 = 3;
-/// A record alone is put behind the others, or refused if they were taken.
-const ENOUGH: u32 = 8;
-/// It is refused whatever became of the others: with pauses of 30 s some half an hour.
-const TOO_OFTEN: u32 = 8 * ENOUGH;
-
-#[derive(Debug, Default)]
+/// Of one group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Strikes {
-    in_a_row: u32,
-    /// It has hung up, and what became of that is not known yet.
-    is_begun: bool,
-    /// Others were taken since.
+    count: u16,
+    /// It was a part of one that was hung up on.
+    is_suspect: bool,
+    /// Others were taken since it began.
     takes_others: bool,
 }
 
+/// What becomes of a group that was hung up on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It is tried again.
+    Again,
+    /// It is tried again, after the others.
+    Behind,
+    Halve,
+    /// It is the record.
+    Refuse,
+}
+
 impl Strikes {
-    /// The receiver has taken a group.
-    pub(super) fn taken(&mut self) {
-        self.takes_others = true;
-        self.in_a_row = 0;
+    /// The receiver had all of it and hung up without a word.
+    pub(super) fn hung_up(&mut self, is_alone: bool) -> Next {
+        self.count = self.count.saturating_add(1);
+        match is_alone {
+            false if self.count >= HALVE => Next::Halve,
+            true if self.takes_others && self.count >= ENOUGH => Next::Refuse,
+            true if self.count >= HALVE => Next::Behind,
+            _ if self.is_suspect => Next::Behind,
+            _ => Next::Again,
+        }
     }
 
-    /// The receiver cannot be reached, or does not let us in: it is not the group.
-    pub(super) fn away(&mut self) {
-        *self = Self::default();
+    /// The receiver has taken another group. What it did before that says nothing: maybe it was away until now.
+    pub(super) fn others_taken(&mut self) {
+        if !self.takes_others && (self.is_suspect || self.count > 0) {
+            (self.count, self.takes_others) = (0, true);
+        }
     }
 
-    /// The receiver had all `count` records and hung up without a word.
-    pub(super) fn hung_up(&mut self, count: usize, why: String) -> Verdict {
-        if !self.is_begun {
-            *self = Self { is_begun: true, ..Self::default() };
-        }
-        self.in_a_row += 1;
-        if count > 1 && self.in_a_row >= HALVE {
-            self.in_a_row = 0;
-            return Verdict::TooLarge;
-        }
-        if count > 1 || !self.in_a_row.is_multiple_of(ENOUGH) {
-            return Verdict::Later { why, after: None };
-        }
-        if self.takes_others || self.in_a_row >= TOO_OFTEN {
-            *self = Self::default();
-            return Verdict::Refused { status: 0, why };
-        }
-        Verdict::Behind
+    /// Those of each half of a group.
+    pub(super) fn half(self) -> Self {
+        Self { count: 0, is_suspect: true, ..self }
+    }
+
+    /// What is known of a record alone: it needs others to be compared with.
+    pub(super) fn wants_company(self) -> bool {
+        self.count >= HALVE
+    }
+
+    /// Nothing more has to come for it to be refused, if it is the record.
+    pub(super) fn takes_others(self) -> bool {
+        self.takes_others
     }
 }
 
@@ -60,39 +73,30 @@ impl Strikes {
 mod tests {
     use super::*;
 
-    /// The verdicts that are not simply to try again later.
-    fn verdicts(strikes: &mut Strikes, count: usize, times: u32) -> Vec<Verdict> {
-        let verdicts = (0..times).map(|_| strikes.hung_up(count, String::new()));
-        verdicts.filter(|verdict| !matches!(verdict, Verdict::Later { .. })).collect()
-    }
-
-    fn refused() -> Verdict {
-        Verdict::Refused { status: 0, why: String::new() }
+    #[test]
+    fn a_group_is_halved_and_its_halves_let_the_others_go_first() {
+        let mut strikes = Strikes::default();
+        assert_eq!([(); 3].map(|()| strikes.hung_up(false)), [Next::Again, Next::Again, Next::Halve]);
+        let mut half = strikes.half();
+        assert_eq!([(); 3].map(|()| half.hung_up(false)), [Next::Behind, Next::Behind, Next::Halve]);
     }
 
     #[test]
-    fn a_record_is_refused_when_the_receiver_takes_others_meanwhile() {
+    fn a_record_is_refused_only_when_the_receiver_takes_others_meanwhile() {
         let mut strikes = Strikes::default();
-        strikes.taken();
-        assert_eq!(verdicts(&mut strikes, 2, HALVE), [Verdict::TooLarge]);
-        assert_eq!(verdicts(&mut strikes, 1, ENOUGH), [Verdict::Behind]);
-        strikes.taken();
-        assert_eq!(verdicts(&mut strikes, 1, ENOUGH), [refused()]);
-    }
-
-    #[test]
-    fn a_record_that_nobody_is_behind_of_is_refused_after_a_long_time() {
-        let mut strikes = Strikes::default();
-        let told = verdicts(&mut strikes, 1, TOO_OFTEN);
-        assert_eq!((told.len(), told.last()), (8, Some(&refused())));
-    }
-
-    #[test]
-    fn a_receiver_that_goes_away_in_between_begins_anew() {
-        let mut strikes = Strikes::default();
-        for _ in 0..100 {
-            assert!(verdicts(&mut strikes, 1, ENOUGH - 1).is_empty());
-            strikes.away();
+        let told: Vec<Next> = (0..10_000).map(|_| strikes.hung_up(true)).collect();
+        assert!(told[2..].iter().all(|next| *next == Next::Behind) && strikes.wants_company());
+        for _ in 1..ENOUGH {
+            strikes.others_taken();
+            assert_ne!(strikes.hung_up(true), Next::Refuse);
         }
+        assert_eq!(strikes.hung_up(true), Next::Refuse);
+    }
+
+    #[test]
+    fn what_was_taken_before_it_began_says_nothing() {
+        let mut strikes = Strikes::default();
+        strikes.others_taken();
+        assert_eq!(strikes, Strikes::default());
     }
 }

@@ -132,7 +132,7 @@ async fn run(target: &Target, mut reply: impl FnMut(&Asked) -> Option<Reply> + S
     let (_writer, readers) = spool::open(SpoolSettings::default(), vec![Arc::clone(&metrics)]);
     let shipping = ShippingSink::new(settings, &Reopen::default(), Arc::clone(&metrics)).unwrap();
     let pace = shipping.pace();
-    let tries = Tries { metrics: Arc::clone(&metrics), blame: readers[0].blame(), pace, random: 7 };
+    let mut tries = Tries::new(Arc::clone(&metrics), readers[0].blame(), pace, 7);
     let (mut sink, mut parcel) = (Sink::Shipping(Box::new(shipping)), parcel());
     let (_tell, stop) = watch::channel(None);
     let mut stop = Stop::new(stop);
@@ -207,6 +207,8 @@ enum Then {
     Again(RangeInclusive<Duration>),
     /// As long as it is answered, all of them go again, with pauses that grow.
     Held,
+    /// As long as it is answered, every third try is with half of them, down to an eighth; nothing is given up.
+    Eased,
     /// The first half goes alone, then the second.
     Halved,
     /// Halved, down to the one that is a dead letter with this status, and these words in its reason.
@@ -250,7 +252,7 @@ fn common() -> Vec<Row> {
     vec![
         row("half an answer", || Reply::Half, Then::Again(FIRST)),
         row("a reset", || Reply::Reset, Then::Again(FIRST)),
-        row("resets without end", || Reply::Reset, Then::Held),
+        row("resets without end", || Reply::Reset, Then::Eased),
         row("503", || Reply::Status(503), Then::Again(FIRST)),
         row("in 7 s", after(|| "7".to_owned()), exactly(7)),
         // A date has whole seconds, and those of the machine go on.
@@ -289,6 +291,18 @@ async fn check(target: Target, table: Vec<Row>) {
                     let pauses = longest / 2..=longest + Duration::from_millis(2);
                     assert!(pauses.contains(pause), "{at}: {:?}", seen.pauses);
                 }
+                assert_eq!((seen.letters.len(), seen.refused), (0, 0), "{at}");
+            }
+            Then::Eased => {
+                const TIMES: usize = 20;
+                let mut left = TIMES;
+                let seen = run(&target, move |_| times(&mut left, &*reply)).await;
+                let firsts = |asked: &Vec<usize>| *asked == (0..asked.len()).collect::<Vec<_>>();
+                let (tries, taken) = seen.asked.split_at(TIMES);
+                let sizes: Vec<usize> = tries.iter().map(Vec::len).collect();
+                assert_eq!(sizes[..10], [8, 8, 8, 4, 4, 4, 2, 2, 2, 1], "{at}");
+                assert!(sizes[10..].iter().all(|size| *size == 1) && tries.iter().all(firsts), "{at}");
+                assert_eq!(taken, [vec![0], vec![1], vec![2, 3], vec![4, 5, 6, 7]], "{at}");
                 assert_eq!((seen.letters.len(), seen.refused), (0, 0), "{at}");
             }
             Then::Halved => {

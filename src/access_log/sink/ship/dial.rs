@@ -33,7 +33,13 @@ impl Dial {
         self.to.get(self.at)
     }
 
-    async fn connect(&self) -> io::Result<Wire> {
+    /// To other addresses of the same service, with the same authorities and certificate.
+    pub(super) fn toward(&self, to: Vec<Remote>) -> Self {
+        Self { to, tls: self.tls.clone(), at: 0 }
+    }
+
+    /// A connection to the address that is used now; [`Self::reach`] says in words why there is none.
+    pub(super) async fn connect(&self) -> io::Result<Wire> {
         let remote = self.remote().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let tls = self.tls.as_ref().filter(|_| remote.is_tls);
         Wire::tcp(&remote.host, remote.port, tls).await

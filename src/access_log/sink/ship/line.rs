@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::dial::Dial;
+use crate::access_log::shipping::Remote;
 use crate::access_log::sink::wire::Wire;
 
 /// Bytes that are kept of what was sent.
@@ -68,11 +69,11 @@ impl Line {
     }
 
     /// Another way to the receiver.
-    pub(super) fn redirect(&mut self, dial: Dial) {
+    pub(super) fn redirect(&mut self, to: Vec<Remote>) {
         if self.open.take().is_some() {
             self.sent.break_off(End::Broken);
         }
-        self.dial = dial;
+        self.dial = self.dial.toward(to);
     }
 
     /// Connects if there is no connection, and sends again what was lost with the last one. Tells whether it is a new one.

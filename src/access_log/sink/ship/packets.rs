@@ -125,9 +125,7 @@ impl Packets {
         let Some(distributor) = &mut self.distributor else { return Ok(()) };
         if let Some(to) = distributor.moved().await? {
             tracing::info!(sink = self.settings.name, to = ?to.iter().map(|to| (&to.host, to.port)).collect::<Vec<_>>(), "the distributor has told where logs lives");
-            let settings = ShippingSettings { to, ..self.settings.clone() };
-            let dial = Dial::new(&settings, &[]).map_err(|error| error.to_string())?;
-            self.line.redirect(dial);
+            self.line.redirect(to);
         }
         Ok(())
     }

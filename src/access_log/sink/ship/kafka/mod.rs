@@ -248,8 +248,7 @@ impl Kafka {
 
     async fn connect(&self, leader: i32) -> Result<Broker, String> {
         let remote = self.map.addresses.get(&leader).ok_or("no broker leads the partition")?;
-        let settings = ShippingSettings { to: vec![remote.clone()], ..self.settings.clone() };
-        let dial = Dial::new(&settings, &[]).map_err(|error| error.to_string())?;
+        let dial = self.dial.toward(vec![remote.clone()]);
         let failed = |error| format!("cannot reach {}:{}: {error}", remote.host, remote.port);
         Broker::greet(dial.connect().await.map_err(failed)?, &self.settings.credentials).await
     }

@@ -1,7 +1,7 @@
 //! `[log]` of a configuration as the settings of a log service.
 
-use super::{AlertSettings, BucketSettings, InputKind, InputSettings, Listen, Secret, Settings, Tls};
-use crate::config::log_input::{InputType, LogInput};
+use super::{AlertSettings, BucketSettings, InputSettings, Listen, Secret, Settings, Tls};
+use crate::config::log_input::LogInput;
 use crate::config::words::Listen as Written;
 use crate::config::{Service, bytes_of, path_of};
 use crate::units::Duration;
@@ -39,14 +39,7 @@ fn input(name: &str, one: &LogInput, config: &Service) -> InputSettings {
     });
     InputSettings {
         name: name.to_owned(),
-        kind: match one.kind.value {
-            InputType::Http => InputKind::Http,
-            InputType::Syslog => InputKind::Syslog,
-            InputType::Forward => InputKind::Forward,
-            InputType::Lumberjack => InputKind::Lumberjack,
-            InputType::Lines => InputKind::Lines,
-            InputType::Packets => InputKind::Packets,
-        },
+        kind: one.kind.value,
         listen: listen(&one.listen.value),
         secret: one.token.as_ref().map(|token| Secret(token.value.clone())),
         tls,

@@ -44,11 +44,12 @@ use std::path::PathBuf;
 
 use tokio::sync::oneshot;
 
+pub use crate::config::log_input::InputType as InputKind;
 pub use alert::Settings as AlertSettings;
 pub use bucket::Settings as BucketSettings;
 pub use settings::{
-    DEFAULT_PACKETS, InputKind, InputSettings, Limits, Listen, ListenError, Secret, Settings, SyncError,
-    SyncWhen, Tls, Token,
+    DEFAULT_PACKETS, InputSettings, Limits, Listen, ListenError, Secret, Settings, SyncError, SyncWhen, Tls,
+    Token,
 };
 pub(crate) use store::Chained;
 

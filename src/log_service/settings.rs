@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::InputKind;
+
 /// Where the packet port listens when the service is started by hand.
 pub const DEFAULT_PACKETS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9040));
 
@@ -61,18 +63,6 @@ pub struct InputSettings {
     pub tls: Option<Tls>,
     /// Whether senders are believed about whose records they bring: they are tollgates, or pass on what tollgates wrote.
     pub trusted: bool,
-}
-
-/// What is spoken at a door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InputKind {
-    /// Everything that the service's own HTTP port takes: `POST /logs`, `_bulk`, OTLP.
-    Http,
-    Syslog,
-    Forward,
-    Lumberjack,
-    Lines,
-    Packets,
 }
 
 /// A secret as it was written: the shared key of `forward` is needed in clear. It is never shown.

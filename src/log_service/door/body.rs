@@ -10,16 +10,17 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time;
 
 use super::Desk;
+use super::room::Room;
 use crate::log_service::store::Counts;
 
 /// A body with the permission to hold it in memory.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Room,
 }
 
 /// Why a body was not taken.
@@ -110,7 +111,7 @@ const STEP: usize = 4 << 10;
 struct Taking {
     bytes: Unpacked,
     room: Arc<Semaphore>,
-    held: Option<OwnedSemaphorePermit>,
+    held: Room,
 }
 
 enum Unpacked {
@@ -126,7 +127,7 @@ impl Taking {
         } else {
             Unpacked::Plain(bounded)
         };
-        Self { bytes, room, held: None }
+        Self { bytes, room, held: Room::default() }
     }
 
     async fn all_of(mut self, mut body: Incoming) -> Result<Held, Refused> {
@@ -144,16 +145,12 @@ impl Taking {
 
     /// Takes the room for what has come. Not waiting: bodies that each hold a part and wait for the rest would wait for ever.
     fn hold(&mut self) -> Result<(), Refused> {
-        let have = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = u32::try_from(self.bytes.len().saturating_sub(have)).unwrap_or(u32::MAX);
+        let more = u32::try_from(self.bytes.len().saturating_sub(self.held.bytes())).unwrap_or(u32::MAX);
         if more == 0 {
             return Ok(());
         }
         let more = Arc::clone(&self.room).try_acquire_many_owned(more).map_err(|_| Refused::Full)?;
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
-        }
+        self.held.add(more);
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ mod portion;
 mod questions;
 mod refusals;
 mod rollups;
+mod room;
 mod shipper;
 #[cfg(test)]
 mod shipper_tests;
@@ -136,10 +137,12 @@ impl Door {
     fn admits(&self, shown: Option<&str>) -> bool {
         let shown = shown.and_then(|value| value.split_once(' '));
         let shown: Vec<Token> = shown.map(|(scheme, rest)| secrets(scheme, rest.trim())).unwrap_or_default();
-        let shown = shown.iter();
-        // All are looked at, so that the time tells nothing.
-        let is_known = |found, shown| self.tokens.iter().fold(found, |found, token| found | token.is(shown));
-        self.tokens.is_empty() || shown.fold(false, is_known)
+        self.tokens.is_empty() || shown.iter().fold(false, |found, shown| found | self.knows(shown))
+    }
+
+    /// Whether it is one of the tokens. All are looked at, so that the time tells nothing.
+    fn knows(&self, shown: &Token) -> bool {
+        self.tokens.iter().fold(false, |found, token| found | token.is(shown))
     }
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{self, Instant};
 
+use super::room::Room;
 use super::{Desk, Door};
 use crate::log_service::entry::Entry;
 use crate::log_service::store::{AppendError, Counts};
@@ -42,7 +43,7 @@ pub(super) struct Portion {
     under_way: usize,
     /// Whether the sender asks for acknowledgements, as far as is known: then it sends again what has none.
     asks: bool,
-    room: Option<OwnedSemaphorePermit>,
+    room: Room,
     begun: Instant,
 }
 
@@ -59,7 +60,7 @@ impl Portion {
             only_here: 0,
             under_way: 0,
             asks,
-            room: None,
+            room: Room::default(),
             begun: Instant::now(),
         }
     }
@@ -78,7 +79,7 @@ impl Portion {
 
     /// Whether it should be stored before more is taken.
     pub(super) fn is_due(&self) -> bool {
-        let bytes = self.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let bytes = self.room.bytes();
         self.seen > 0 && (bytes >= BYTES || self.seen >= ENTRIES || self.begun.elapsed() >= AGE)
     }
 
@@ -134,10 +135,7 @@ impl Portion {
                 })?
             }
         };
-        match &mut self.room {
-            Some(room) => room.merge(more),
-            None => self.room = Some(more),
-        }
+        self.room.add(more);
         Ok(())
     }
 
@@ -159,7 +157,7 @@ impl Portion {
         let give_up = (self.only_here() == 0).then(|| Instant::now() + self.desk.limits.body_timeout);
         self.desk.persist(&self.entries, &self.from, give_up).await.map_err(NotStored::Refused)?;
         Counts::add(&self.desk.counts().rejected, std::mem::take(&mut self.rejected));
-        (self.entries, self.room) = (Vec::new(), None);
+        (self.entries, self.room) = (Vec::new(), Room::default());
         (self.seen, self.only_here, self.under_way) = (0, 0, 0);
         Ok(())
     }

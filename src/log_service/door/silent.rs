@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time;
 
 use super::lines::Lines;
+use super::room::Room;
 use super::sockets::Stream;
 use super::syslog::Messages;
 use super::{Desk, Door};
@@ -61,7 +61,7 @@ pub(super) struct Intake {
     framing: Framing,
     reader: Reader,
     /// For what is held.
-    room: Option<OwnedSemaphorePermit>,
+    room: Room,
 }
 
 /// Whether to go on.
@@ -81,7 +81,7 @@ impl Intake {
         reader: Reader,
     ) -> Self {
         stream.keep_alive();
-        Self { stream, from, desk, door, framing, reader, room: None }
+        Self { stream, from, desk, door, framing, reader, room: Room::default() }
     }
 
     /// Takes what comes until the sender ends, or the service stops.
@@ -149,22 +149,17 @@ impl Intake {
     /// for ever only if these do: those who wait hold something, too. At the stop of the service what is here goes on without.
     async fn make_room(&mut self) -> bool {
         let wanted = self.framing.buffer.len().saturating_mul(2);
-        let held = self.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = u32::try_from(wanted.saturating_sub(held)).unwrap_or(u32::MAX);
+        let more = u32::try_from(wanted.saturating_sub(self.room.bytes())).unwrap_or(u32::MAX);
         let Some(more) = self.desk.wait_for_room(more, self.desk.limits.idle_timeout).await else {
             return *self.desk.stopping.borrow();
         };
-        match &mut self.room {
-            Some(room) => room.merge(more),
-            None => self.room = Some(more),
-        }
+        self.room.add(more);
         true
     }
 
     /// The beginning of a message stays, and what it takes.
     fn leave_room(&mut self) {
-        let left = self.framing.buffer.len();
-        self.room = self.room.take().and_then(|mut room| room.split(left));
+        self.room.shrink(self.framing.buffer.len());
     }
 
     fn messages(&mut self, parsed: &mut Parsed, line: Line) -> Result<(), &'static str> {

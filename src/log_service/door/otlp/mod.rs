@@ -13,11 +13,11 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Desk;
 use super::answer::{self, Answer};
 use super::body::{self, Held, Refused};
+use super::room::Room;
 use crate::log_service::batch::Parsed;
 use crate::log_service::entry::{Entry, Trust};
 use crate::log_service::store::AppendError;
@@ -78,7 +78,7 @@ struct Taken<'d> {
     /// Bytes of the body, and of the entries that were made.
     made: usize,
     /// For them.
-    room: Option<OwnedSemaphorePermit>,
+    room: Room,
     overflow: Option<Overflow>,
 }
 
@@ -98,7 +98,7 @@ fn take<'d>(form: Form, held: &Held, (desk, trust): (&'d Desk, Trust)) -> Result
         parsed: Parsed::default(),
         reason: None,
         made: held.bytes.len(),
-        room: None,
+        room: Room::default(),
         overflow: None,
     };
     form.records(&held.bytes, desk.limits.entry_bytes, &mut |origin, record| taken.record(origin, record))?;
@@ -147,10 +147,7 @@ impl Taken<'_> {
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let more = Arc::clone(&self.desk.room).try_acquire_many_owned(bytes).map_err(|_| Overflow::Now)?;
-        match &mut self.room {
-            Some(room) => room.merge(more),
-            None => self.room = Some(more),
-        }
+        self.room.add(more);
         Ok(())
     }
 

@@ -26,7 +26,7 @@ table! {
         until: optional Condition;
         /// One alarm for each `host`, `route`, `upstream` (of requests) or `proxy` (of machines), or one for the `whole`. At most 64 fire at a time; `logs alerts` counts the others.
         by: default AlertBy = "whole";
-        /// Only requests of this `host:`, `route:`, `upstream:`, class of `status:` (`5xx`) or `reason:`; `*` stands for anything, `-` in front negates: `"host:shop.example -route:/health"`.
+        /// Only requests of this `host:`, `route:`, `upstream:`, class of `status:` (`5xx`) or `reason:`; `*` stands for anything, `-` in front negates: `"host:shop.example -route:/health"`. All must hold; `and`, `or`, `not` and parentheses work.
         filter as "where": optional RequestFilter;
         /// Below so many requests in `over` nothing is said, and what fires counts as over.
         at_least: default u32 = 0;
@@ -275,7 +275,7 @@ impl Condition {
     }
 }
 
-/// Which requests are counted: all of these must hold.
+/// Which requests are counted: the conditions. How they go together says the text, which the log's filter reads.
 #[derive(Clone, Debug, Default)]
 pub struct RequestFilter(pub Vec<RequestTest>);
 
@@ -283,7 +283,6 @@ pub struct RequestFilter(pub Vec<RequestTest>);
 pub struct RequestTest {
     pub member: Member,
     pub pattern: Glob,
-    pub is_negated: bool,
 }
 
 /// What requests are told apart by where they are counted.

@@ -105,7 +105,9 @@ Filters:
   method:(PUT POST)        one of several            -method:GET         not
   ip:10.0.0.0/8            a network                 reason:*            the field is there
   cart                     part of path, user agent, error or a worker's line
-Conditions next to each other must all hold; `or` and parentheses work.
+  status:[500 TO 599]      from and to, both included; {500 TO 599} without both; * is an open end
+Conditions next to each other must all hold, with or without `and`; `or`, `not` and parentheses work, in any case
+and as && || !. A word that is one of these is quoted: '\"and\"'.
 
 Examples:
   tollgate logs search status:5xx --since 15m

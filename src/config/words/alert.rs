@@ -13,6 +13,9 @@ use crate::units::{Duration, Rate};
 
 /// Tests of one filter.
 const MAX_TESTS: usize = 32;
+/// Parentheses in parentheses, and bytes of one filter: less than the log's own filter takes.
+const MAX_DEPTH: usize = 8;
+const MAX_FILTER: usize = 4 << 10;
 
 impl Word for Condition {
     const WHAT: &'static str = "condition";
@@ -93,20 +96,97 @@ impl Word for RequestFilter {
     const WHAT: &'static str = "filter";
     const EXAMPLE: &'static str = "host:shop.example";
 
+    /// How the conditions go together is only checked here: the log's own filter, which takes all of this, tells it.
     fn parse(text: &str) -> Result<Self, Problem> {
-        let tests: Vec<RequestTest> = text.split_whitespace().map(test).collect::<Result<_, _>>()?;
-        match tests.len() {
-            0 => Err(Problem::new("the filter is empty")),
-            1..=MAX_TESTS => Ok(Self(tests)),
+        if text.len() > MAX_FILTER {
+            return Err(Problem::new(format!("longer than {MAX_FILTER} bytes")));
+        }
+        let mut reading = Reading::default();
+        let mut rest = text.trim();
+        while !rest.is_empty() {
+            let (word, after) = split_word(rest);
+            reading.take(word, after)?;
+            rest = after.trim_start();
+        }
+        reading.end()
+    }
+}
+
+/// How far a filter has been read.
+#[derive(Default)]
+struct Reading<'t> {
+    tests: Vec<RequestTest>,
+    depth: usize,
+    /// Something stands before, in the same parentheses.
+    has_before: bool,
+    /// The operator that a condition must follow.
+    wants: Option<&'t str>,
+}
+
+impl<'t> Reading<'t> {
+    fn take(&mut self, word: &'t str, after: &str) -> Result<(), Problem> {
+        match word.to_ascii_lowercase().as_str() {
+            "-" if after.is_empty() || after.starts_with(char::is_whitespace) => Err(nothing("after", word)),
+            "-" | "!" | "not" => self.want(word),
+            "and" | "&&" | "or" | "||" if !self.has_before || self.wants.is_some() => {
+                Err(nothing("before", word))
+            }
+            "and" | "&&" | "or" | "||" => self.want(word),
+            "(" if self.depth == MAX_DEPTH => Err(Problem::new("nested too deeply")),
+            "(" => {
+                (self.depth, self.has_before, self.wants) = (self.depth + 1, false, None);
+                Ok(())
+            }
+            ")" if self.depth == 0 => Err(Problem::new("this `)` has no `(`")),
+            ")" if !self.has_before || self.wants.is_some() => Err(nothing("before", word)),
+            ")" => {
+                self.depth -= 1;
+                Ok(())
+            }
+            _ if after.starts_with('(') => Err(no_such_sign(word)),
+            _ => {
+                self.tests.push(test(word)?);
+                (self.has_before, self.wants) = (true, None);
+                Ok(())
+            }
+        }
+    }
+
+    fn want(&mut self, word: &'t str) -> Result<(), Problem> {
+        self.wants = Some(word);
+        Ok(())
+    }
+
+    fn end(self) -> Result<RequestFilter, Problem> {
+        match (self.tests.len(), self.wants) {
+            (_, Some(operator)) => Err(nothing("after", operator)),
+            _ if self.depth > 0 => Err(Problem::new("a `(` is never closed")),
+            (0, _) => Err(Problem::new("the filter is empty")),
+            (1..=MAX_TESTS, _) => Ok(RequestFilter(self.tests)),
             _ => Err(Problem::new(format!("more than {MAX_TESTS} conditions"))),
         }
     }
 }
 
+/// A sign that negates, a parenthesis, or what there is up to white space or one of these.
+fn split_word(text: &str) -> (&str, &str) {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '(' | ')');
+    let length = text.find(ends).unwrap_or(text.len());
+    text.split_at(if text.starts_with(['-', '!', '(', ')']) { 1 } else { length })
+}
+
+fn nothing(side: &str, operator: &str) -> Problem {
+    Problem::new(format!("a condition is missing {side} `{}`", operator.escape_debug()))
+}
+
+fn no_such_sign(value: &str) -> Problem {
+    let problem = Problem::new(format!("`{}` has a sign that filters do not take", value.escape_debug()));
+    problem.help("write `*` in its place")
+}
+
 fn test(text: &str) -> Result<RequestTest, Problem> {
     let known = "there are `host:`, `route:`, `upstream:`, `status:` and `reason:`";
-    let (is_negated, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-    let Some((name, value)) = rest.split_once(':') else {
+    let Some((name, value)) = text.split_once(':') else {
         return Err(Problem::new(format!("`{}` has no `:`", text.escape_debug())).help(known));
     };
     let Some((_, member)) = Member::WORDS.into_iter().find(|(word, _)| *word == name) else {
@@ -120,10 +200,9 @@ fn test(text: &str) -> Result<RequestTest, Problem> {
     }
     // The log's own filter reads it too, where these mean something else.
     if value.starts_with(['~', '<', '>', '=']) || value.contains(['"', '(', ')']) {
-        let problem = Problem::new(format!("`{}` has a sign that filters do not take", value.escape_debug()));
-        return Err(problem.help("write `*` in its place"));
+        return Err(no_such_sign(value));
     }
-    Ok(RequestTest { member, pattern: Word::parse(value)?, is_negated })
+    Ok(RequestTest { member, pattern: Word::parse(value)? })
 }
 
 impl Word for Silence {

@@ -46,7 +46,7 @@ fn question(change: &Change) -> Option<(String, Sort)> {
     };
     let mut text = format!("kind:(request close conn) {own}");
     if let Some((_, filter)) = &rule.filter {
-        text = format!("{text} {filter}");
+        text = format!("{text} ({filter})");
     }
     if rule.by != AlertBy::Whole {
         let quoted = change.key.replace('\\', "\\\\").replace('"', "\\\"");

@@ -37,7 +37,7 @@ pub(crate) use render::RowWriter;
 #[cfg(test)]
 pub(crate) use render::render;
 pub(crate) use render::write_time;
-pub(crate) use schema::{NAMES, schema};
+pub(crate) use schema::{NAMES, schema, type_of};
 
 use crate::record::{Id, id};
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use arrow_array::ArrayRef;
 use arrow_array::types::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
-use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 
 use super::cells::{Cells, Fixed, Flags, JsonTexts, Numbers, Texts, Times, Words};
 
@@ -144,6 +144,12 @@ pub(super) const JSON_TEXTS: [&str; 3] = ["try_log", "last_seqs", "cut"];
 
 fn is_nullable(name: &str) -> bool {
     !matches!(name, "id" | "ts" | "recv" | "kind")
+}
+
+/// The type of a member's column.
+pub(crate) fn type_of(name: &str) -> Option<&'static DataType> {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(schema);
+    SCHEMA.field_with_name(name).ok().map(Field::data_type)
 }
 
 /// The Arrow schema of all rows.

@@ -1,30 +1,40 @@
 //! The filter language, one for every command and for the service.
 //!
 //! ```text
-//! query   = terms ("or" terms)*             terms next to each other must all match
-//! term    = ["-"] ( "(" query ")" | test | word )          "-" negates
+//! query   = terms (OR terms)*
+//! terms   = term ([AND] term)*              terms next to each other must all match
+//! term    = (NOT | "-" | "+")* ( "(" query ")" | test | word )
 //! test    = field ":" value                 matches, ignoring ASCII case; "*" stands for anything
 //!         | field ("=" | "!=") value        is exactly (or is not)
 //!         | field (">" | ">=" | "<" | "<=") value
 //!         | field ("~" | "!~") regex
-//! value   = plain | "quoted" | "(" value… ")"    a list matches when one of its values does
+//! value   = plain | "quoted" | range | "(" list ")"
+//! range   = ("[" | "{") end "TO" end ("]" | "}")     with brackets the end belongs to it; "*" is an open end
+//! list    = all ([OR] all)*                 one of them does; unlike conditions, values next to each other are choices
+//! all     = NOT* value (AND NOT* value)*
 //! word    = a part of path, ua, err, a worker's line or an application's message, ignoring ASCII case
+//! AND, OR, NOT   "and" "&&", "or" "||", "not" "!", the words in any case; a quoted "and" is a word
 //! ```
 //!
-//! `status:5xx` is a class, `ip:10.0.0.0/8` a network, `dur>1s` and `tx>1MB` have units, `reason:*` asks whether
-//! the field is there. Negated tests match entries that lack the field.
+//! NOT binds closer than AND, AND closer than OR, as in KQL; of Lucene's query strings it takes the signs and the
+//! ranges. `status:5xx` is a class, `ip:10.0.0.0/8` a network, `dur>1s` and `tx>1MB` have units, `reason:*` asks
+//! whether the field is there. Negated tests match entries that lack the field. A plain value that its column can never
+//! hold (`status:abc`) is an error; quoted it is looked for in what applications call so.
 //!
 //! Invariants: reading a query never panics and takes time linear in its length; matching takes time linear in the
 //! entry's, whatever the query is.
 
 mod field;
+mod kind;
 pub mod moment;
 mod parse;
 mod part;
 mod pattern;
-mod units;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod units;
+mod values;
 
 use serde_json::Value;
 
@@ -32,9 +42,9 @@ pub use field::Field;
 pub use units::Unit;
 
 pub(in crate::log_service) use field::lookup;
-pub(in crate::log_service) use parse::{Bound, Node, Order, WORD_MEMBERS};
 pub(in crate::log_service) use part::Part;
 pub(in crate::log_service) use pattern::Pattern;
+pub(in crate::log_service) use tree::{Bound, Node, Order, WORD_MEMBERS};
 
 /// A checked filter. The empty one matches everything.
 #[derive(Clone, Debug)]

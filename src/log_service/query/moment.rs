@@ -25,6 +25,12 @@ pub fn parse(text: &str, now: Timestamp) -> Result<Timestamp, MomentError> {
     read().ok_or_else(|| MomentError(text.to_owned()))
 }
 
+/// The beginning and the end of a day such as `2026-11-21`.
+pub(super) fn day(text: &str) -> Option<(Timestamp, Timestamp)> {
+    let day = text.parse::<Date>().ok().filter(|_| text.len() <= 10)?;
+    Some((utc(day.into())?, utc(day.tomorrow().ok()?.into())?))
+}
+
 /// Reads a span of time such as `15m` or `1h30m`.
 pub fn span(text: &str) -> Option<Duration> {
     units::span(text)

@@ -94,7 +94,7 @@ impl Pattern {
     }
 }
 
-fn status_class(text: &str) -> Option<f64> {
+pub(super) fn status_class(text: &str) -> Option<f64> {
     match text.as_bytes() {
         [class @ b'1'..=b'5', b'x' | b'X', b'x' | b'X'] => Some(f64::from(class - b'0')),
         _ => None,

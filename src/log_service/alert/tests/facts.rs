@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::facts::{FAILURES, Tally, of_requests};
 use super::super::host::{Machine, machines, of_machines};
 use super::*;
+use crate::config::alert::RequestFilter;
+use crate::config::read::Word as _;
 use crate::exchange::failure::{Kind, Side};
 use crate::log_service::columns::Builder;
+use crate::log_service::query::Query;
 use crate::log_service::rollup::{Counted, Counting, Kept};
 
 fn counted(rows: &[Value]) -> Counted {
@@ -165,6 +169,49 @@ fn a_filter_is_that_of_the_log() {
     assert_eq!(with("route:/a status:2xx"), Some(2.0));
     assert_eq!(with("-status:5xx upstream:app"), Some(2.0));
     assert_eq!(with("reason:*"), Some(0.0));
+    assert_eq!(with("host:shop.example AND route:/a AND status:2xx"), Some(2.0));
+    assert_eq!(with("status:5xx and not host:shop.example"), Some(5.0));
+    assert_eq!(with("(host:other.* or status:2xx) && !route:/a"), Some(5.0));
+    assert_eq!(with("route:/a OR NOT (status:5xx || host:shop.*)"), Some(5.0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+    /// What the configuration lets through and the log's filter did not would count all requests.
+    #[test]
+    fn the_log_takes_every_filter_that_the_configuration_takes(
+        text in r"((host|status|reason|route|not|user):(a|5xx|\*|\[a|and|!b|-|/x)|[()!-]| |  |and |OR|or |&& |\|\| |not|NOT |\[a TO b\]|\PC){0,12}",
+    ) {
+        if RequestFilter::parse(&text).is_ok() {
+            prop_assert!(Query::parse(&text).is_ok(), "{}", Query::parse(&text).unwrap_err());
+        }
+    }
+}
+
+#[test]
+fn where_takes_operators_in_their_places_only() {
+    for text in [
+        "and host:a",
+        "host:a and",
+        "host:a or or host:b",
+        "not",
+        "(host:a",
+        "host:a)",
+        "()",
+        "- host:a",
+        "-(",
+        "!",
+        "host:a (or host:b)",
+        "host:(a b)",
+        "host:a not",
+    ] {
+        assert!(RequestFilter::parse(text).is_err(), "{text}");
+    }
+    for text in
+        ["host:a and not route:/x", "-(host:a || host:b)", "!host:a", "NOT(host:a) status:5xx", "((host:a))"]
+    {
+        assert!(RequestFilter::parse(text).is_ok(), "{text}");
+    }
 }
 
 #[test]

@@ -165,6 +165,20 @@ fn term() -> impl Strategy<Value = String> {
             "2026-11-21T09:14:03.512804Z",
             "18446744073709551615",
             "\"[1,\\\"a\\\"]\"",
+            "[0 TO 504]",
+            "{200 TO 70000}",
+            "[* TO 504.5}",
+            "{-1 TO *]",
+            "[1us TO 1ms]",
+            "[2026-11-21T09:14:03Z TO 2026-11-21T09:14:03.512804Z}",
+            "{2026-11-20 TO 2026-11-21]",
+            "2026-11-21",
+            "(not 504 and not GET)",
+            "(>=200 and <504 or GET)",
+            "(GET or \"get\" or !true)",
+            "\"GET\"",
+            "\"200\"",
+            "1k",
         ][..],
     );
     let sign = proptest::sample::select(&[":", "=", "!=", "~", "!~"][..]);
@@ -183,8 +197,10 @@ fn query() -> impl Strategy<Value = String> {
     term().prop_recursive(3, 8, 3, |inner| {
         prop_oneof![
             inner.clone().prop_map(|one| format!("-({one})")),
+            inner.clone().prop_map(|one| format!("not {one}")),
             (inner.clone(), inner.clone()).prop_map(|(one, other)| format!("({one} {other})")),
-            (inner.clone(), inner).prop_map(|(one, other)| format!("({one} or {other})")),
+            (inner.clone(), inner.clone()).prop_map(|(one, other)| format!("({one} AND NOT {other})")),
+            (inner.clone(), inner).prop_map(|(one, other)| format!("({one} || {other})")),
         ]
     })
 }
@@ -225,6 +241,53 @@ fn what_is_not_shown_of_a_row_is_not_found_either() {
     }
 }
 
+/// Rows by their places: each form that users of Kibana know, by columns and by objects.
+#[test]
+fn both_ways_to_look_find_the_same_rows() {
+    let row = |status: u64, path: &str, dur_us: u64, ts: &str| json!({"kind": "request", "status": status, "path": path, "dur_us": dur_us, "ts": ts, "up_reused": status == 200});
+    let batch = batch(&[
+        row(200, "/", 900, "2026-11-20T23:59:59Z"),
+        row(404, "/bad1", 20_000, "2026-11-21T00:00:00Z"),
+        row(500, "/bad1", 800_000, "2026-11-21T09:14:03.512804Z"),
+        row(599, "/x", 2_000_000, "2026-11-22T00:00:00Z"),
+        json!({"msg": "this and that", "status": "failed", "level": "error"}),
+    ]);
+    for (text, rows) in [
+        ("status:500 AND path:/bad1", &[2][..]),
+        ("status:500 and path:/bad1", &[2]),
+        ("status:404 && path:/bad1", &[1]),
+        ("status:200 OR status:404 AND path:/x", &[0]),
+        ("status:200 || status:599", &[0, 3]),
+        ("NOT status:200", &[1, 2, 3, 4]),
+        ("not status:200 and not status:404", &[2, 3, 4]),
+        ("!status:200 kind:request", &[1, 2, 3]),
+        ("not (status:200 or status:404) status:*", &[2, 3, 4]),
+        ("status:[500 TO 599]", &[2, 3]),
+        ("status:{500 TO 599}", &[]),
+        ("status:[500 TO 599}", &[2]),
+        ("status:{500 TO 599]", &[3]),
+        ("status:[404 TO *]", &[1, 2, 3]),
+        ("status:{* TO 404}", &[0]),
+        ("status:(200 or 404)", &[0, 1]),
+        ("status:(>=404 and not 500)", &[1, 3]),
+        ("status:5* or status:2xx", &[0, 2, 3]),
+        ("status:\"failed\"", &[4]),
+        ("dur:[20ms TO 800ms]", &[1, 2]),
+        ("dur_us:{900 TO 2000000}", &[1, 2]),
+        ("ts:[2026-11-21 TO 2026-11-21] kind:*", &[1, 2]),
+        ("ts:2026-11-21 kind:*", &[1, 2]),
+        ("ts:{2026-11-21T00:00:00Z TO 2026-11-22}", &[2]),
+        ("up_reused:true", &[0]),
+        ("\"and\"", &[4]),
+        ("this AND that", &[4]),
+    ] {
+        check(&batch, text).unwrap();
+        let query = Query::parse(text).unwrap();
+        let found = Filter::new(&query, Window::default()).select(&batch);
+        assert_eq!(found.rows().collect::<Vec<_>>(), rows, "{text}");
+    }
+}
+
 #[test]
 fn a_null_is_no_value_in_whatever_column_it_would_stand() {
     let nulls =
@@ -233,7 +296,7 @@ fn a_null_is_no_value_in_whatever_column_it_would_stand() {
     for name in ["try_log", "cut", "last_seqs", "status", "path", "ts", "cut.n"] {
         check(&batch, &format!("{name}:*")).unwrap();
         check(&batch, &format!("-{name}:*")).unwrap();
-        check(&batch, &format!("{name}!=x")).unwrap();
+        check(&batch, &format!("{name}!=\"x\"")).unwrap();
     }
 }
 

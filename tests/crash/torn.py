@@ -81,6 +81,8 @@ async def populate(wanted, home):
     scenario.truth = await truth_of(wanted, home, scenario)
     lost = [one for one in scene.ledger.finished.values() if one not in scenario.truth]
     print(f"{'FAIL' if lost else 'ok  '} {len(lost)} records gone after the kill -9 without any damage")
+    if lost:
+        sys.exit(1)
     print(f"{len(scenario.truth)} records in the undamaged folder, {len(scene.ledger.finished)} answers seen whole")
     return scenario
 

@@ -13,13 +13,14 @@ use super::flight::Flights;
 use super::framer::Framer;
 use super::handle::{Entry, Handle, Reopen, Wake};
 use super::intake::Intake;
+use super::lost;
 use super::metrics::{Metrics, Reason, SinkMetrics};
 use super::pressure::Step;
 use super::recovery::Past;
 use super::render::Lines;
 use super::ring::{Directory, Recovered, forget_others};
 use super::room::Room;
-use super::running::Running;
+use super::running::{Running, on_thread};
 use super::shed::Shedder;
 use super::sink::{Delivery, Sink, Stop};
 use super::span::Origin;
@@ -262,7 +263,9 @@ impl Collector {
 
     /// Sends on what dead processes have left.
     fn deliver_past(&mut self) {
-        let Past { rings, harms, .. } = std::mem::take(&mut self.past);
+        let past = std::mem::take(&mut self.past);
+        let lost = lost::frames(&past, self.spool.ends(), &self.origin());
+        let Past { rings, harms, .. } = past;
         if rings.is_empty() && harms.is_empty() {
             return;
         }
@@ -274,6 +277,7 @@ impl Collector {
             self.intake.framer.past(past);
             self.store();
         }
+        self.spool.append(&lost);
         // Otherwise the next start has them again: what comes twice does no harm.
         let place = self.directory.as_ref().map(|directory| directory.path().to_owned());
         let boot = self.origin().boot;
@@ -385,16 +389,4 @@ fn settle(mut spool: Writer) -> oneshot::Receiver<()> {
         tracing::error!(%error, "nothing waits until the disk has the last of the log");
     }
     end
-}
-
-/// Runs `work` on a new thread with a small runtime.
-fn on_thread<F: Future>(name: &str, work: impl FnOnce() -> F + Send + 'static) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Thread { source })?;
-    let thread = thread::Builder::new().name(name.into()).spawn(move || {
-        runtime.block_on(work());
-    });
-    thread.map(drop).map_err(|source| Error::Thread { source })
 }

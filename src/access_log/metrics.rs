@@ -31,10 +31,12 @@ pub enum Reason {
     Sampled,
     /// It was in the spool, and what held it is gone or damaged.
     SpoolDamaged,
+    /// It was in a dead process's ring, which is gone or cannot be read. How many there were nobody knows.
+    RingLost,
 }
 
 impl Reason {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::RingFull,
         Self::LinesFull,
         Self::BadFrame,
@@ -47,6 +49,7 @@ impl Reason {
         Self::SpoolFull,
         Self::Sampled,
         Self::SpoolDamaged,
+        Self::RingLost,
     ];
 
     pub(super) fn of(error: &std::io::Error) -> Self {
@@ -72,6 +75,7 @@ impl Reason {
             Self::SpoolFull => "spool_full",
             Self::Sampled => "sampled",
             Self::SpoolDamaged => "spool_damaged",
+            Self::RingLost => "ring_lost",
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod follow;
 mod framer;
 mod handle;
 mod intake;
+mod lost;
 mod metrics;
 mod pressure;
 pub mod recovery;
@@ -51,7 +52,7 @@ pub use self::flight::{Arriving, Flights, OpenExchange};
 pub use self::handle::{Handle, Stream};
 pub use self::metrics::{Dropped, Metrics, Reason, SinkMetrics};
 pub use self::pressure::Step;
-pub use self::ring::{Directory, DirectoryError, Harm, Item, Recovered, recover};
+pub use self::ring::{Directory, DirectoryError, Harm, Item, Recovered, has_unfound, recover};
 pub use self::room::Room;
 pub use self::running::{Report, Running};
 pub use self::settings::{

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::Error;
 use super::handle::Handle;
 use super::metrics::{Metrics, Reason};
 
@@ -54,4 +56,19 @@ impl Running {
         });
         Report { undelivered: undelivered.collect(), waiting: waiting.collect() }
     }
+}
+
+/// Runs `work` on a new thread with a small runtime.
+pub(super) fn on_thread<F: Future>(
+    name: &str,
+    work: impl FnOnce() -> F + Send + 'static,
+) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Thread { source })?;
+    let thread = thread::Builder::new().name(name.into()).spawn(move || {
+        runtime.block_on(work());
+    });
+    thread.map(drop).map_err(|source| Error::Thread { source })
 }

@@ -57,6 +57,14 @@ pub fn records(path: &Path, variables: Variables<'_>) -> Option<(LogService, Opt
     Some((service, loader.value(log.as_ref(), "data")))
 }
 
+/// Where the spool of a configuration is to be, if it says so.
+pub fn spool(path: &Path, variables: Variables<'_>) -> Option<Text> {
+    let mut loader = Loader::open(path, variables).ok()?;
+    let log = loader.whole.log.take()?;
+    let spool = log.node.entries()?.iter().find(|entry| &*entry.key == "spool");
+    loader.value(spool, "dir")
+}
+
 /// What a log service needs of a configuration. Nothing else of it is looked at.
 ///
 /// # Errors

@@ -67,7 +67,7 @@ pub(crate) struct StreamExtent {
     pub(crate) core: u16,
     /// Intervals, both ends included, sorted, not touching.
     pub(crate) numbers: Vec<(u64, u64)>,
-    /// Declared losses: first and last number (both included) and the reason. Rows that the store itself took away
+    /// Declared losses: first and last number (both included; `OPEN_END` when nobody knows it) and the reason. Rows that the store itself took away
     /// between others that stay (retention by kind of row) belong here too, or they would count as lost.
     pub(crate) gaps: Vec<(u64, u64, String)>,
     /// Rows that have a number. 0 with `numbers`: written before this was counted, by then all of them.

@@ -37,7 +37,7 @@ RATE = 1000
 
 
 def main():
-    wanted = scenes.arguments(__doc__, seconds=(5, "how long the trouble lasts"))
+    wanted = scenes.arguments(__doc__, of_alike=5, seconds=(5, "how long the trouble lasts"))
     library = compiled()
     chance = random.Random(wanted.seed)
     play = []

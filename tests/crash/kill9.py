@@ -115,7 +115,7 @@ async def rest(stage, ledger, chance):
 def settle_and_judge(stage, ledger, verdict):
     verdict.promise(stage.until_ready(), "both run at the end")
     wait_until_drained(stage, ledger, verdict)
-    counted = stored.counted(stage)
+    counted = counted_at_rest(stage)
     files = stage.files()
     codes = stage.stop()
     verdict.promise(not any(codes), f"both end in order after SIGTERM (exit {codes})")
@@ -126,6 +126,16 @@ def settle_and_judge(stage, ledger, verdict):
     verdict.note(f"files at the end: {files}")
     countable = sum(result.kinds[kind] for kind in stored.FINAL)
     verdict.promise(counted == countable, f"rollups count {counted} of {countable} records")
+
+
+def counted_at_rest(stage):
+    """Records of requests that nobody saw the end of come a moment after the others: until nothing more comes."""
+    last, same, deadline = stored.counted(stage), 0, time.monotonic() + DRAIN_SECONDS
+    while same < QUIET_LOOKS and time.monotonic() < deadline:
+        time.sleep(0.4)
+        now = stored.counted(stage)
+        last, same = now, same + 1 if now == last else 0
+    return last
 
 
 def wait_until_drained(stage, ledger, verdict):

@@ -13,29 +13,35 @@ import stage as stages
 import stored
 
 SETTLE_SECONDS = 60
+# With --short every load lasts this part of its time.
+SHORT = 0.4
+PACE = {"of": 1.0}
 
 
-def arguments(doc, **more):
+def arguments(doc, of_alike=1, **more):
+    """`of_alike`: with --short one scene of so many is played, another with another seed."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--tollgate", default=stages.built(), help="the program (release build of this package)")
     parser.add_argument("--only", default="", help="only the scenes with this text in their name")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--keep", action="store_true", help="keep the folders with config, data and stderr")
     parser.add_argument("--verbose", action="store_true", help="tell every promise, not only the broken ones")
+    parser.add_argument("--short", action="store_true", help="shorter, and where many scenes are alike only some of them")
     for name, (default, told) in more.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, help=told)
     wanted = parser.parse_args()
     if not os.access(wanted.tollgate, os.X_OK):
         sys.exit(f"absent: {wanted.tollgate}")
+    PACE["of"] = SHORT if wanted.short else 1.0
+    wanted.of_alike = of_alike if wanted.short else 1
     return wanted
 
 
 def play(wanted, scenes):
     """Runs each `(name, function(folder, verdict))`, each in a folder of its own, and exits."""
     verdict = stored.Verdict()
-    for name, act in scenes:
-        if wanted.only not in name:
-            continue
+    named = [(name, act) for name, act in scenes if wanted.only in name]
+    for name, act in named[wanted.seed % wanted.of_alike::wanted.of_alike]:
         verdict.begin(name)
         with stages.Folder(wanted.keep) as folder:
             try:
@@ -46,7 +52,7 @@ def play(wanted, scenes):
         verdict.end_scene(wanted.verbose)
     script = os.path.basename(sys.argv[0])
     only = f" --only {wanted.only!r}" if wanted.only else ""
-    sys.exit(verdict.end(wanted.seed, f"{script} --seed {wanted.seed}{only}"))
+    sys.exit(verdict.end(wanted.seed, f"{script} --seed {wanted.seed}{only}{' --short' if wanted.short else ''}"))
 
 
 class Scene:
@@ -81,7 +87,7 @@ class Scene:
 
     async def load(self, seconds):
         clients = load.Load(self.stage.http, self.ledger, self.rate, seed=self.seed + self.ledger.sent)
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds * PACE["of"])
         if not await clients.stop():
             self.verdict.promise(False, "every client ended")
 

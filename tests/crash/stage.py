@@ -5,6 +5,7 @@ Every process dies with the test, is ended by its pid, and listens on loopback o
 
 import ctypes
 import os
+import random
 import re
 import shutil
 import signal
@@ -233,9 +234,14 @@ def command_line(pid):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that the kernel gives to clients: one of them would have it while we are dead."""
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+                return probe.getsockname()[1]
+            except OSError:
+                continue
 
 
 def size_of(folder):

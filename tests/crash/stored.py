@@ -59,16 +59,20 @@ class Stored:
     def missing_numbers(self):
         """Sequence numbers that are neither stored nor declared lost, per stream, and how many are declared."""
         declared, undeclared = 0, {}
-        for stream in set(self.streams) | {gap[0] for gap in self.gaps if gap[1]}:
+        for stream in set(self.streams) | {gap[0] for gap in self._ranges()}:
             have = self.streams.get(stream, {})
             told = set()
-            for _, first, last, _, reason in (gap for gap in self.gaps if gap[0] == stream and gap[1]):
+            for _, first, last, _, reason in (gap for gap in self._ranges() if gap[0] == stream):
                 told.update(range(first, last + 1) if reason else ())
             holes = set(range(1, max(have, default=0) + 1)) - set(have)
             declared += len(told - set(have))
             if holes - told:
                 undeclared[stream] = sorted(holes - told)
         return declared, undeclared
+
+    def _ranges(self):
+        """The gaps with a first and a last number; others tell that nobody knows how many are behind the last one."""
+        return [gap for gap in self.gaps if gap[1] and gap[2]]
 
     def doubled(self):
         ids = [one for one, count in self.by_id.items() if count > 1]
@@ -78,7 +82,7 @@ class Stored:
 
     def declared_though_stored(self):
         return sum(
-            1 for stream, first, last, _, _ in self.gaps if first
+            1 for stream, first, last, _, _ in self._ranges()
             for seq in range(first, last + 1) if seq in self.streams.get(stream, {})
         )
 
@@ -102,7 +106,8 @@ def read(stage, over_service=False, seconds=300):
 def read_into(stored, stage, over_service=False, seconds=300):
     """The same, each line handed to `take` of the object that is given."""
     source = ["--service", address(stage)] if over_service else ["--data", stage.data]
-    words = [stage.program, "logs", "search", "-o", "json", "--since", "all", "-n", ALL, *source]
+    # Of every kind: what the machine used is left out otherwise, and its numbers with it.
+    words = [stage.program, "logs", "search", "kind:*", "-o", "json", "--since", "all", "-n", ALL, *source]
     with open(f"{stage.folder}/search-errors.txt", "w+", encoding="utf-8") as errors:
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, cwd=stage.folder) as search:
             for line in search.stdout:

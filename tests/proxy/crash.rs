@@ -70,6 +70,27 @@ fn what_is_under_way_is_shown() {
 }
 
 #[test]
+fn between_a_kill_and_the_next_start_it_is_said_that_the_newest_run_has_not_ended_in_order() {
+    let origin = origin();
+    let mut tollgate = setup(&origin).start();
+    let said = |tollgate: &Tollgate| {
+        let output = tollgate.command(&["logs", "open", "--crash"]);
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(!said(&tollgate).contains("has not ended in order"), "{}", said(&tollgate));
+    let held = hold(&tollgate, &origin, "/hold");
+    tollgate.kill();
+    drop(held);
+    for _ in 0..2 {
+        let said = said(&tollgate);
+        assert!(said.contains("has not ended in order") && said.contains("logs recover"), "{said}");
+    }
+    tollgate.start_again();
+    assert!(!said(&tollgate).contains("has not ended in order"), "{}", said(&tollgate));
+    assert!(stdout(&tollgate, &["logs", "open", "--crash"]).contains("/hold"));
+}
+
+#[test]
 fn a_killed_proxy_goes_on_with_its_log_and_names_what_was_under_way() {
     kill_and_go_on(true);
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
@@ -15,6 +16,10 @@ use crate::process::replace::replace;
 
 /// Held by the living process.
 const LOCK: &str = "ring.lock";
+
+/// How often, and after which pause, a lock is tried again that another has.
+const LOOKS: usize = 5;
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The number of the last start, in decimal.
 const BOOT: &str = "boot";
@@ -48,7 +53,7 @@ impl Directory {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
         let lock = options.open(path.join(LOCK)).map_err(failed)?;
-        match lock.try_lock() {
+        match patiently(&lock) {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(DirectoryError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(failed(source)),
@@ -118,11 +123,36 @@ impl Directory {
 
     /// All ring files in it, in the order of their names.
     pub(super) fn rings(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten().map(|entry| entry.path());
-        let mut rings: Vec<PathBuf> = entries.filter(|path| layout::is_ring(path)).collect();
-        rings.sort();
-        rings
+        rings_in(&self.path)
     }
+}
+
+fn rings_in(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut rings: Vec<PathBuf> = entries.filter(|path| layout::is_ring(path)).collect();
+    rings.sort();
+    rings
+}
+
+/// The rings in `dir` that bear the names of living ones, unless a process has them: no start has found these yet. Changes
+/// nothing.
+pub(super) fn left_in(dir: &Path) -> Vec<PathBuf> {
+    let held = File::open(dir.join(LOCK)).map(|lock| lock.try_lock_shared());
+    if matches!(held, Ok(Err(TryLockError::WouldBlock))) {
+        return Vec::new();
+    }
+    rings_in(dir).into_iter().filter(|path| !layout::is_put_aside(path)).collect()
+}
+
+/// Somebody who only looks ([`left_in`]) has it for a moment.
+fn patiently(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOOKS {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOOK),
+            done => return done,
+        }
+    }
+    lock.try_lock()
 }
 
 fn make(path: &Path, identity: &Identity, layout: &Layout) -> io::Result<Mapped> {

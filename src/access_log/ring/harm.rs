@@ -42,6 +42,15 @@ impl Harm {
         Self::known(core, boot, &name(path), why)
     }
 
+    pub(in crate::access_log) fn core(&self) -> u16 {
+        self.core
+    }
+
+    /// The start whose ring it was; zero when nobody knows.
+    pub(in crate::access_log) fn boot(&self) -> u64 {
+        self.boot
+    }
+
     fn known(core: u16, boot: u64, name: &str, why: &dyn std::fmt::Display) -> Self {
         let text = format!("{name}: {why}; the records that were still in it are lost");
         Self { reason: "ring_damaged", text, core, boot }

@@ -124,7 +124,7 @@ pub(in crate::access_log) enum NotARing {
     Version(u32),
     #[error("its header is damaged")]
     Damaged,
-    #[error("its size is not what its header says")]
+    #[error("it is shorter than its header says")]
     Size,
 }
 
@@ -136,7 +136,7 @@ pub(super) fn boot_of(path: &Path) -> io::Result<u64> {
     if is_sound { Ok(number::<8>(&header, 16)) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// Reads back what [`header`] wrote at the beginning of a whole file.
+/// Reads back what [`header`] wrote at the beginning of a whole file. What stands behind the lanes is nobody's.
 pub(super) fn parse(bytes: &[u8]) -> Result<(Identity, Layout), NotARing> {
     let header = bytes.get(..FIXED).ok_or(NotARing::Size)?;
     if header[..8] != MAGIC {
@@ -163,7 +163,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Identity, Layout), NotARing> {
         && number::<4>(header, 48) as usize == SLOTS
         && number::<4>(header, 52) as usize == SLOT_WORDS * 8;
     match is_sound && layout.small.checked_add(layout.large).is_some_and(|sum| sum < bytes.len()) {
-        true if layout.size() == bytes.len() => Ok((identity, layout)),
+        true if layout.size() <= bytes.len() => Ok((identity, layout)),
         _ => Err(NotARing::Size),
     }
 }
@@ -182,6 +182,11 @@ pub(super) fn file_name(core: u16) -> String {
 /// The name of the ring of a dead process, put aside.
 pub(super) fn dead_name(core: u16, boot: u64) -> String {
     format!("ring.{core}.{boot}")
+}
+
+/// Whether a ring is, by its name, that of a process that a start has found dead.
+pub(super) fn is_put_aside(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().matches('.').count() > 1)
 }
 
 /// Whether a file is, by its name, a ring: living or put aside.

@@ -66,7 +66,7 @@ pub use self::harm::Harm;
 pub(super) use self::harm::forget_others;
 pub(super) use self::layout::{FLIGHT_AT, Identity, SLOT_WORDS, SLOTS, Word, number};
 pub(super) use self::mapped::{Mapped, SlotWords};
-pub use self::recover::{Item, Recovered, recover};
+pub use self::recover::{Item, Recovered, has_unfound, recover};
 
 use self::layout::Layout;
 use self::mapped::{Head, Tail};

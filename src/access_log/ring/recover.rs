@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::harm::{self, Harm};
 use super::layout::{self, Identity, Lane, Layout, NotARing, Word, number};
 use super::tiers::{ALIGN, PREFIX};
-use super::{Directory, LONGEST, checksum, tag};
+use super::{Directory, LONGEST, checksum, directory, tag};
 use crate::access_log::flight::{self, OpenExchange};
 use crate::access_log::metrics::Reason;
 use crate::record::binary::{self, Decoded, Tries};
@@ -24,6 +24,8 @@ pub struct Recovered {
     pub entries: Vec<Vec<u8>>,
     /// Places where something else stood than an entry: a power cut, never a kill.
     pub torn: u64,
+    /// Such a place is the newest: nobody knows what stood behind the last entry.
+    pub(in crate::access_log) is_end_torn: bool,
     /// Numbers up to here need nothing more.
     pub accounted: u64,
     /// The last number that found no room in the ring.
@@ -69,6 +71,15 @@ pub fn recover(directory: &Directory) -> (Vec<Recovered>, Vec<Harm>) {
     (found, harms)
 }
 
+/// Whether a process that did not end in order has left rings in `dir` that no start has found yet. Changes nothing.
+pub fn has_unfound(dir: &Path) -> bool {
+    let is_orderly = |path: &PathBuf| {
+        let image = fs::read(path).unwrap_or_default();
+        Recovered::of(&image, path.clone()).is_ok_and(|one| one.is_orderly())
+    };
+    directory::left_in(dir).iter().any(|path| !is_orderly(path))
+}
+
 fn read(path: &Path) -> Result<Recovered, Harm> {
     let image = fs::read(path).map_err(|error| Harm::damaged(path, &error))?;
     Recovered::of(&image, path.to_owned()).map_err(|error| Harm::damaged(path, &error))
@@ -79,9 +90,10 @@ impl Recovered {
     pub(super) fn of(image: &[u8], path: PathBuf) -> Result<Self, NotARing> {
         let (Identity { proxy, boot, core, pid }, layout) = layout::parse(image)?;
         let word = |word: Word| number::<8>(image, word as usize);
-        let (mut entries, mut torn) = (Vec::new(), 0);
+        let (mut entries, mut torn, mut is_end_torn) = (Vec::new(), 0, false);
         for lane in layout.lanes() {
-            torn += LaneImage { image, lane }.entries(&mut entries);
+            let (places, at_end) = LaneImage { image, lane }.entries(&mut entries);
+            (torn, is_end_torn) = (torn + places, is_end_torn || at_end);
         }
         let pushed = written(image, &layout);
         let in_flight = flight::left(image, pushed);
@@ -98,6 +110,7 @@ impl Recovered {
             pid,
             entries,
             torn,
+            is_end_torn,
             accounted,
             refused,
             control,
@@ -132,6 +145,15 @@ impl Recovered {
     /// Whether the process ended in order, and only did not wait until the disk had the last of its log.
     pub fn is_orderly(&self) -> bool {
         self.is_closed && self.is_empty()
+    }
+
+    /// The last number that it tells of.
+    pub(in crate::access_log) fn last(&self) -> u64 {
+        let of = |item: &Item| match item {
+            Item::Record { seq, .. } => *seq,
+            Item::Gap { last, .. } => *last,
+        };
+        self.items().last().map_or(0, of).max(self.accounted)
     }
 
     /// Its stream from where the dead process left it: the records, the numbers that are missing among them, and one
@@ -222,14 +244,15 @@ struct LaneImage<'a> {
 }
 
 impl LaneImage<'_> {
-    /// Appends what stands in the lane; returns the number of places where there was something else.
-    fn entries(&self, entries: &mut Vec<Vec<u8>>) -> u64 {
+    /// Appends what stands in the lane; returns the number of places where there was something else, and whether the lane
+    /// ends with one.
+    fn entries(&self, entries: &mut Vec<Vec<u8>>) -> (u64, bool) {
         let read = number::<8>(self.image, self.lane.read_at);
         let write = number::<8>(self.image, self.lane.write_at);
         // Positions are under no checksum.
         let is_ahead = write.checked_sub(read).is_some_and(|count| count <= self.lane.bytes as u64);
         if !is_ahead || !read.is_multiple_of(ALIGN as u64) {
-            return 1;
+            return (1, true);
         }
         let (mut at, mut torn, mut was_good) = (read, 0, true);
         while at < write {
@@ -244,7 +267,7 @@ impl LaneImage<'_> {
                 }
             }
         }
-        torn
+        (torn, !was_good)
     }
 
     /// The entry at `at`, if there is a whole one, and where the next begins.

@@ -70,6 +70,11 @@ impl Writer {
         self.note_segments();
     }
 
+    /// How far each stream has come, as far as is known.
+    pub(in crate::access_log) fn ends(&self) -> &[End] {
+        &self.ends.streams
+    }
+
     /// Writes down what there is. Nothing depends on it but that damage is noticed.
     fn note_segments(&mut self) {
         if self.spool.settings.dir.is_none() || self.spool.sinks.is_empty() {

@@ -32,6 +32,35 @@ async fn a_ring_that_is_damaged_or_gone_is_a_record_and_counted() {
     assert_eq!((of_kind(&lines, "log").len(), lost), (2, 0));
 }
 
+#[tokio::test]
+async fn what_a_lost_ring_held_is_declared_as_a_gap_without_an_end_in_its_own_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, spool) = (dir.path().join("access.log"), dir.path().join("spool"));
+    let sink = || vec![SinkSettings::File(FileSettings::new(&file))];
+    let (logs, collector) = open(on_disk(sink(), &spool), 3).unwrap();
+    let boot = collector.origin().boot;
+    (0..3).for_each(|core| write(&logs[core], 2));
+    drop((logs, collector));
+    std::fs::write(spool.join("ring.0"), "no ring").unwrap();
+    std::fs::remove_file(spool.join("ring.1")).unwrap();
+    let (lines, _) = start(&spool, &file).await;
+    let mut gaps = of_kind(&lines, "gap");
+    gaps.sort_by_key(|gap| gap["core"].as_u64());
+    let told: Vec<_> = gaps
+        .iter()
+        .map(|gap| (gap["boot"].as_u64(), gap["core"].as_u64(), gap["first_seq"].as_u64()))
+        .collect();
+    assert_eq!(told, [(Some(boot), Some(0), Some(1)), (Some(boot), Some(1), Some(1))]);
+    for gap in &gaps {
+        assert_eq!(
+            (&gap["reason"], gap.get("missing"), gap.get("last_seq")),
+            (&"ring_lost".into(), None, None)
+        );
+    }
+    let (lines, _) = start(&spool, &file).await;
+    assert_eq!(of_kind(&lines, "gap").len(), 2, "told once");
+}
+
 /// What a kill leaves behind at this moment.
 pub(super) fn killed(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();

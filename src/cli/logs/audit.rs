@@ -53,7 +53,7 @@ struct Counted {
     weighed: f64,
     begin: Option<Timestamp>,
     end: Option<Timestamp>,
-    /// Lost with a reason, per reason; lost without one.
+    /// Lost with a reason, per reason (zero: nobody knows how many); lost without one.
     lost: BTreeMap<String, u64>,
     unexplained: u64,
 }
@@ -124,7 +124,13 @@ pub(super) fn run(args: &AuditArgs) -> Result<bool, CommandError> {
         );
     }
     if args.verify && is_whole {
-        super::output::note("verified: everything could be read, and no number is missing without a reason");
+        super::output::note(match told.report.open().next() {
+            None => "verified: everything could be read, and no number is missing without a reason",
+            Some(_) => {
+                "verified: everything could be read, and no number that is known of is missing without a reason; how many \
+                 were lost with a ring nobody knows"
+            }
+        });
     }
     Ok(if args.verify { is_whole } else { !audit.streams.is_empty() || audit.unnumbered > 0 })
 }
@@ -213,7 +219,7 @@ impl Audit {
             Some(why) => *counted.lost.entry(why.clone()).or_default() += missing.count(),
             None => counted.unexplained += missing.count(),
         }
-        counted.last = counted.last.max(missing.to);
+        counted.last = counted.last.max(if missing.is_open() { 0 } else { missing.to });
     }
 
     fn print(&self, json: bool, verify: bool, told: &Told, started: Instant) -> Result<(), CommandError> {
@@ -337,6 +343,11 @@ impl Counted {
         self.lost.values().sum()
     }
 
+    /// Whether more was lost than is counted, as far as anybody knows.
+    fn is_open(&self) -> bool {
+        self.lost.values().any(|count| *count == 0)
+    }
+
     fn left_out(&self) -> u64 {
         // Rounded only to be looked at.
         if self.sampled > 0 { self.sampled } else { self.weighed.round() as u64 }
@@ -348,8 +359,14 @@ fn row((proxy, boot, core): &Stream, counted: &Counted) -> Vec<Cell> {
     // The start of a process is its boot number, in milliseconds.
     let started = i64::try_from(*boot).ok().and_then(|boot| Timestamp::from_millisecond(boot).ok());
     let red = |number: u64| Cell::styled(count(number), if number > 0 { RED } else { GREEN });
-    let lost = Cell::styled(count(counted.lost()), if counted.lost() > 0 { YELLOW } else { GREEN });
-    let reasons = counted.lost.iter().map(|(why, number)| format!("{} {}", count(*number), Safe(why)));
+    let lost = match counted.is_open() {
+        true => Cell::styled(format!("{}+?", count(counted.lost())), YELLOW),
+        false => Cell::styled(count(counted.lost()), if counted.lost() > 0 { YELLOW } else { GREEN }),
+    };
+    let reasons = counted.lost.iter().map(|(why, number)| match number {
+        0 => format!("? {}", Safe(why)),
+        number => format!("{} {}", count(*number), Safe(why)),
+    });
     vec![
         Safe(proxy).to_string().into(),
         time(started).into(),
@@ -369,7 +386,7 @@ fn to_json((proxy, boot, core): &Stream, counted: &Counted) -> Value {
     json!({
         "proxy": proxy, "boot": boot, "core": core, "sent": counted.sent(), "stored": counted.stored,
         "sampled": counted.left_out(), "lost": counted.lost(), "unexplained": counted.unexplained,
-        "reasons": counted.lost, "first_seq": counted.first, "last_seq": counted.last,
+        "lost_unknown": counted.is_open(), "reasons": counted.lost, "first_seq": counted.first, "last_seq": counted.last,
     })
 }
 
@@ -402,6 +419,7 @@ mod tests {
             from,
             to,
             why: why.map(str::to_owned),
+            between_us: None,
         };
         audit.miss(&missing(5, 5, Some("ring_full")));
         audit.miss(&missing(6, 6, None));

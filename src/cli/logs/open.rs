@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::OpenArgs;
 use super::output::Output;
 use super::{CommandError, place};
+use crate::access_log::has_unfound;
 use crate::access_log::recovery::{Crash, OpenEntry, directory};
 use crate::app::admin::Open;
 use crate::cli::Exit;
@@ -21,13 +22,19 @@ pub(super) fn now(args: &OpenArgs, socket: &Path) -> Exit {
 
 /// Reads what the start after the last death has written down.
 pub(super) fn at_the_last_death(args: &OpenArgs) -> Result<bool, CommandError> {
-    let data = args.data.clone().unwrap_or_else(|| place::data(&args.config));
-    let dir = directory(&data);
+    let dir = args.data.as_deref().map_or_else(|| place::spool(&args.config), directory);
     let failed =
         |error| CommandError::Read(format!("cannot read the last crash in {}", dir.display()), error);
+    if has_unfound(&dir) {
+        super::output::note(&format!(
+            "note: the newest run has not ended in order and has not been started again: `tollgate logs recover {}` shows \
+             what was under way",
+            dir.display()
+        ));
+    }
     let mut out = Output::stdout();
     let Some(crash) = Crash::read(&dir).map_err(failed)? else {
-        super::output::note(&format!("no crash is known in {}", dir.display()));
+        super::output::note(&format!("no start has found a crash in {}", dir.display()));
         return Ok(false);
     };
     match args.json() {

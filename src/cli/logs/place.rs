@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::CommandError;
+use crate::access_log::recovery;
 use crate::config::log::LogService;
 use crate::config::{self, words};
 use crate::log_service::client::Address;
@@ -35,6 +36,12 @@ pub(super) fn of(config: &Path) -> Result<Place, CommandError> {
 /// The data directory that a configuration names, whichever log service takes the records.
 pub(super) fn data(config: &Path) -> PathBuf {
     named(config::records(config, &config::process_env).and_then(|(_, data)| data))
+}
+
+/// Where the proxy of a configuration keeps its spool and its rings.
+pub(super) fn spool(config: &Path) -> PathBuf {
+    let named = config::spool(config, &config::process_env);
+    named.map_or_else(|| recovery::directory(&data(config)), |dir| PathBuf::from(&*dir))
 }
 
 fn named(data: Option<words::Text>) -> PathBuf {

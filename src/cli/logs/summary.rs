@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::escape::{self, Safe};
@@ -76,6 +77,9 @@ fn text(told: &Told) -> String {
     if sampled_out > 0 {
         parts.push(format!("{} left out by sampling", count(sampled_out)));
     }
+    if let Some(open) = uncounted(report) {
+        parts.push(format!("incomplete: {open}"));
+    }
     if report.damaged > 0 {
         let lines = if report.damaged == 1 { "line" } else { "lines" };
         parts.push(format!("{} damaged {lines}", count(report.damaged)));
@@ -94,7 +98,8 @@ fn text(told: &Told) -> String {
             names.join(", ")
         ));
     } else if report.is_complete() && foreign.unread == 0 && !is_cut && *left_out == 0 {
-        parts.push("complete".to_owned());
+        // What waits at a sender, or is on the way, nobody here knows.
+        parts.push("complete as received".to_owned());
     }
     if *is_cut {
         parts.push("there are more: too many are alike to go on behind the last one".to_owned());
@@ -109,8 +114,9 @@ fn text(told: &Told) -> String {
 }
 
 fn named(report: &Report) -> String {
-    let mut names: Vec<String> = report.lost().take(NAMED).map(name).collect();
-    let more = report.lost().count().saturating_sub(NAMED);
+    let counted = || report.lost().filter(|missing| !missing.is_open());
+    let mut names: Vec<String> = counted().take(NAMED).map(name).collect();
+    let more = counted().count().saturating_sub(NAMED);
     if more > 0 {
         names.push(format!("and {more} more"));
     }
@@ -118,6 +124,37 @@ fn named(report: &Report) -> String {
         names.push(format!("{} without number", count(report.unnumbered)));
     }
     names.join("; ")
+}
+
+/// What nobody can count: of each run of a proxy its cores, and when it was lost.
+fn uncounted(report: &Report) -> Option<String> {
+    let open: Vec<&Missing> = report.open().collect();
+    let is_like = |a: &&Missing, b: &&Missing| (&a.proxy, a.boot, &a.why) == (&b.proxy, b.boot, &b.why);
+    let mut runs: Vec<String> = open.chunk_by(is_like).take(NAMED).filter_map(run).collect();
+    let more = open.chunk_by(is_like).count().saturating_sub(NAMED);
+    if more > 0 {
+        runs.push(format!("and of {more} more runs"));
+    }
+    (!runs.is_empty()).then(|| runs.join("; "))
+}
+
+fn run(cores: &[&Missing]) -> Option<String> {
+    let Missing { proxy, why, .. } = cores.first()?;
+    let mut names: Vec<String> = cores.iter().take(NAMED).map(|one| one.core.to_string()).collect();
+    let more = cores.len().saturating_sub(NAMED);
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    let core = if cores.len() == 1 { "core" } else { "cores" };
+    let since = cores.iter().filter_map(|one| one.between_us).map(|(since, _)| since).min();
+    let until = cores.iter().filter_map(|one| one.between_us).map(|(_, until)| until).max();
+    let time =
+        |us| Timestamp::from_microsecond(us).map_or_else(|_| us.to_string(), |time| format!("{time:.0}"));
+    let between =
+        since.zip(until).map(|(since, until)| format!(" between {} and {}", time(since), time(until)));
+    let (proxy, why) = (Safe(proxy), Safe(why.as_deref().unwrap_or("unexplained")));
+    let (names, between) = (names.join(", "), between.unwrap_or_default());
+    Some(format!("an unknown number of records of {proxy} {core} {names}{between} were lost ({why})"))
 }
 
 fn name(missing: &Missing) -> String {
@@ -130,6 +167,7 @@ fn name(missing: &Missing) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::json::OPEN_END;
 
     #[test]
     fn says_what_is_missing_and_why() {
@@ -140,10 +178,11 @@ mod tests {
             from,
             to,
             why: why.map(str::to_owned),
+            between_us: None,
         };
         let text = |report: &Report| text(&Told { report: report.clone(), ..Told::default() });
         let mut report = Report { rows: 1204, lines: 9999, ..Report::default() };
-        assert_eq!(text(&report), "1 204 rows, complete");
+        assert_eq!(text(&report), "1 204 rows, complete as received");
         report.missing = vec![missing(88_201, 88_212, None), missing(9, 9, Some("ring_full"))];
         assert_eq!(
             text(&report),
@@ -151,6 +190,28 @@ mod tests {
         );
         report = Report { rows: 1, damaged: 2, unknown: true, ..Report::default() };
         assert_eq!(text(&report), "1 row, whether anything is missing cannot be told, 2 damaged lines");
+    }
+
+    #[test]
+    fn what_nobody_can_count_is_never_called_complete() {
+        let open = |core| Missing {
+            proxy: "edge-1".into(),
+            boot: 1,
+            core,
+            from: 2002,
+            to: OPEN_END,
+            why: Some("ring_lost".into()),
+            between_us: Some((1_795_369_446_000_000, 1_795_369_449_000_000)),
+        };
+        let report = Report { rows: 1574, missing: vec![open(0), open(1)], ..Report::default() };
+        let told = Told { report, ..Told::default() };
+        assert_eq!(
+            text(&told),
+            "1 574 rows, incomplete: an unknown number of records of edge-1 cores 0, 1 between 2026-11-22T17:44:06Z and \
+             2026-11-22T17:44:09Z were lost (ring_lost)"
+        );
+        let json = to_json(&told, Instant::now());
+        assert!(json.contains("\"complete\":false") && json.contains("\"to\":null"), "{json}");
     }
 
     #[test]

@@ -357,7 +357,9 @@ fn missing(rule: &Rule, store: &Store, at: Moment) -> Reading {
     if report.unknown {
         return Reading::Unknown;
     }
-    Reading::Values([(Box::default(), report.missing_count() as f64)].into())
+    // What nobody can count is worth an alarm, too.
+    let count = report.missing_count().saturating_add(report.open().count() as u64);
+    Reading::Values([(Box::default(), count as f64)].into())
 }
 
 fn now() -> Moment {

@@ -9,6 +9,7 @@ use arrow_array::{Array, DictionaryArray, FixedSizeBinaryArray, PrimitiveArray, 
 use crate::log_service::intervals::Intervals;
 use crate::log_service::part::{Extent, StreamExtent};
 use crate::log_service::read::SAMPLED;
+use crate::record::json::OPEN_END;
 
 /// Numbers that are gathered before they are made intervals.
 const GATHERED: usize = 1 << 16;
@@ -121,6 +122,10 @@ impl ExtentBuilder {
                     }
                     (reason, _) => stream.gaps.push((first, last, reason.to_owned())),
                 }
+            }
+            (first, None, Some(place)) if number(rows.missing).is_none() => {
+                let reason = rows.word(rows.reason, row).to_owned();
+                self.streams[place].gaps.push((first.unwrap_or(1).max(1), OPEN_END, reason));
             }
             _ => self.extent.unnumbered += number(rows.missing).unwrap_or(0),
         }

@@ -47,7 +47,7 @@ pub(crate) struct AuditedStream {
     pub(crate) stored: u64,
     /// Left out by the proxy on purpose.
     pub(crate) sampled: u64,
-    /// Lost, by the reason that the proxy gave.
+    /// Lost, by the reason that the proxy gave; zero where nobody knows how many.
     pub(crate) lost: BTreeMap<String, u64>,
     /// Lost, and nobody says why.
     pub(crate) unexplained: u64,
@@ -97,7 +97,7 @@ pub(crate) fn audit(
             Some(why) => *stream.lost.entry(why.to_owned()).or_default() += missing.count(),
             None => stream.unexplained += missing.count(),
         }
-        stream.last = stream.last.max(missing.to);
+        stream.last = stream.last.max(if missing.is_open() { 0 } else { missing.to });
         stream.first = stream.first.min(missing.from);
     }
     let unnumbered = audit.rows.saturating_sub(audit.numbered).saturating_sub(audit.gaps);

@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 
 use super::parts::Parts;
 use crate::log_service::intervals::Intervals;
-use crate::log_service::part::{Prune, StreamExtent};
+use crate::log_service::part::{Extent, Prune, StreamExtent};
 use crate::log_service::read::{Missing, Report};
+use crate::record::json::OPEN_END;
 
 /// Streams and ranges that are followed; more than these and the report says that it cannot tell.
 const MAX_STREAMS: usize = 10_000;
@@ -21,6 +22,20 @@ struct Numbers<'p> {
     /// The lowest and the highest number in parts of the window.
     in_window: Option<(u64, u64)>,
     last: u64,
+    /// Why nobody knows what came behind the last one.
+    open: Option<Open<'p>>,
+    /// The highest number, and the earliest time in a part with it (microseconds).
+    newest: (u64, i64),
+}
+
+/// A declared loss without an end.
+#[derive(Clone, Copy)]
+struct Open<'p> {
+    from: u64,
+    why: &'p str,
+    is_in_window: bool,
+    /// The latest time in the part that declares it.
+    told_us: i64,
 }
 
 /// A report without its counts: what is missing among the records of the window (microseconds, both ends included).
@@ -46,27 +61,41 @@ pub(crate) fn report(parts: &Parts, window: Option<(i64, i64)>) -> Report {
                 report.unknown = true;
                 continue;
             }
-            streams.entry(key).or_insert_with(Numbers::new).add(stream, is_in_window);
+            streams.entry(key).or_insert_with(Numbers::new).add(stream, extent, is_in_window);
         }
     }
     report.unknown |= streams.values().any(|numbers| numbers.records.forgotten() > 0);
     if !report.unknown {
-        report.missing = streams.iter().flat_map(|(stream, numbers)| numbers.missing(stream)).collect();
+        let of = |(stream, numbers): (&Stream<'_>, &Numbers<'_>)| {
+            let mut missing = numbers.missing(stream);
+            missing.extend(numbers.open(stream, &streams));
+            missing
+        };
+        report.missing = streams.iter().flat_map(of).collect();
     }
     report
 }
 
 impl<'p> Numbers<'p> {
     fn new() -> Self {
-        Self { records: Intervals::bounded(MAX_RANGES), declared: Vec::new(), in_window: None, last: 0 }
+        let records = Intervals::bounded(MAX_RANGES);
+        Self { records, declared: Vec::new(), in_window: None, last: 0, open: None, newest: (0, 0) }
     }
 
-    fn add(&mut self, stream: &'p StreamExtent, is_in_window: bool) {
+    fn add(&mut self, stream: &'p StreamExtent, extent: &Extent, is_in_window: bool) {
         self.last = self.last.max(stream.last);
+        let newest = stream.numbers.last().map_or(0, |(_, to)| *to);
+        self.newest = self.newest.max((newest, extent.min_ts));
+        for (from, to, why) in &stream.gaps {
+            if *to == OPEN_END {
+                let is_in_window = is_in_window || self.open.is_some_and(|open| open.is_in_window);
+                self.open = Some(Open { from: *from, why, is_in_window, told_us: extent.max_ts });
+            }
+        }
         stream.numbers.iter().for_each(|&(from, to)| self.records.insert_range(from..=to));
-        let gaps = stream.gaps.iter().map(|(from, to, why)| (*from..=*to, why.as_str()));
-        self.declared.extend(gaps);
-        let gaps = stream.gaps.iter().map(|(from, to, _)| (*from, *to));
+        let gaps = || stream.gaps.iter().filter(|(_, to, _)| *to != OPEN_END);
+        self.declared.extend(gaps().map(|(from, to, why)| (*from..=*to, why.as_str())));
+        let gaps = gaps().map(|(from, to, _)| (*from, *to));
         let ends = stream.numbers.iter().copied().chain(gaps).filter(|_| is_in_window);
         for (from, to) in ends {
             let (low, high) = self.in_window.unwrap_or((from, to));
@@ -79,7 +108,9 @@ impl<'p> Numbers<'p> {
         let (low, high) = (low.saturating_sub(1), high.saturating_add(1));
         let mut all = self.records.clone();
         let mut missing: Vec<Missing> = Vec::new();
-        for (range, why) in &self.declared {
+        // Where the end of a stream is known after all, so is what was lost of it.
+        let closed = self.open.filter(|_| self.last > 0).map(|open| (open.from..=self.last, open.why));
+        for (range, why) in self.declared.iter().chain(&closed) {
             // What was declared twice, or came after all, is not counted again.
             let lost = all.missing_in(range).into_iter();
             missing.extend(lost.map(|range| missing_of(stream, range, Some((*why).to_owned()))));
@@ -94,9 +125,31 @@ impl<'p> Numbers<'p> {
     }
 }
 
+impl Numbers<'_> {
+    /// A loss that nobody can count, between the last record that is known of and the next start.
+    fn open(&self, stream: &Stream<'_>, all: &BTreeMap<Stream<'_>, Numbers<'_>>) -> Option<Missing> {
+        let open = self.open.filter(|_| self.last == 0)?;
+        let declared = self.declared.iter().map(|(range, _)| *range.end());
+        let last = self.records.ranges().map(|range| *range.end()).chain(declared).max().unwrap_or(0);
+        let from = open.from.max(last.saturating_add(1));
+        let is_beside = self.in_window.is_some_and(|(_, high)| from <= high.saturating_add(1));
+        if !open.is_in_window && !is_beside {
+            return None;
+        }
+        let &(proxy, boot, _) = stream;
+        let micros = |boot: u64| i64::try_from(boot.saturating_mul(1000)).unwrap_or(i64::MAX);
+        let next = all.range((proxy, boot.saturating_add(1), 0)..).next();
+        let next = next.map(|((other, boot, _), _)| (*other, *boot)).filter(|(other, _)| *other == proxy);
+        let until = next.map_or(open.told_us, |(_, boot)| micros(boot));
+        let since = if self.newest.0 > 0 { self.newest.1.max(micros(boot)) } else { micros(boot) };
+        let missing = missing_of(stream, from..=OPEN_END, Some(open.why.to_owned()));
+        Some(Missing { between_us: Some((since.min(until), until)), ..missing })
+    }
+}
+
 fn missing_of(&(proxy, boot, core): &Stream<'_>, range: RangeInclusive<u64>, why: Option<String>) -> Missing {
     let (from, to) = range.into_inner();
-    Missing { proxy: proxy.to_owned(), boot, core: core.into(), from, to, why }
+    Missing { proxy: proxy.to_owned(), boot, core: core.into(), from, to, why, between_us: None }
 }
 
 #[cfg(test)]
@@ -105,7 +158,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::log_service::part::{Each, Extent, Part};
+    use crate::log_service::part::{Each, Part};
 
     struct Only(Extent);
 
@@ -163,6 +216,26 @@ mod tests {
         assert_eq!(told(&parts, Some((12, 15))), [(21, 21, None)]);
         assert_eq!(told(&parts, Some((25, 25))), [(21, 21, None), (31, 31, None)]);
         assert_eq!(told(&parts, Some((50, 60))), []);
+    }
+
+    #[test]
+    fn a_loss_that_nobody_can_count_is_told_behind_the_last_number_and_never_called_complete() {
+        let lost = Some("ring_lost".to_owned());
+        let hot = || part((0, 10), &[(1, 40)], &[], 0);
+        let parts = Parts::new(vec![hot(), part((50, 60), &[], &[(7, OPEN_END, "ring_lost")], 0)]);
+        assert_eq!(told(&parts, None), [(41, OPEN_END, lost.clone())]);
+        let all = report(&parts, None);
+        assert_eq!((all.missing_count(), all.is_complete()), (0, false));
+        // Nobody knows when the next start was: at the latest when it was told.
+        assert_eq!(all.missing[0].between_us, Some((60, 60)));
+        for (window, is_told) in [((5, 7), true), ((55, 70), true), ((70, 80), false)] {
+            assert_eq!(told(&parts, Some(window)).len(), usize::from(is_told), "{window:?}");
+        }
+        // The end of the stream came to be known.
+        let parts = Parts::new(vec![hot(), part((50, 60), &[], &[(7, OPEN_END, "ring_lost")], 42)]);
+        assert_eq!(told(&parts, None), [(41, 42, lost)]);
+        let parts = Parts::new(vec![hot(), part((50, 60), &[], &[(7, OPEN_END, "ring_lost")], 40)]);
+        assert!(report(&parts, None).is_complete());
     }
 
     #[test]

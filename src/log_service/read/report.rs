@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use crate::log_service::entry::Stream;
+use crate::record::json::OPEN_END;
 
 /// The reason of a `gap` that declares what sampling left out.
 pub const SAMPLED: &str = "sampled";
@@ -30,7 +31,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many records are missing.
+    /// How many records are known to be missing.
     pub fn missing_count(&self) -> u64 {
         self.lost().map(Missing::count).fold(self.unnumbered, u64::saturating_add)
     }
@@ -46,8 +47,13 @@ impl Report {
         self.missing.iter().filter(|missing| !missing.is_sampled())
     }
 
+    /// Losses that nobody can count.
+    pub fn open(&self) -> impl Iterator<Item = &Missing> {
+        self.missing.iter().filter(|missing| missing.is_open())
+    }
+
     pub fn is_complete(&self) -> bool {
-        self.missing_count() == 0 && !self.unknown && self.damaged == 0
+        self.missing_count() == 0 && self.open().next().is_none() && !self.unknown && self.damaged == 0
     }
 }
 
@@ -58,22 +64,60 @@ pub struct Missing {
     pub boot: u64,
     pub core: u64,
     pub from: u64,
+    /// [`OPEN_END`], in JSON `null`: nobody knows how many, if any.
+    #[serde(with = "end")]
     pub to: u64,
     /// Why, when the proxy itself declared them lost; `None` is unexplained.
     pub why: Option<String>,
+    /// Of a loss without an end: it happened between these times, microseconds since the Unix epoch, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub between_us: Option<(i64, i64)>,
+}
+
+/// The written form of a last number.
+mod end {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    use super::OPEN_END;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+    pub(super) fn serialize<S: Serializer>(to: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        Some(*to).filter(|to| *to != OPEN_END).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.unwrap_or(OPEN_END))
+    }
 }
 
 impl Missing {
     pub(super) fn new(stream: &Stream, range: RangeInclusive<u64>, why: Option<String>) -> Self {
         let (from, to) = range.into_inner();
-        Self { proxy: stream.proxy.to_string(), boot: stream.boot, core: stream.core, from, to, why }
+        Self {
+            proxy: stream.proxy.to_string(),
+            boot: stream.boot,
+            core: stream.core,
+            from,
+            to,
+            why,
+            between_us: None,
+        }
     }
 
     pub fn is_sampled(&self) -> bool {
         self.why.as_deref() == Some(SAMPLED)
     }
 
+    /// Whether nobody knows how many are missing.
+    pub fn is_open(&self) -> bool {
+        self.to == OPEN_END
+    }
+
+    /// Zero when it [is open](Self::is_open).
     pub fn count(&self) -> u64 {
+        if self.is_open() {
+            return 0;
+        }
         (self.to - self.from.min(self.to)).saturating_add(1)
     }
 }

@@ -8,6 +8,7 @@ use super::report::{Missing, SAMPLED};
 use crate::log_service::entry::{Head, Stream};
 use crate::log_service::intervals::Intervals;
 use crate::log_service::part::Extent;
+use crate::record::json::OPEN_END;
 
 /// Streams and holes that are followed; more than these and the answer says that it cannot tell.
 const MAX_STREAMS: usize = 10_000;
@@ -30,6 +31,8 @@ struct Numbers {
     records: Intervals,
     declared: Intervals,
     reasons: Vec<String>,
+    /// Why nobody knows what came behind the last one.
+    open: Option<String>,
     /// The last number that was given out, once the proxy has said so.
     last: u64,
 }
@@ -52,6 +55,9 @@ impl Seen {
             Some(gap) => {
                 numbers.declared.insert_range(gap);
                 numbers.note_reason(head.reason());
+            }
+            None if head.open_gap().is_some() => {
+                numbers.open = Some(head.reason().unwrap_or_default().to_owned())
             }
             None if stamp.seq > 0 => {
                 numbers.records.insert(stamp.seq);
@@ -79,6 +85,10 @@ impl Seen {
             let numbers = self.streams.entry(stream).or_insert_with(Numbers::new);
             told.numbers.iter().for_each(|&(first, last)| numbers.records.insert_range(first..=last));
             for (first, last, reason) in &told.gaps {
+                if *last == OPEN_END {
+                    numbers.open = Some(reason.clone());
+                    continue;
+                }
                 numbers.declared.insert_range(*first..=*last);
                 numbers.note_reason(Some(reason));
             }
@@ -125,7 +135,7 @@ impl Seen {
 impl Numbers {
     fn new() -> Self {
         let (records, declared) = (Intervals::bounded(MAX_RANGES), Intervals::bounded(MAX_RANGES));
-        Self { records, declared, reasons: Vec::new(), last: 0 }
+        Self { records, declared, reasons: Vec::new(), open: None, last: 0 }
     }
 
     fn overflowed(&self) -> bool {
@@ -149,7 +159,11 @@ impl Numbers {
         let last = self.last.max(told);
         let tail = (end < last).then(|| end + 1..=last);
         let unexplained = all.holes().chain(tail).map(|range| Missing::new(stream, range, None));
-        let mut missing: Vec<Missing> = explained.chain(unexplained).collect();
+        // Where its end is known after all, that tells what is missing.
+        let open = self.open.clone().filter(|_| last == 0);
+        let from = if end == u64::MAX { 1 } else { end + 1 };
+        let open = open.map(|why| Missing::new(stream, from..=OPEN_END, Some(why)));
+        let mut missing: Vec<Missing> = explained.chain(unexplained).chain(open).collect();
         missing.sort_by_key(|missing| missing.from);
         missing
     }

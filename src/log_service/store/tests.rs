@@ -90,6 +90,27 @@ async fn a_gap_record_does_not_hide_a_record() {
     assert_eq!(missing, [(2, 2, Some("ring_full".into())), (4, 4, Some("ring_full".into()))]);
 }
 
+#[tokio::test]
+async fn a_gap_without_an_end_is_never_called_complete_and_hides_nothing_that_comes_later() {
+    let data = tempfile::tempdir().unwrap();
+    let running = open(&settings(data.path())).unwrap();
+    let lost = r#"{"kind":"gap","proxy":"edge-1","boot":7,"core":0,"first_seq":3,"reason":"ring_lost"}"#;
+    let full = r#"{"kind":"gap","proxy":"edge-1","boot":7,"core":0,"first_seq":5,"last_seq":5,"reason":"spool_damaged"}"#;
+    let parse = |text: &'static str| Entry::parse(Bytes::from_static(text.as_bytes())).unwrap();
+    let entries = [record(1), record(2), parse(lost), record(3), record(4), parse(full), record(6)];
+    assert_eq!(append(&running, entries.into()).await.unwrap(), Appended { accepted: 7, duplicates: 0 });
+    let told = |report: &Report| -> Vec<_> {
+        report.missing.iter().map(|m| (m.from, m.is_open(), m.why.clone().unwrap_or_default())).collect()
+    };
+    let wanted = [(5, false, "spool_damaged".to_owned()), (7, true, "ring_lost".to_owned())];
+    let parts = crate::log_service::exec::Parts::new(running.store().parts());
+    assert_eq!(told(&crate::log_service::exec::report(&parts, None)), wanted);
+    let mut walked = told(&read(data.path()).1);
+    walked.iter_mut().for_each(|(_, _, why)| *why = why.replace("declared", ""));
+    assert_eq!((walked.len(), walked[1].1, read(data.path()).1.is_complete()), (2, true, false));
+    running.close().await.unwrap();
+}
+
 /// Starts and stops; then what is missing, with the reason, and how many rows declare it.
 async fn declared_at_a_start(data: &Path) -> (Vec<(u64, u64, Option<String>)>, usize) {
     open(&settings(data)).unwrap().close().await.unwrap();

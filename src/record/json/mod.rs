@@ -48,6 +48,9 @@ pub struct Stamp<'a> {
     pub cut: Cut,
 }
 
+/// The last number of a gap whose end nobody knows: neither it nor a count is written.
+pub const OPEN_END: u64 = u64::MAX;
+
 /// Records that are missing from a stream, and why.
 #[derive(Clone, Copy, Debug)]
 pub struct Gap<'a> {
@@ -56,7 +59,8 @@ pub struct Gap<'a> {
     pub proxy: &'a str,
     pub boot: u64,
     pub core: u16,
-    /// First and last missing sequence number; absent when what is missing never had one.
+    /// First and last missing sequence number ([`OPEN_END`]: nobody knows the last, nor whether there is any); absent when
+    /// what is missing never had one.
     pub range: Option<(u64, u64)>,
     pub missing: u64,
     pub reason: &'a str,
@@ -134,8 +138,9 @@ impl Renderer {
         let mut line = Line::new(&mut self.buffer, out);
         self.heading.write(gap.ts_us, &gap.id, &mut line);
         line.number(key!("first_seq"), gap.range.map(|(first, _)| first));
-        line.number(key!("last_seq"), gap.range.map(|(_, last)| last));
-        line.number(key!("missing"), Some(gap.missing));
+        let last = gap.range.map(|(_, last)| last);
+        line.number(key!("last_seq"), last.filter(|last| *last != OPEN_END));
+        line.number(key!("missing"), Some(gap.missing).filter(|_| last != Some(OPEN_END)));
         line.text(text_key!("reason"), Some(gap.reason));
         line.end();
     }

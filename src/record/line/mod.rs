@@ -129,12 +129,15 @@ fn app(out: &mut String, entry: &Value) -> Rendered {
 fn gap(out: &mut String, entry: &Value) -> Rendered {
     let proxy = text(entry, "proxy").unwrap_or(NOTHING);
     let core = number(entry, "core").unwrap_or(0);
-    let missing = number(entry, "missing").unwrap_or(0);
+    let missing =
+        number(entry, "missing").map_or_else(|| "an unknown number".to_owned(), |count| count.to_string());
     let reason = text(entry, "reason").unwrap_or("no reason given");
     let time = Safe(time_of_day(entry));
     write!(out, "{DIM}{time}{DIM:#} {RED}gap{RED:#} {} core {core}: {missing} lost", Safe(proxy))?;
-    if let (Some(first), Some(last)) = (number(entry, "first_seq"), number(entry, "last_seq")) {
-        write!(out, " ({first}–{last})")?;
+    match (number(entry, "first_seq"), number(entry, "last_seq")) {
+        (Some(first), Some(last)) => write!(out, " ({first}–{last})")?,
+        (Some(first), None) => write!(out, " (from {first} on)")?,
+        _ => {}
     }
     write!(out, ", {}", Safe(reason))
 }
@@ -240,6 +243,8 @@ mod tests {
         let gap = json!({"kind": "gap", "proxy": "e", "core": 2, "missing": 5, "first_seq": 5, "last_seq": 9,
             "reason": "ring_full"});
         assert_eq!(plain(&gap), "– gap e core 2: 5 lost (5–9), ring_full");
+        let gap = json!({"kind": "gap", "proxy": "e", "core": 2, "first_seq": 5, "reason": "ring_lost"});
+        assert_eq!(plain(&gap), "– gap e core 2: an unknown number lost (from 5 on), ring_lost");
         assert_eq!(plain(&json!({"from": "10.0.0.1:1", "msg": "hi"})), "– 10.0.0.1:1 hi");
         let line = json!({"from": "a", "service.name": "cart", "level": "warn", "message": "slow"});
         assert_eq!(plain(&line), "– cart warn slow");

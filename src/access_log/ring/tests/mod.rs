@@ -214,6 +214,57 @@ fn what_was_recovered_stays_until_it_is_removed_and_does_not_stand_in_the_way() 
 }
 
 #[test]
+fn bytes_behind_the_end_of_a_ring_cost_none_of_its_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = open(dir.path());
+    let (mut writer, reader) = ring(Some(&directory), &identity(0), 64 << 10).unwrap();
+    writer.push(encode(1, "/a")).unwrap();
+    die(writer, reader);
+    let path = dir.path().join("ring.0");
+    let image = std::fs::read(&path).unwrap();
+    std::fs::write(&path, [image, vec![0xa5; 777]].concat()).unwrap();
+    let (found, harms) = recover(&directory);
+    assert_eq!((found.len(), harms), (1, vec![]));
+    assert_eq!((found[0].entries.len(), found[0].torn, found[0].is_end_torn), (1, 0, false));
+}
+
+#[test]
+fn whose_newest_page_is_torn_says_that_its_end_is_not_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = open(dir.path());
+    let (mut writer, reader) = ring(Some(&directory), &identity(0), 64 << 10).unwrap();
+    writer.push(encode(1, "/first")).unwrap();
+    let first = writer.position() as usize;
+    writer.push(encode(2, "/second")).unwrap();
+    die(writer, reader);
+    let path = dir.path().join("ring.0");
+    let mut image = std::fs::read(&path).unwrap();
+    let at = image.windows(7).position(|bytes| bytes == b"/second").unwrap();
+    assert!(at > first);
+    image[at] ^= 1;
+    std::fs::write(&path, image).unwrap();
+    let (found, _) = recover(&directory);
+    assert_eq!((found[0].torn, found[0].is_end_torn, found[0].last()), (1, true, 1));
+}
+
+#[test]
+fn a_dead_process_that_no_start_has_found_is_known_without_taking_its_rings() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(!has_unfound(dir.path()));
+    let directory = open(dir.path());
+    let (mut writer, reader) = ring(Some(&directory), &identity(0), 64 << 10).unwrap();
+    writer.push(encode(1, "/a")).unwrap();
+    assert!(!has_unfound(dir.path()), "it lives");
+    die(writer, reader);
+    drop(directory);
+    assert!(has_unfound(dir.path()) && has_unfound(dir.path()), "whoever looks changes nothing");
+    let directory = open(dir.path());
+    assert_eq!(recover(&directory).0.len(), 1);
+    drop(directory);
+    assert!(!has_unfound(dir.path()), "a start has found it");
+}
+
+#[test]
 fn the_orderly_end_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let directory = open(dir.path());

@@ -85,6 +85,13 @@ async fn what_is_gone_of_the_stream_that_no_core_writes_is_declared_after_a_kill
         let ring = spool.join("ring.0");
         let told = || u64::from_le_bytes(std::fs::read(&ring).unwrap()[1192..1200].try_into().unwrap());
         until("the ring knows", || told() == count).await;
+        // Before, nothing is owed to it.
+        until("the sink's cursor says where it begins", || {
+            let files = std::fs::read_dir(&spool).unwrap().map(|entry| entry.unwrap().path());
+            let mut cursors = files.filter(|path| path.extension().is_some_and(|kind| kind == "cursor"));
+            cursors.any(|path| std::fs::read(path).unwrap().iter().any(|byte| *byte != 0))
+        })
+        .await;
         images.push(dir.path().join(format!("killed-{count}")));
         killed(&spool, &images[count as usize - 1]);
     }

@@ -47,9 +47,14 @@ fn assert_same_as_json(record: &Record<'_>) {
     assert_eq!(rows, [expected.clone(), expected]);
 }
 
+/// But for a `level` that is written otherwise than filters ask for it: what was written stands beside it.
 fn assert_kept(text: &str) {
     let expected: Object = serde_json::from_str(text).unwrap();
-    let rows = through(|builder| builder.push_object(text.as_bytes(), RECV, "unix").unwrap());
+    let mut rows = through(|builder| builder.push_object(text.as_bytes(), RECV, "unix").unwrap());
+    if let Some(written) = rows[0].get("level_in").cloned().filter(|_| !expected.contains_key("level_in")) {
+        rows[0].remove("level_in");
+        rows[0].insert("level".to_owned(), written);
+    }
     assert_eq!(rows, [expected], "{text}");
 }
 

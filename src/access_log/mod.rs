@@ -70,8 +70,8 @@ const LEAST_RING: usize = 4 * binary::MAX_LEN;
 /// Why a log cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot open the log file {}", path.display())]
-    File { path: PathBuf, source: std::io::Error },
+    #[error("cannot open {} {}", file(name.as_deref()), path.display())]
+    File { name: Option<String>, path: PathBuf, source: std::io::Error },
     #[error("cannot use the standard output for the log")]
     Stdout { source: std::io::Error },
     #[error("cannot ship the log over https")]
@@ -86,6 +86,11 @@ pub enum Error {
     Memory { source: std::io::Error },
     #[error(transparent)]
     Seed(#[from] SeedError),
+}
+
+/// What a file is to whom: a sink's, or `[log] file`.
+fn file(sink: Option<&str>) -> String {
+    sink.map_or_else(|| "the log file".to_owned(), |sink| format!("the file of the sink `{sink}`,"))
 }
 
 /// Whether the sinks could be opened as far as the settings tell: authorities, certificates, tokens. Opens nothing.

@@ -247,9 +247,6 @@ fn admin_socket(server: &Server) -> Result<admin::Admin, RunError> {
             return Err(RunError::System("the admin address must be a Unix socket", error));
         }
     };
-    if let Some(parent) = path.parent() {
-        let _ = std::fs::create_dir_all(parent);
-    }
     Ok(admin::Admin::bind(&path)?)
 }
 

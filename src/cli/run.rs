@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Exit;
 use super::args::ProxyArgs;
+use crate::access_log;
 use crate::app::admin::AdminError;
 use crate::app::run::{Loader, RunError, Started, run as run_app};
 use crate::config::log::LogService;
@@ -97,6 +98,19 @@ fn hint(error: &RunError) {
             eprintln!(
                 "hint: another program listens there; `ss -ltnp` shows which, or choose another address"
             );
+        }
+        RunError::Bind(bind) if matches!(bind.address, Address::Unix(_)) => {
+            let name = &bind.name;
+            eprintln!(
+                "hint: let this user write the socket's directory, or choose another path for `{name}` of [server]"
+            );
+        }
+        RunError::Log(access_log::Error::File { name, .. }) => {
+            let key = match name {
+                Some(name) => format!("`to` of [log.sink.{name}]"),
+                None => "`file` of [log]".to_owned(),
+            };
+            eprintln!("hint: let this user write there, or choose another path for {key}");
         }
         RunError::Bind(bind) if bind.source.kind() == ErrorKind::PermissionDenied => {
             eprintln!("hint: ports below 1024 need CAP_NET_BIND_SERVICE, or choose one above");

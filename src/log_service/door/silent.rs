@@ -189,8 +189,8 @@ impl Intake {
 
     /// Until it is kept, or the service stops.
     async fn keep(&self, mut parsed: Parsed) {
-        if let Some(first) = parsed.rejected.first() {
-            self.door.refusals.add(parsed.rejected_count, &self.door.name, &self.from, &first.reason);
+        for (reason, count) in parsed.reasons() {
+            self.door.refusals.add(count, &self.door.name, &self.from, reason);
         }
         while !parsed.entries.is_empty() || parsed.rejected_count > 0 {
             let again = parsed.entries.clone();

@@ -85,6 +85,8 @@ pub enum Error {
     #[error("cannot take memory for the log")]
     Memory { source: std::io::Error },
     #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
     Seed(#[from] SeedError),
 }
 
@@ -105,12 +107,12 @@ pub fn verify(settings: &Settings) -> Result<(), Error> {
 /// [`Collector::spawn`]. What a dead process left in the directory goes through the sinks first.
 ///
 /// # Errors
-/// See [`Error`]. A directory that cannot be written, or that another process has, is none: then the rings are memory, and die with the process.
+/// See [`Error`]. A directory that a full disk does not take, or that another process has, is none: then the rings are memory, and die with the process.
 pub fn open(mut settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Collector), Error> {
     let is_on = !settings.sinks.is_empty();
     let ring_bytes = if is_on { settings.ring_bytes.max(LEAST_RING) } else { 1 };
     let directory = settings.spool.dir.as_deref().filter(|_| is_on);
-    let directory = directory.and_then(recovery::take);
+    let directory = directory.map(recovery::take).transpose()?.flatten();
     if directory.is_none() {
         settings.spool.dir = None;
     }

@@ -112,6 +112,14 @@ fn hint(error: &RunError) {
             };
             eprintln!("hint: let this user write there, or choose another path for {key}");
         }
+        RunError::Data { .. } => {
+            eprintln!("hint: let this user write there, or choose another directory for `data` of [log]");
+        }
+        RunError::Log(access_log::Error::Directory(_)) => {
+            eprintln!(
+                "hint: let this user write there, or choose another directory: `data` of [log], or `dir` of [log.spool]"
+            );
+        }
         RunError::Bind(bind) if bind.source.kind() == ErrorKind::PermissionDenied => {
             eprintln!("hint: ports below 1024 need CAP_NET_BIND_SERVICE, or choose one above");
         }

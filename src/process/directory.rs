@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
+use rustix::fs::Access;
+
 /// Permission bits of a directory with what only its group may read: logs.
 pub const LOGS: u32 = 0o750;
 /// Permission bits of a directory that others must pass: with a socket that has permissions of its own.
@@ -16,10 +18,28 @@ pub const SOCKETS: u32 = 0o755;
 /// It cannot be made; the error keeps its kind and names the directory.
 pub fn make_parent(path: &Path, mode: u32) -> io::Result<()> {
     let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
-    DirBuilder::new().recursive(true).mode(mode).create(parent).map_err(|error| {
+    make(parent, mode).map_err(|error| {
         let what = format!("cannot make the directory {}: {error}", parent.display());
         io::Error::new(error.kind(), what)
     })
+}
+
+/// Makes this directory in the same way, and sees whether files can be made in it.
+///
+/// # Errors
+/// It cannot be made, or not be written.
+pub fn make_writable(path: &Path, mode: u32) -> io::Result<()> {
+    make(path, mode)?;
+    Ok(rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+/// Whether there is no room, which passes.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+fn make(path: &Path, mode: u32) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(mode).create(path)
 }
 
 #[cfg(test)]

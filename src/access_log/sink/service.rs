@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustix::fs::{Access, access};
 use rustls::ClientConfig;
 
 use super::wire::Wire;
@@ -113,7 +114,7 @@ impl ServiceSink {
             None => {
                 self.knows_frames = true;
                 self.connect().await.map_err(|error| {
-                    self.trouble = format!("cannot reach it: {}", plain(&error));
+                    self.trouble = self.unreachable(&error);
                     Fault::passing(Reason::ServiceDown)
                 })?
             }
@@ -129,6 +130,21 @@ impl ServiceSink {
             return Err(Fault::Lines);
         }
         judge(status, after).inspect_err(|_| self.trouble = refusal(status))
+    }
+
+    /// Why it cannot be reached. A socket that is not there may be so because nobody can make it.
+    fn unreachable(&self, error: &std::io::Error) -> String {
+        let place = match &self.settings.endpoint {
+            ServiceEndpoint::Unix(path) if error.kind() == std::io::ErrorKind::NotFound => path.parent(),
+            _ => None,
+        };
+        let wrong = place.and_then(|place| Some((place, access(place, Access::WRITE_OK).err()?)));
+        match wrong {
+            Some((place, why)) => {
+                format!("its socket is not there, and {} cannot be written: {why}", place.display())
+            }
+            None => format!("cannot reach it: {}", plain(error)),
+        }
     }
 
     async fn exchange(

@@ -182,3 +182,100 @@ fn a_result_that_cannot_be_written_is_an_error_and_a_closed_pipe_is_none() {
     }
     running.stop();
 }
+
+#[test]
+fn a_reload_that_is_refused_says_so_without_the_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    config(dir.path(), SERVER);
+    let running = Running::start(dir.path(), &["run", "-c", "tollgate.toml"]);
+    address(dir.path());
+    config(dir.path(), "[server]\nhttp = \"127.0.0.1:0\"\nhtttps = 1\n");
+    let output = tollgate_in(dir.path(), &["reload", "-c", "tollgate.toml"]);
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(told.starts_with("error[") && !told.contains("control.sock"), "{told}");
+    running.stop();
+}
+
+#[test]
+fn back_at_the_addresses_that_are_bound_nothing_takes_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    config(dir.path(), SERVER);
+    let running = Running::start(dir.path(), &["run", "-c", "tollgate.toml"]);
+    address(dir.path());
+    for (text, told) in [
+        (
+            "[server]\nhttp = \"127.0.0.2:0\"\n",
+            "reloaded; the listening addresses changed too, which takes a restart\n",
+        ),
+        (SERVER, "reloaded\n"),
+    ] {
+        config(dir.path(), text);
+        let output = tollgate_in(dir.path(), &["reload", "-c", "tollgate.toml"]);
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), told);
+    }
+    running.stop();
+}
+
+#[test]
+fn a_start_without_a_configuration_says_how_to_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = tollgate_in(dir.path(), &[]);
+    assert_eq!(output.status.code(), Some(3));
+    let expected = "error: there is no configuration config/tollgate.toml\n\
+                    hint: name one with -c FILE, or go without: tollgate proxy --to ADDRESS\n";
+    assert_eq!(stderr(&output), expected);
+}
+
+#[test]
+fn proxy_to_something_else_names_the_option_and_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = stderr(&tollgate_in(dir.path(), &["proxy", "--to", "localhost:3000"]));
+    let expected = "error: --to: `localhost:3000` is not an address with a port\n\
+                    help: for a name, write `dns:localhost:3000`\n";
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_variable_that_is_not_set_is_the_only_thing_that_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = "[log.sink.s]\ntype = \"elasticsearch\"\nto = \"http://127.0.0.1:9\"\n";
+    config(dir.path(), &format!("{SERVER}{sink}user = \"u\"\npassword = \"${{TOLLGATE_TEST_UNSET}}\"\n"));
+    let told = stderr(&tollgate_in(dir.path(), &["check", "tollgate.toml"]));
+    assert!(told.contains("TOLLGATE_TEST_UNSET") && !told.contains("is missing beside"), "{told}");
+    config(dir.path(), &format!("{SERVER}{sink}user = \"u\"\n"));
+    let told = stderr(&tollgate_in(dir.path(), &["check", "tollgate.toml"]));
+    assert!(told.contains("`password` is missing beside it"), "{told}");
+}
+
+#[test]
+fn a_log_service_that_speaks_no_tls_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = plain.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut socket in plain.incoming().map_while(Result::ok) {
+            let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+            let _ = std::io::Read::read(&mut socket, &mut [0; 4096]);
+        }
+    });
+    config(dir.path(), &format!("{SERVER}[log]\nservice = \"https://127.0.0.1:{port}\"\n"));
+    let running = Running::start(dir.path(), &["run", "-c", "tollgate.toml"]);
+    address(dir.path());
+    eventually("the reason", || {
+        let told = tollgate_in(dir.path(), &["status", "-c", "tollgate.toml"]);
+        String::from_utf8(told.stdout).unwrap().contains("does not speak TLS").then_some(())
+    });
+    running.stop();
+}
+
+#[test]
+fn top_of_a_field_that_nothing_has_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = "192.0.2.7 - - [22/Nov/2026:17:00:00 +0000] \"GET /old HTTP/1.1\" 200 5 \"-\" \"-\"\n";
+    std::fs::write(dir.path().join("access.log"), line).unwrap();
+    let top =
+        |fields: &str| stderr(&tollgate_in(dir.path(), &["logs", "top", fields, "--from", "access.log"]));
+    assert!(top("nosuch").contains("note: none of these rows has the field `nosuch`"), "{}", top("nosuch"));
+    assert!(!top("path").contains("none of these rows"));
+}

@@ -15,7 +15,7 @@ use crate::access_log::sink::{Sink, Stop};
 use crate::access_log::spool;
 use crate::tls::client::Roots;
 
-fn settings(port: u16) -> ShippingSettings {
+pub(super) fn settings(port: u16) -> ShippingSettings {
     let remote = Remote { host: "127.0.0.1".into(), port, is_tls: false, path: String::new() };
     ShippingSettings {
         name: "far".into(),

@@ -127,7 +127,9 @@ fn a_newer_message_takes_the_place_of_waiting_reminders_of_its_alarm_only() {
     let gone = ["ops", "web"].map(|to| outbox.supersede(to, &resolved).len());
     assert_eq!(gone, [2, 0], "what is under way stays");
     outbox.put("ops", resolved, NOW);
-    under_way.into_iter().for_each(|number| drop(outbox.done(number, &Outcome::Taken, NOW, 0.5)));
+    for number in under_way {
+        outbox.done(number, &Outcome::Taken, NOW, 0.5);
+    }
     let mut sent = Vec::new();
     while let Some(parcel) = outbox.due(NOW).pop() {
         outbox.done(parcel.number, &Outcome::Taken, NOW, 0.5);

@@ -132,16 +132,19 @@ impl ServiceSink {
         judge(status, after).inspect_err(|_| self.trouble = refusal(status))
     }
 
-    /// Why it cannot be reached. A socket that is not there may be so because nobody can make it.
+    /// Why it cannot be reached. Nobody may listen because nobody can make the socket.
     fn unreachable(&self, error: &std::io::Error) -> String {
+        use std::io::ErrorKind::{ConnectionRefused, NotFound};
         let place = match &self.settings.endpoint {
-            ServiceEndpoint::Unix(path) if error.kind() == std::io::ErrorKind::NotFound => path.parent(),
+            ServiceEndpoint::Unix(path) if matches!(error.kind(), NotFound | ConnectionRefused) => {
+                path.parent()
+            }
             _ => None,
         };
         let wrong = place.and_then(|place| Some((place, access(place, Access::WRITE_OK).err()?)));
         match wrong {
             Some((place, why)) => {
-                format!("its socket is not there, and {} cannot be written: {why}", place.display())
+                format!("nobody listens there, and {} cannot be written: {why}", place.display())
             }
             None => format!("cannot reach it: {}", plain(error)),
         }
@@ -264,5 +267,26 @@ impl Body for Parts {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_can_make_the_socket_that_is_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = |path: std::path::PathBuf| {
+            let sink = ServiceSink::new(ServiceSettings::new(ServiceEndpoint::Unix(path))).unwrap();
+            sink.unreachable(&std::io::ErrorKind::ConnectionRefused.into())
+        };
+        let gone = told(dir.path().join("gone/s.sock"));
+        let expected = format!(
+            "nobody listens there, and {} cannot be written: No such",
+            dir.path().join("gone").display()
+        );
+        assert!(gone.starts_with(&expected), "{gone}");
+        assert_eq!(told(dir.path().join("s.sock")), "cannot reach it: connection refused");
     }
 }

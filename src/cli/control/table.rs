@@ -30,8 +30,9 @@ pub(in crate::cli) fn table(status: &Status) -> String {
 
 fn log_line(status: &Status) -> String {
     let LogStatus { records, lines, delivered, .. } = &status.log;
-    let mut line =
-        format!("{records} records, {lines} events and lines of workers; {delivered} of all delivered");
+    let mut line = format!(
+        "{records} records, {lines} other entries (events, lines of workers); {delivered} delivered in all"
+    );
     for (reason, count) in &status.log.dropped {
         let _ = write!(line, ", {count} dropped ({reason})");
     }

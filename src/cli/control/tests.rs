@@ -63,7 +63,7 @@ config       tollgate.toml (loaded 2×)
 listening    http://127.0.0.1:8080
 connections  1 open, 10 in all
 requests     0 open, 20 in all
-log          20 records, 3 events and lines of workers; 18 of all delivered, 2 dropped (ring_full), 2862 MiB waiting (spool 72 % full, pressure: detail)
+log          20 records, 3 other entries (events, lines of workers); 18 delivered in all, 2 dropped (ring_full), 2862 MiB waiting (spool 72 % full, pressure: detail)
 
 UPSTREAM  ADDRESS          STATE    OPEN  REQUESTS  WORKER               RESTARTS  MEMORY
 app       127.0.0.1:20000  up       0     7         app-0 (100, 1m 1s)   0         3 MiB

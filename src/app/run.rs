@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::log_settings::{data_dir, log_child, log_settings};
+use super::log_settings::{data_dir, log_child, log_settings, make_data};
 use super::reload::{Control, Loaded};
 use super::serve::{self, Seat, Stage};
 use super::workers::{self, Workers};
@@ -24,8 +24,8 @@ use crate::listener::spread::Spread;
 use crate::listener::{self, Address, BindError, Bound};
 use crate::plan::Plans;
 use crate::plan::compile::compile_for;
+use crate::process::open_files;
 use crate::process::signals::{Request, Signals};
-use crate::process::{directory, open_files};
 use crate::proxy::core::Counts;
 use crate::record::Kind;
 use crate::tls::Tickets;
@@ -105,7 +105,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let admin = admin_socket(&config.server)?;
 
     let plan = Arc::new(Plans::new(plans));
-    make_data(&config)?;
+    make_data(&config).map_err(|source| RunError::Data { path: data_dir(&config), source })?;
     let (logs, collector) = access_log::open(log_settings(&config), cores)?;
     let running_log = collector.spawn()?;
     let log = running_log.handle();
@@ -148,18 +148,6 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     admin.abort();
     let _ = admin.await;
     Ok(())
-}
-
-/// Makes the directory of an embedded log service: it could tell nobody but the log that it cannot write there.
-fn make_data(config: &Config) -> Result<(), RunError> {
-    if !matches!(config.log.service.value, LogService::Embedded) {
-        return Ok(());
-    }
-    let path = data_dir(config);
-    match directory::make_writable(&path, directory::LOGS) {
-        Err(source) if !directory::is_full(&source) => Err(RunError::Data { path, source }),
-        _ => Ok(()),
-    }
 }
 
 /// Starts the log service if it is embedded; gives with it the way to change how it is started.

@@ -191,8 +191,7 @@ pub(super) struct ServeArgs {
     /// Serve HTTP here: IP:PORT or unix:PATH; may be given several times. [default: 127.0.0.1:9600]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) http: Vec<Listen>,
-    /// Take `¶` packets here. [default: 127.0.0.1:9040 when no --http is given and no input
-    /// of the configuration takes packets]
+    /// Take `¶` packets here. [default: 127.0.0.1:9040, without --http and without an input of packets]
     #[arg(long, value_name = "IP:PORT")]
     pub(super) packets: Option<SocketAddr>,
     /// Delete the oldest files beyond so many MiB. [default: 16384]

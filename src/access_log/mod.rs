@@ -71,8 +71,8 @@ const LEAST_RING: usize = 4 * binary::MAX_LEN;
 /// Why a log cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot open the log file {}", path.display())]
-    File { path: PathBuf, source: std::io::Error },
+    #[error("cannot open {} {}", file(name.as_deref()), path.display())]
+    File { name: Option<String>, path: PathBuf, source: std::io::Error },
     #[error("cannot use the standard output for the log")]
     Stdout { source: std::io::Error },
     #[error("cannot ship the log over https")]
@@ -86,7 +86,14 @@ pub enum Error {
     #[error("cannot take memory for the log")]
     Memory { source: std::io::Error },
     #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
     Seed(#[from] SeedError),
+}
+
+/// What a file is to whom: a sink's, or `[log] file`.
+fn file(sink: Option<&str>) -> String {
+    sink.map_or_else(|| "the log file".to_owned(), |sink| format!("the file of the sink `{sink}`,"))
 }
 
 /// Whether the sinks could be opened as far as the settings tell: authorities, certificates, tokens. Opens nothing.
@@ -101,12 +108,12 @@ pub fn verify(settings: &Settings) -> Result<(), Error> {
 /// [`Collector::spawn`]. What a dead process left in the directory goes through the sinks first.
 ///
 /// # Errors
-/// See [`Error`]. A directory that cannot be written, or that another process has, is none: then the rings are memory, and die with the process.
+/// See [`Error`]. A directory that a full disk does not take, or that another process has, is none: then the rings are memory, and die with the process.
 pub fn open(mut settings: Settings, cores: usize) -> Result<(Vec<CoreLog>, Collector), Error> {
     let is_on = !settings.sinks.is_empty();
     let ring_bytes = if is_on { settings.ring_bytes.max(LEAST_RING) } else { 1 };
     let directory = settings.spool.dir.as_deref().filter(|_| is_on);
-    let directory = directory.and_then(recovery::take);
+    let directory = directory.map(recovery::take).transpose()?.flatten();
     if directory.is_none() {
         settings.spool.dir = None;
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::ring::{Directory, DirectoryError, Harm, Item, Recovered, recover};
 use super::spool::End;
 use super::{Error, OpenExchange};
+use crate::process::directory;
 use crate::process::replace::replace;
 use crate::record::binary::{self, Decoded, Tries};
 use crate::record::id::{self, IdSource};
@@ -148,18 +149,21 @@ pub fn directory(data: &Path) -> PathBuf {
     data.join("spool")
 }
 
-/// Locks the directory for this process; `None` (and a warning) where nothing can be written, or another has it: that
-/// is no reason not to serve.
-pub(super) fn take(path: &Path) -> Option<Directory> {
-    let opened = Directory::open(path).inspect_err(|error| {
-        let reason = match error {
-            DirectoryError::InUse { .. } => "another process has it".to_owned(),
-            DirectoryError::Io { source, .. } => source.to_string(),
-        };
-        let path = path.display();
-        tracing::warn!(%path, reason, "the log cannot be kept there: what it holds dies with the process");
-    });
-    opened.ok()
+/// Locks the directory for this process; `None` (and a warning) where the disk is full, or another has it: that is no
+/// reason not to serve.
+///
+/// # Errors
+/// It cannot be made or written for a reason that does not pass by itself.
+pub(super) fn take(path: &Path) -> Result<Option<Directory>, DirectoryError> {
+    let reason = match Directory::open(path) {
+        Ok(directory) => return Ok(Some(directory)),
+        Err(DirectoryError::InUse { .. }) => "another process has it".to_owned(),
+        Err(DirectoryError::Io { source, .. }) if directory::is_full(&source) => source.to_string(),
+        Err(error) => return Err(error),
+    };
+    let path = path.display();
+    tracing::warn!(%path, reason, "the log cannot be kept there: what it holds dies with the process");
+    Ok(None)
 }
 
 /// What a start finds of those before it.

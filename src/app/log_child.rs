@@ -9,6 +9,7 @@ use rustix::process::Pid;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
+use crate::process::directory;
 use crate::worker::exec;
 
 /// Pauses between starts: doubled after each quick death.
@@ -91,6 +92,7 @@ pub async fn keep(mut settings: watch::Receiver<Settings>, mut stop: watch::Rece
                     ended = child.wait() => {
                         let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
                         tracing::error!(%how, "the log service ended; starting it again");
+                        tell_of(&wanted.data);
                     }
                     () = changed(&mut settings) => {
                         tracing::info!("the log service starts again with what its configuration says now");
@@ -107,6 +109,13 @@ pub async fn keep(mut settings: watch::Receiver<Settings>, mut stop: watch::Rece
             () = tokio::time::sleep(pause) => {}
             () = stopped(&mut stop) => return,
         }
+    }
+}
+
+/// Says so if the directory is why the service ends.
+fn tell_of(data: &Path) {
+    if let Err(error) = directory::make_writable(data, directory::LOGS) {
+        tracing::error!(path = %data.display(), %error, "the log service cannot write its directory");
     }
 }
 
@@ -129,8 +138,9 @@ fn start(settings: &Settings) -> std::io::Result<Child> {
     let child = Command::new(program)
         .args(arguments)
         .arg(&tollgate)
-        // Quiet: where it listens is nobody's business but ours, and the first minute has four lines of its own.
-        .args(["--quiet", "logs", "serve"])
+        // It tells of what it refuses as we tell of ours, unless we were asked for quiet.
+        .args((!tracing::enabled!(tracing::Level::WARN)).then_some("--quiet"))
+        .args(["logs", "serve"])
         .args(settings.arguments())
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -12,6 +12,7 @@ use crate::access_log::{
 use crate::config::log::{LogSample, LogService, OnFull, SpoolSync, StdoutForm};
 use crate::config::log_sink::SinkType;
 use crate::config::{Config, bytes_of, path_of};
+use crate::process::directory;
 use crate::process::machine::host_name;
 use crate::tls::CertPair;
 use crate::tls::client::Roots;
@@ -20,6 +21,20 @@ use crate::units::{Duration, Size};
 /// Where the embedded log service keeps its files.
 pub(super) fn data_dir(config: &Config) -> PathBuf {
     PathBuf::from(&*config.log.data.value)
+}
+
+/// Makes the directory of an embedded log service, which can tell nobody but the log that it cannot write there.
+///
+/// # Errors
+/// It cannot be made or written for a reason that does not pass by itself.
+pub(super) fn make_data(config: &Config) -> io::Result<()> {
+    if !matches!(config.log.service.value, LogService::Embedded) {
+        return Ok(());
+    }
+    match directory::make_writable(&data_dir(config), directory::LOGS) {
+        Err(error) if !directory::is_full(&error) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The embedded log service as the configuration wants it.

@@ -57,13 +57,19 @@ pub fn learn(names: &mut Names, found: Vec<(Name, io::Result<Vec<SocketAddr>>)>)
                 names.insert(name, addresses);
             }
             Ok(_) => {
-                tracing::error!(name = %name.0, "the name of a server has no address; keeping what was known")
+                let so = consequence(names.contains_key(&name));
+                tracing::error!(name = %name.0, "the name of a server has no address; {so}");
             }
             Err(error) => {
-                tracing::error!(name = %name.0, %error, "cannot resolve the name of a server; keeping what was known");
+                let so = consequence(names.contains_key(&name));
+                tracing::error!(name = %name.0, %error, "cannot resolve the name of a server; {so}");
             }
         }
     }
+}
+
+fn consequence(is_known: bool) -> &'static str {
+    if is_known { "keeping what was known" } else { "nothing goes there until it can be resolved" }
 }
 
 /// Puts the addresses into the upstreams of the running plan; those that stay keep their state, and workers are not

@@ -2,7 +2,7 @@
 //! it; any error leaves everything as it was.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -44,13 +44,16 @@ pub struct Loaded {
     pub local: Option<CertPair>,
     /// The port that https is served on; only a restart changes it.
     pub https_port: Option<u16>,
+    /// What the program was started with.
+    fixed: Fixed,
 }
 
 impl Loaded {
     /// What a reload needs of the ground that the first plan stands on.
     pub fn new(config: Config, workers: Workers, ground: Ground) -> Self {
         let Ground { tickets, names, local, https_port, .. } = ground;
-        Self { config, tickets, workers, names, local, https_port }
+        let fixed = Fixed::of(&config);
+        Self { config, tickets, workers, names, local, https_port, fixed }
     }
 }
 
@@ -118,7 +121,7 @@ impl Control {
             format!("{}{}; {KEPT}", found.render(false), found.summary().trim_end_matches('.'))
         };
         let config = (self.loader)().map_err(|found| refused(&found))?;
-        let fixed = fixed_change(&loaded.config, &config);
+        let fixed = loaded.fixed.change(&Fixed::of(&config));
         let intended =
             loaded.workers.intend(&config, self.cores).map_err(|e| format!("{}; {KEPT}", chain(&e)))?;
         let mut ground =
@@ -259,35 +262,46 @@ fn retire(old: Vec<Supervisor>) {
 }
 
 /// What only a restart can change.
-fn fixed_change(old: &Config, new: &Config) -> Option<&'static str> {
-    let text = |config: &Config| {
-        let server = &config.server;
-        [
-            format!(
-                "{:?}{:?}",
-                server.http.as_ref().map(|l| &l.written),
-                server.https.as_ref().map(|l| &l.written)
-            ),
-            format!("{:?}", server.cores.written),
-            format!("{:?}", server.admin.written),
-        ]
-    };
-    let names = ["the listening addresses", "the number of cores", "the admin socket"];
-    let (before, after) = (text(old), text(new));
-    let changed =
-        names.into_iter().zip(before.iter().zip(&after)).find(|(_, (before, after))| before != after);
-    changed.map(|(name, _)| name).or_else(|| has_other_log(old, new).then_some("the log"))
+#[derive(PartialEq)]
+struct Fixed {
+    listens: String,
+    cores: String,
+    admin: String,
+    /// What the log is made of, wherever it is written.
+    log: access_log::Settings,
+    /// Everything else of the embedded service is changed by starting it again.
+    data: Option<PathBuf>,
+    host: crate::units::Duration,
 }
 
-/// By what the log is made of, wherever it is written.
-fn has_other_log(old: &Config, new: &Config) -> bool {
-    // Everything else of the embedded service is changed by starting it again.
-    let child = |config: &Config| {
-        (config.log.service.value == LogService::Embedded).then(|| log_settings::data_dir(config))
-    };
-    log_settings::log_settings(old) != log_settings::log_settings(new)
-        || child(old) != child(new)
-        || old.log.host.value != new.log.host.value
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        let Config { server, log, .. } = config;
+        let (http, https) = (&server.http, &server.https);
+        let is_embedded = log.service.value == LogService::Embedded;
+        Self {
+            listens: format!(
+                "{:?}{:?}",
+                http.as_ref().map(|listen| &listen.written),
+                https.as_ref().map(|listen| &listen.written)
+            ),
+            cores: format!("{:?}", server.cores.written),
+            admin: format!("{:?}", server.admin.written),
+            log: log_settings::log_settings(config),
+            data: is_embedded.then(|| log_settings::data_dir(config)),
+            host: log.host.value,
+        }
+    }
+
+    fn change(&self, new: &Self) -> Option<&'static str> {
+        match () {
+            () if self.listens != new.listens => Some("the listening addresses"),
+            () if self.cores != new.cores => Some("the number of cores"),
+            () if self.admin != new.admin => Some("the admin socket"),
+            () if self != new => Some("the log"),
+            () => None,
+        }
+    }
 }
 
 fn summary(warnings: usize, fixed: Option<&str>) -> String {
@@ -340,6 +354,7 @@ routes = [{ path = \"/*\", respond = \"hi\" }]
             );
             config::from_text("test.toml", &text, &|_| None).unwrap()
         };
+        let fixed_change = |old: &Config, new: &Config| Fixed::of(old).change(&Fixed::of(new));
         let plain = of("[log]\ndata = \"d\"");
         // What only concerns the embedded service takes effect when that is started again.
         let same = [

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::log_settings::{data_dir, log_child, log_settings};
+use super::log_settings::{data_dir, log_child, log_settings, make_data};
 use super::reload::{Control, Loaded};
 use super::serve::{self, Seat, Stage};
 use super::workers::{self, Workers};
@@ -49,6 +49,8 @@ pub enum RunError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Admin(#[from] admin::AdminError),
+    #[error("the log service cannot keep its data in {}", path.display())]
+    Data { path: PathBuf, source: io::Error },
     #[error("the access log cannot start")]
     Log(#[from] access_log::Error),
     #[error("the local certificate authority cannot be used")]
@@ -103,6 +105,7 @@ async fn serve_all(config: Config, loader: Loader, on_start: impl FnOnce(&Starte
     let admin = admin_socket(&config.server)?;
 
     let plan = Arc::new(Plans::new(plans));
+    make_data(&config).map_err(|source| RunError::Data { path: data_dir(&config), source })?;
     let (logs, collector) = access_log::open(log_settings(&config), cores)?;
     let running_log = collector.spawn()?;
     let log = running_log.handle();
@@ -247,9 +250,6 @@ fn admin_socket(server: &Server) -> Result<admin::Admin, RunError> {
             return Err(RunError::System("the admin address must be a Unix socket", error));
         }
     };
-    if let Some(parent) = path.parent() {
-        let _ = std::fs::create_dir_all(parent);
-    }
     Ok(admin::Admin::bind(&path)?)
 }
 

@@ -99,6 +99,7 @@ fn log(metrics: &Metrics) -> LogStatus {
     }
     LogStatus {
         records: metrics.records.load(Ordering::Relaxed),
+        lines: metrics.lines.load(Ordering::Relaxed),
         delivered: metrics.sinks.iter().map(|sink| sink.written.load(Ordering::Relaxed)).max().unwrap_or(0),
         sampled: metrics.sampled.load(Ordering::Relaxed),
         rings_lost: metrics.rings_lost.load(Ordering::Relaxed),

@@ -11,7 +11,7 @@ mod logs;
 mod run;
 mod whoami;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -92,12 +92,20 @@ fn tell(verbose: u8, quiet: bool) {
 }
 
 fn print(text: &str) -> Exit {
-    use std::io::Write;
-    match writeln!(std::io::stdout().lock(), "{text}") {
+    written(writeln!(std::io::stdout().lock(), "{text}"))
+}
+
+/// How a command ends whose result was written so.
+fn written(result: std::io::Result<()>) -> Exit {
+    match result.and_then(|()| std::io::stdout().flush()) {
         Ok(()) => Exit::Done,
         // Whoever reads us has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
-        Err(_) => Exit::Failed,
+        Err(error) => {
+            // Where nobody can be told there is nothing to do.
+            let _ = writeln!(std::io::stderr(), "error: cannot write the result: {error}");
+            Exit::Failed
+        }
     }
 }
 
@@ -111,8 +119,9 @@ fn completions(shell: clap_complete::Shell) -> Exit {
     let mut shown = clap::Command::new("tollgate")
         .args(all.get_arguments().cloned())
         .subcommands(all.get_subcommands().filter(|command| !command.is_hide_set()).cloned());
-    clap_complete::generate(shell, &mut shown, "tollgate", &mut std::io::stdout());
-    Exit::Done
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut shown, "tollgate", &mut script);
+    written(std::io::stdout().lock().write_all(&script))
 }
 
 fn version(json: bool) -> Exit {

@@ -6,15 +6,26 @@ use std::sync::Arc;
 
 use super::Exit;
 use super::args::ProxyArgs;
+use crate::access_log;
 use crate::app::admin::AdminError;
 use crate::app::run::{Loader, RunError, Started, run as run_app};
 use crate::config::log::LogService;
+use crate::config::read::{Problem, Word};
+use crate::config::upstream::ServerAddress;
+use crate::config::words::Listen;
 use crate::config::{self, Config, Diagnostics};
 use crate::exchange::chain;
 use crate::listener::Address;
 
 /// Runs the configuration at `file`.
 pub(super) fn run(file: &Path) -> Exit {
+    if let Err(error) = file.metadata()
+        && error.kind() == ErrorKind::NotFound
+    {
+        eprintln!("error: there is no configuration {}", file.display());
+        eprintln!("hint: name one with -c FILE, or go without: tollgate proxy --to ADDRESS");
+        return Exit::BadConfig;
+    }
     let path = file.to_owned();
     start(Box::new(move || config::load(&path, &config::process_env)), |started| {
         tell(started, "Ctrl-C, or: tollgate stop", &read_log(started))
@@ -44,6 +55,16 @@ routes   = [{ path = "/*", proxy = "service" }]
 
 /// Runs without a file, in front of one service. Each request is one line on stdout, for people or as `json`.
 pub(super) fn proxy(arguments: &ProxyArgs, json: bool) -> Exit {
+    // Here, as the text that they are put into is nobody's file.
+    let words = [
+        wrong::<ServerAddress>("--to", &arguments.to),
+        wrong::<Listen>("--http", &arguments.http),
+        wrong::<Listen>("--https", &arguments.https),
+    ];
+    if let Some(told) = words.into_iter().flatten().next() {
+        eprint!("{told}");
+        return Exit::Usage;
+    }
     let form = if json { "json" } else { "line" };
     let (to, http, https) = (arguments.to.clone(), arguments.http.clone(), arguments.https.clone());
     let socket = private_socket();
@@ -60,6 +81,13 @@ pub(super) fn proxy(arguments: &ProxyArgs, json: bool) -> Exit {
     });
     let log = "one line per request follows";
     start(loader, |started| tell(started, "Ctrl-C", log))
+}
+
+/// What is wrong with the word of an option, if anything.
+fn wrong<T: Word>(option: &str, text: &str) -> Option<String> {
+    let Problem { message, help } = T::parse(text).err()?;
+    let help = help.map(|help| format!("help: {help}\n")).unwrap_or_default();
+    Some(format!("error: {option}: {message}\n{help}"))
 }
 
 /// Several of these may run, each with a socket of its own.
@@ -96,6 +124,27 @@ fn hint(error: &RunError) {
         RunError::Bind(bind) if bind.source.kind() == ErrorKind::AddrInUse => {
             eprintln!(
                 "hint: another program listens there; `ss -ltnp` shows which, or choose another address"
+            );
+        }
+        RunError::Bind(bind) if matches!(bind.address, Address::Unix(_)) => {
+            let name = &bind.name;
+            eprintln!(
+                "hint: let this user write the socket's directory, or choose another path for `{name}` of [server]"
+            );
+        }
+        RunError::Log(access_log::Error::File { name, .. }) => {
+            let key = match name {
+                Some(name) => format!("`to` of [log.sink.{name}]"),
+                None => "`file` of [log]".to_owned(),
+            };
+            eprintln!("hint: let this user write there, or choose another path for {key}");
+        }
+        RunError::Data { .. } => {
+            eprintln!("hint: let this user write there, or choose another directory for `data` of [log]");
+        }
+        RunError::Log(access_log::Error::Directory(_)) => {
+            eprintln!(
+                "hint: let this user write there, or choose another directory: `data` of [log], or `dir` of [log.spool]"
             );
         }
         RunError::Bind(bind) if bind.source.kind() == ErrorKind::PermissionDenied => {

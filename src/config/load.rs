@@ -48,13 +48,30 @@ pub fn admin(path: &Path, variables: Variables<'_>) -> Option<Listen> {
     loader.value(server.as_ref(), "admin")
 }
 
-/// Which log service takes the records of a configuration, and where the embedded one keeps them; again as far as it can
-/// be read. `None` without a file.
-pub fn records(path: &Path, variables: Variables<'_>) -> Option<(LogService, Option<Text>)> {
+/// Who takes the records of a configuration, where the embedded log service keeps them, and what another one is shown.
+pub struct Records {
+    pub service: LogService,
+    pub data: Option<Text>,
+    pub token: Option<Text>,
+    pub ca: Option<Text>,
+    pub cert: Option<Text>,
+    pub key: Option<Text>,
+}
+
+/// Where the records of a configuration go, again as far as it can be read. `None` without a file.
+pub fn records(path: &Path, variables: Variables<'_>) -> Option<Records> {
     let mut loader = Loader::open(path, variables).ok()?;
     let log = loader.whole.log.take();
     let service = loader.value(log.as_ref(), "service").unwrap_or(LogService::Embedded);
-    Some((service, loader.value(log.as_ref(), "data")))
+    let mut text = |key| loader.value(log.as_ref(), key);
+    Some(Records {
+        service,
+        data: text("data"),
+        token: text("token"),
+        ca: text("ca"),
+        cert: text("cert"),
+        key: text("key"),
+    })
 }
 
 /// Where the spool of a configuration is to be, if it says so.

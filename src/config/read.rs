@@ -112,6 +112,15 @@ impl Sink {
         })
     }
 
+    /// Whether the key of this name, in the table in which the value at `place` stands, is written and wrong.
+    pub fn is_broken_beside(&self, place: &Place, key: &str) -> bool {
+        let table = place.spot().and_then(|spot| spot.key.rsplit_once('.'));
+        let wanted = table.map(|(table, _)| format!("{table}.{key}"));
+        let mut errors = self.found.iter().filter(|one| one.severity == Severity::Error);
+        wanted
+            .is_some_and(|wanted| errors.any(|one| one.place.spot().is_some_and(|spot| *spot.key == *wanted)))
+    }
+
     /// The errors inside the value at `place`, with the rest of their keys.
     fn errors_below(&self, place: &Place) -> impl Iterator<Item = (codes::Code, &str)> {
         let outer = place.spot().map(|spot| spot.key.to_string());

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use crate::process::directory;
+
 /// Connections that may wait in the kernel to be accepted.
 const BACKLOG: i32 = 4096;
 /// After the process has run out of file descriptors, this long nothing is accepted.
@@ -70,18 +72,21 @@ pub struct Bound {
 
 /// An address that could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}")]
+#[error("{name}: cannot listen on {address}")]
 pub struct BindError {
+    /// `http` or `https`.
+    pub name: Arc<str>,
     pub address: Address,
     pub source: io::Error,
 }
 
-/// Binds `settings` once per core.
+/// Binds `settings` once per core. The missing directories of a Unix socket are made.
 ///
 /// # Errors
 /// Address in use, or not permitted; the address is named.
 pub fn bind(settings: &Settings, cores: usize) -> Result<Bound, BindError> {
-    let failed = |source| BindError { address: settings.address.clone(), source };
+    let failed =
+        |source| BindError { name: Arc::clone(&settings.name), address: settings.address.clone(), source };
     let (address, sockets) = match &settings.address {
         Address::Tcp(address) => bind_tcp(*address, cores).map_err(failed)?,
         Address::Unix(path) => bind_unix(path, cores).map_err(failed)?,
@@ -126,6 +131,7 @@ fn bind_unix(path: &PathBuf, cores: usize) -> io::Result<(Address, Vec<CoreSocke
     if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
         std::fs::remove_file(path)?;
     }
+    directory::make_parent(path, directory::SOCKETS)?;
     let listener = StdUnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
     let mut sockets = Vec::with_capacity(cores);

@@ -113,6 +113,25 @@ impl Parsed {
         }
     }
 
+    /// Each reason of the refusals once, with how many there were.
+    pub(crate) fn reasons(&self) -> Vec<(&str, usize)> {
+        let mut reasons: Vec<(&str, usize)> = Vec::new();
+        for rejected in &self.rejected {
+            match reasons.iter_mut().find(|(reason, _)| *reason == rejected.reason) {
+                Some((_, count)) => *count += 1,
+                None => reasons.push((&rejected.reason, 1)),
+            }
+        }
+        let further = self.rejected_count - self.rejected.len();
+        match &mut *reasons {
+            // All that are known are alike: the others will be, too.
+            [(_, count)] => *count += further,
+            _ if further > 0 => reasons.push(("further ones of the same chunk", further)),
+            _ => {}
+        }
+        reasons
+    }
+
     pub(crate) fn reject(&mut self, line: usize, reason: String) {
         self.rejected_count += 1;
         if self.rejected.len() < TOLD {

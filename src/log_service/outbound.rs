@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::http::client::retry_after;
-use crate::tls::client::shake;
+use crate::tls::client::{plainly, shake};
 
 /// The longest answer that is read.
 const MAX_ANSWER: usize = 64 << 10;
@@ -47,7 +47,7 @@ pub(super) async fn connect(
 ) -> io::Result<Box<dyn Wire>> {
     let stream = TcpStream::connect((host, port)).await?;
     let Some(tls) = tls else { return Ok(Box::new(stream)) };
-    Ok(Box::new(shake(host, tls, stream).await?))
+    Ok(Box::new(shake(host, tls, stream).await.map_err(plainly)?))
 }
 
 /// Sends a request and reads its answer.

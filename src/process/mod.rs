@@ -1,4 +1,4 @@
-//! Clock, coarse deadlines, signals, the limit of open files, files that are replaced, the executor of one core and how
+//! Clock, coarse deadlines, signals, the limit of open files, files that are replaced, directories that are made, the executor of one core and how
 //! late it is, and what the machine has.
 //!
 //! Nothing here knows HTTP. Invariant: a deadline never fires early, and fires at most two ticks late.
@@ -6,6 +6,7 @@
 pub mod bell;
 pub mod clock;
 pub mod deadline;
+pub mod directory;
 pub mod executor;
 pub mod lag;
 pub mod machine;

@@ -65,6 +65,16 @@ where
     TlsConnector::from(Arc::clone(config)).connect(name, stream).await
 }
 
+/// What a failed handshake with somebody who speaks something else means; other errors stay as they are.
+pub fn plainly(error: io::Error) -> io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidMessage(_)) => {
+            io::Error::new(error.kind(), "the other side does not speak TLS on this port")
+        }
+        _ => error,
+    }
+}
+
 fn parts(pair: &CertPair) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
     let bad = |source| TlsError::BadPem { origin: pair.origin.clone(), source };
     let chain = CertificateDer::pem_slice_iter(&pair.chain).collect::<Result<Vec<_>, _>>().map_err(bad)?;

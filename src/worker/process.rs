@@ -1,5 +1,6 @@
 //! One running worker process and its group.
 
+use std::io;
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -38,8 +39,8 @@ pub(super) struct Start<'a> {
 }
 
 impl Process {
-    pub(super) fn start(start: &Start<'_>) -> std::io::Result<Self> {
-        let mut child = command(start).spawn()?;
+    pub(super) fn start(start: &Start<'_>) -> io::Result<Self> {
+        let mut child = command(start).spawn().map_err(|error| named(&error, start.settings))?;
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let mut output = JoinSet::new();
         let capture = |stream| Capture {
@@ -100,6 +101,20 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
     }
+}
+
+/// The system does not say whether it misses the directory or the program.
+fn named(error: &io::Error, settings: &Settings) -> io::Error {
+    let cwd = settings.cwd.display();
+    let what = match std::fs::metadata(&settings.cwd) {
+        Err(why) => format!("its directory {cwd} (`cwd`): {why}"),
+        Ok(found) if !found.is_dir() => format!("its directory {cwd} (`cwd`) is none"),
+        Ok(_) => {
+            let program = settings.launcher.first().or(settings.command.first());
+            format!("{}: {error}", program.map_or("", String::as_str))
+        }
+    };
+    io::Error::new(error.kind(), what)
 }
 
 fn command(start: &Start<'_>) -> Command {

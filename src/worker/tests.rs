@@ -139,10 +139,22 @@ async fn too_many_quick_deaths_make_it_errored() {
 }
 
 #[tokio::test]
+async fn a_directory_that_does_not_exist_is_named() {
+    let mut settings = shell("exit 0");
+    settings.cwd = "/does/not/exist".into();
+    let mut fixture = Fixture::start(settings);
+    fixture.until(State::Waiting).await;
+    let end = fixture.supervisor.status()[0].last_end.clone().unwrap();
+    assert!(end.starts_with("cannot start: its directory /does/not/exist (`cwd`): No such file"), "{end}");
+    within(fixture.supervisor.stop()).await;
+}
+
+#[tokio::test]
 async fn a_command_that_does_not_exist_is_reported() {
     let mut fixture = Fixture::start(Settings::new("app", vec!["/does/not/exist".to_owned()], 1));
     fixture.until(State::Waiting).await;
-    assert!(fixture.supervisor.status()[0].last_end.as_deref().unwrap().starts_with("cannot start"));
+    let end = fixture.supervisor.status()[0].last_end.clone().unwrap();
+    assert!(end.starts_with("cannot start: /does/not/exist: No such file"), "{end}");
     within(fixture.supervisor.stop()).await;
 }
 

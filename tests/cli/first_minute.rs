@@ -9,10 +9,10 @@ use rustix::process::{Pid, Signal, kill_process};
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A tollgate in a directory of its own; killed when the test is over, if it still runs.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
-    fn start(dir: &Path, words: &[&str]) -> Self {
+    pub(crate) fn start(dir: &Path, words: &[&str]) -> Self {
         let file = |name: &str| std::fs::File::create(dir.join(name)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
         command.args(words).current_dir(dir).env_remove("TOLLGATE_LOG").env_remove("TOLLGATE_CONFIG");
@@ -22,7 +22,7 @@ impl Running {
     }
 
     /// Ends it in order.
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
         let ended = eventually("it ends", || self.0.try_wait().unwrap());
@@ -38,7 +38,7 @@ impl Drop for Running {
 }
 
 #[track_caller]
-fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
         if let Some(value) = probe() {
@@ -49,12 +49,12 @@ fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn read(dir: &Path, name: &str) -> String {
+pub(crate) fn read(dir: &Path, name: &str) -> String {
     std::fs::read_to_string(dir.join(name)).unwrap_or_default()
 }
 
 /// The address of `http://…` in the line `serving`.
-fn address(dir: &Path) -> SocketAddr {
+pub(crate) fn address(dir: &Path) -> SocketAddr {
     eventually("the four lines", || {
         let text = read(dir, "stderr");
         let rest = text.split_once("http://")?.1;
@@ -62,7 +62,7 @@ fn address(dir: &Path) -> SocketAddr {
     })
 }
 
-fn get(address: SocketAddr, path: &str) -> String {
+pub(crate) fn get(address: SocketAddr, path: &str) -> String {
     let mut socket = TcpStream::connect(address).unwrap();
     write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();

@@ -10,6 +10,7 @@ mod explain;
 mod first_minute;
 mod logs;
 mod service;
+mod start;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,16 +1,22 @@
 //! What becomes of requests while the log service is away and the spool fills.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use crate::support::{DEADLINE, Origin, Setup, Tollgate};
 
 const WAIT: Duration = Duration::from_millis(300);
 
-/// A small spool, in memory as nothing can be written, for a log service that is not there: the least that there is.
-fn setup(origin: &Origin, on_full: &str) -> Setup {
-    Setup::proxy(origin.address).ship_to("unix:DIR/nobody.sock").without_file().log(format!(
-        "buffer = \"1MiB\"\nspool = {{ dir = \"/dev/null/none\", on_full = \"{on_full}\", block_for = \"300ms\" }}"
-    ))
+/// A small spool, in memory as another process (we) has the directory, for a log service that is not there: the least that
+/// there is. The directory stays ours as long as the file lives.
+fn setup(origin: &Origin, on_full: &str) -> (Setup, File) {
+    let setup = Setup::proxy(origin.address).ship_to("unix:DIR/nobody.sock").without_file().log(format!(
+        "buffer = \"1MiB\"\nspool = {{ dir = \"DIR/taken\", on_full = \"{on_full}\", block_for = \"300ms\" }}"
+    ));
+    std::fs::create_dir(setup.dir().join("taken")).unwrap();
+    let lock = File::create(setup.dir().join("taken/ring.lock")).unwrap();
+    lock.lock().unwrap();
+    (setup, lock)
 }
 
 /// Sends requests whose records are large, also when packed, until the next ones would lose something.
@@ -48,7 +54,8 @@ fn noise(state: &mut u64) -> String {
 #[test]
 fn requests_wait_before_their_records_lose_something_and_go_on() {
     let origin = Origin::with(|talk| talk.ok("ok"));
-    let tollgate = setup(&origin, "block").start();
+    let (setup, _taken) = setup(&origin, "block");
+    let tollgate = setup.start();
     assert_eq!(tollgate.get("/").status, 200);
     assert_eq!(tollgate.status()["log"]["waited"], 0, "with room nobody waits");
     fill(&tollgate);
@@ -64,7 +71,8 @@ fn requests_wait_before_their_records_lose_something_and_go_on() {
 #[test]
 fn nobody_waits_where_records_may_lose_something() {
     let origin = Origin::with(|talk| talk.ok("ok"));
-    let tollgate = setup(&origin, "degrade").start();
+    let (setup, _taken) = setup(&origin, "degrade");
+    let tollgate = setup.start();
     fill(&tollgate);
     assert_eq!(tollgate.get("/late").status, 200);
     assert_eq!(tollgate.status()["log"]["waited"], 0);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::Fault;
 use crate::access_log::handle::Reopen;
 use crate::access_log::{Error, FileSettings, Form};
+use crate::process::directory;
 
 /// Longer than any line of ours.
 const LONGEST_LINE: u64 = 1 << 20;
@@ -37,7 +38,10 @@ impl FileSink {
         let mut sink = Self { settings, file: None, size: 0, is_torn: false, reopen, reopened, opened: 0 };
         match sink.file() {
             Ok(_) => Ok(sink),
-            Err(source) => Err(Error::File { path: sink.settings.path, source }),
+            Err(source) => {
+                let FileSettings { name, path, .. } = sink.settings;
+                Err(Error::File { name, path, source })
+            }
         }
     }
 
@@ -96,8 +100,7 @@ impl FileSink {
         let file = match self.file.take() {
             Some(file) => file,
             None => {
-                let mut options = OpenOptions::new();
-                let file = options.append(true).create(true).mode(0o640).open(&self.settings.path)?;
+                let file = open(&self.settings.path)?;
                 let torn = torn_end(&self.settings.path, &file, self.settings.form)?;
                 // What a death has cut is written again, as the cursor has not passed it.
                 let is_cut = torn.is_ours && file.set_len(torn.begins).is_ok();
@@ -120,6 +123,19 @@ impl FileSink {
             self.is_torn = true;
             self.size = before + written;
         }
+    }
+}
+
+/// Opens the file, and makes it with its directory if they are not there.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o640);
+    match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            directory::make_parent(path, directory::LOGS)?;
+            options.open(path)
+        }
+        opened => opened,
     }
 }
 
@@ -297,8 +313,8 @@ mod tests {
     }
 
     #[test]
-    fn refuses_to_open_what_is_not_there() {
-        let settings = FileSettings::new("/nowhere/at/all.log");
+    fn refuses_to_open_what_cannot_be_there() {
+        let settings = FileSettings::new("/dev/null/all.log");
         assert!(matches!(FileSink::open(settings, Reopen::default()), Err(Error::File { .. })));
     }
 }

@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustix::fs::{Access, access};
 use rustls::ClientConfig;
 
 use super::wire::Wire;
@@ -113,7 +114,7 @@ impl ServiceSink {
             None => {
                 self.knows_frames = true;
                 self.connect().await.map_err(|error| {
-                    self.trouble = format!("cannot reach it: {}", plain(&error));
+                    self.trouble = self.unreachable(&error);
                     Fault::passing(Reason::ServiceDown)
                 })?
             }
@@ -129,6 +130,24 @@ impl ServiceSink {
             return Err(Fault::Lines);
         }
         judge(status, after).inspect_err(|_| self.trouble = refusal(status))
+    }
+
+    /// Why it cannot be reached. Nobody may listen because nobody can make the socket.
+    fn unreachable(&self, error: &std::io::Error) -> String {
+        use std::io::ErrorKind::{ConnectionRefused, NotFound};
+        let place = match &self.settings.endpoint {
+            ServiceEndpoint::Unix(path) if matches!(error.kind(), NotFound | ConnectionRefused) => {
+                path.parent()
+            }
+            _ => None,
+        };
+        let wrong = place.and_then(|place| Some((place, access(place, Access::WRITE_OK).err()?)));
+        match wrong {
+            Some((place, why)) => {
+                format!("nobody listens there, and {} cannot be written: {why}", place.display())
+            }
+            None => format!("cannot reach it: {}", plain(error)),
+        }
     }
 
     async fn exchange(
@@ -251,5 +270,26 @@ impl Body for Parts {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nobody_can_make_the_socket_that_is_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = |path: std::path::PathBuf| {
+            let sink = ServiceSink::new(ServiceSettings::new(ServiceEndpoint::Unix(path))).unwrap();
+            sink.unreachable(&std::io::ErrorKind::ConnectionRefused.into())
+        };
+        let gone = told(dir.path().join("gone/s.sock"));
+        let expected = format!(
+            "nobody listens there, and {} cannot be written: No such",
+            dir.path().join("gone").display()
+        );
+        assert!(gone.starts_with(&expected), "{gone}");
+        assert_eq!(told(dir.path().join("s.sock")), "cannot reach it: connection refused");
     }
 }

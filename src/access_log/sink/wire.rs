@@ -13,7 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::access_log::ServiceEndpoint;
-use crate::tls::client::shake;
+use crate::tls::client::{plainly, shake};
 
 #[derive(Debug)]
 pub(super) enum Wire {
@@ -40,7 +40,7 @@ impl Wire {
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
         let Some(tls) = tls else { return Ok(Self::Tcp(stream)) };
-        Ok(Self::Tls(Box::new(shake(host, tls, stream).await?)))
+        Ok(Self::Tls(Box::new(shake(host, tls, stream).await.map_err(plainly)?)))
     }
 
     /// Breaks when what was sent is not acknowledged for so long, or nobody is there any more; and holds no more than so many

@@ -42,7 +42,7 @@ fn behind_a_disk_that_does_not_take_what_was_left_there_is_no_place_for_new_ring
     let settings = || on_disk(vec![SinkSettings::File(FileSettings::new(&file))], &spool);
     deaths(5, settings);
     for (fails, rings) in [(true, 5), (false, 0)] {
-        let directory = recovery::take(&spool).unwrap();
+        let directory = recovery::take(&spool).unwrap().unwrap();
         let past = recovery::recover_all(&directory);
         let collector = Collector::open(settings(), 7, 1, Arc::default()).unwrap();
         collector.spool().hold_syncs().extend([fails; 4]);

@@ -131,8 +131,11 @@ pub struct EndpointStatus {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LogStatus {
+    /// Of requests and connections.
     pub records: u64,
-    /// Acknowledged by the log service or written to the file.
+    /// Other entries: events of this process, and lines of workers.
+    pub lines: u64,
+    /// Entries of all kinds that were acknowledged by the log service or written to the file.
     pub delivered: u64,
     /// Lost, by reason.
     pub dropped: BTreeMap<String, u64>,

@@ -119,7 +119,7 @@ impl From<io::Error> for ControlError {
     }
 }
 
-/// Runs a command and prints its text; a closed pipe is no error, the reader has seen enough.
+/// Runs a command and prints its text.
 fn run(socket: &Path, command: impl AsyncFnOnce(&Path) -> Result<String, ControlError>) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
@@ -127,12 +127,16 @@ fn run(socket: &Path, command: impl AsyncFnOnce(&Path) -> Result<String, Control
         Err(error) => Err(error.into()),
     };
     match outcome {
-        Ok(text) => {
-            let _ = io::stdout().write_all(text.as_bytes());
-            Exit::Done
-        }
+        Ok(text) => super::written(io::stdout().write_all(text.as_bytes())),
         Err(ControlError::RefusedJson(text, exit)) => {
-            let _ = io::stdout().write_all(text.as_bytes());
+            match super::written(io::stdout().write_all(text.as_bytes())) {
+                Exit::Done => exit,
+                failed => failed,
+            }
+        }
+        // It is about what was asked for, not about the socket.
+        Err(ControlError::Refused(text, exit)) => {
+            let _ = writeln!(io::stderr(), "{}", text.trim_end());
             exit
         }
         Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::app::admin::{ListenerStatus, SinkStatus, Status, UpstreamStatus};
+use crate::app::admin::{ListenerStatus, LogStatus, SinkStatus, Status, UpstreamStatus};
 use crate::worker::WorkerStatus;
 
 /// One line per fact, then a table of the endpoints of each upstream.
@@ -29,7 +29,10 @@ pub(in crate::cli) fn table(status: &Status) -> String {
 }
 
 fn log_line(status: &Status) -> String {
-    let mut line = format!("{} records, {} delivered", status.log.records, status.log.delivered);
+    let LogStatus { records, lines, delivered, .. } = &status.log;
+    let mut line = format!(
+        "{records} records, {lines} other entries (events, lines of workers); {delivered} delivered in all"
+    );
     for (reason, count) in &status.log.dropped {
         let _ = write!(line, ", {count} dropped ({reason})");
     }
@@ -102,6 +105,12 @@ fn upstream_table(upstream: &UpstreamStatus) -> String {
             of_worker(&|worker| worker.restarts.to_string()),
             of_worker(&|worker| worker.rss_bytes.map_or("-".to_owned(), mebibytes)),
         ]);
+    }
+    if upstream.endpoints.is_empty() {
+        let [name, nothing] = [clean(&upstream.name), "-".to_owned()];
+        let row = [name, nothing.clone(), "no address".to_owned()];
+        let rest = std::array::from_fn::<_, 5, _>(|_| nothing.clone());
+        rows.extend(row.into_iter().chain(rest).collect::<Vec<_>>().try_into());
     }
     align(&rows)
 }

@@ -44,6 +44,7 @@ fn example() -> Status {
         }],
         log: LogStatus {
             records: 20,
+            lines: 3,
             delivered: 18,
             dropped: [("ring_full".to_owned(), 2)].into(),
             waiting_bytes: 3_000_000_000,
@@ -62,7 +63,7 @@ config       tollgate.toml (loaded 2×)
 listening    http://127.0.0.1:8080
 connections  1 open, 10 in all
 requests     0 open, 20 in all
-log          20 records, 18 delivered, 2 dropped (ring_full), 2862 MiB waiting (spool 72 % full, pressure: detail)
+log          20 records, 3 other entries (events, lines of workers); 18 delivered in all, 2 dropped (ring_full), 2862 MiB waiting (spool 72 % full, pressure: detail)
 
 UPSTREAM  ADDRESS          STATE    OPEN  REQUESTS  WORKER               RESTARTS  MEMORY
 app       127.0.0.1:20000  up       0     7         app-0 (100, 1m 1s)   0         3 MiB
@@ -73,6 +74,15 @@ app       127.0.0.1:20001  errored  0     7         app-1 (100, 1m 1s)   16     
         text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>()
     };
     assert_eq!(normal(&table(&example())), normal(expected));
+}
+
+#[test]
+fn an_upstream_without_addresses_is_named() {
+    let mut status = example();
+    status.upstreams = vec![UpstreamStatus { name: "by-name".to_owned(), ..UpstreamStatus::default() }];
+    let text = table(&status);
+    let last: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
+    assert_eq!(last, ["by-name", "-", "no", "address", "-", "-", "-", "-", "-"]);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use super::CommandError;
 use super::escape::Safe;
 use super::output::note;
+use crate::config::Records;
+use crate::config::words::Text;
 use crate::log_service::client::{Address, CertPair, Credentials, Roots, Secret, Service};
 
 /// Names the token's file when no argument does.
@@ -13,10 +15,12 @@ const VARIABLE: &str = "TOLLGATE_LOGS_TOKEN_FILE";
 
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct AccessArgs {
-    /// The authorities that vouch for a service over https, PEM. [default: the public ones]
+    /// The authorities that vouch for a service over https, PEM. [default: `ca` of [log] when the configuration
+    /// names the service, or the public ones]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Show the service the token of this file. [default: the file that TOLLGATE_LOGS_TOKEN_FILE names, if it is set]
+    /// Show the service the token of this file. [default: the file that TOLLGATE_LOGS_TOKEN_FILE names, if it
+    /// is set, or `token` of [log] when the configuration names the service]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Show a service over https this certificate, PEM.
@@ -27,22 +31,50 @@ pub(super) struct AccessArgs {
     key: Option<PathBuf>,
 }
 
+/// What a configuration has its log service shown.
+#[derive(Default)]
+pub(super) struct Known {
+    token: Option<Secret>,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+impl Known {
+    pub(super) fn of(records: &Records) -> Self {
+        let path = |text: &Option<Text>| text.as_ref().map(|text| PathBuf::from(&**text));
+        Self {
+            token: records.token.as_ref().map(|token| Secret(token.to_string())),
+            ca: path(&records.ca),
+            cert: path(&records.cert),
+            key: path(&records.key),
+        }
+    }
+}
+
 impl AccessArgs {
-    /// The service at `address`, with everything that it is shown.
+    /// The service at `address`, with everything that it is shown by the arguments.
     pub(super) fn service(&self, address: &Address) -> Result<Service, CommandError> {
+        self.service_of(address, Known::default())
+    }
+
+    /// The same for a service that a configuration names, with what it says where the arguments say nothing.
+    pub(super) fn service_of(&self, address: &Address, known: Known) -> Result<Service, CommandError> {
         if !matches!(address, Address::Https(_))
             && let Some(name) = self.of_tls()
         {
             return Err(CommandError::Usage(format!("{name} goes with an https:// service")));
         }
-        let identity = self.cert.as_deref().zip(self.key.as_deref());
+        let is_tls = matches!(address, Address::Https(_));
+        let written = self.cert.as_deref().zip(self.key.as_deref());
+        let identity = written.or(known.cert.as_deref().zip(known.key.as_deref())).filter(|_| is_tls);
         let credentials = Credentials {
-            roots: match &self.ca {
+            roots: match self.ca.as_ref().or(known.ca.as_ref()).filter(|_| is_tls) {
                 None => Roots::Public,
                 Some(path) => Roots::Pem { bytes: read(path)?, origin: path.display().to_string() },
             },
             identity: identity.map(|(cert, key)| pair(cert, key)).transpose()?,
-            token: self.token(address)?,
+            token: self.token(address, known.token)?,
         };
         Ok(Service::new(address.clone(), &credentials)?)
     }
@@ -56,11 +88,13 @@ impl AccessArgs {
         self.ca.as_ref().map(|_| "--ca").or(self.cert.as_ref().map(|_| "--cert"))
     }
 
-    fn token(&self, address: &Address) -> Result<Option<Secret>, CommandError> {
+    fn token(&self, address: &Address, known: Option<Secret>) -> Result<Option<Secret>, CommandError> {
         // A Unix socket asks for none.
         let is_wanted = !matches!(address, Address::Unix(_));
         let variable = std::env::var_os(VARIABLE).filter(|path| is_wanted && !path.is_empty());
-        let Some(path) = self.token_file.clone().or(variable.map(PathBuf::from)) else { return Ok(None) };
+        let Some(path) = self.token_file.clone().or(variable.map(PathBuf::from)) else {
+            return Ok(known.filter(|_| is_wanted));
+        };
         warn_when_open(&path);
         let bytes = read(&path)?;
         let text = String::from_utf8_lossy(&bytes);

@@ -9,11 +9,10 @@ use super::CommandError;
 use super::access::AccessArgs;
 use super::escape::Safe;
 use super::output::{GREEN, Output, RED, YELLOW, note};
-use super::place::{self, Place};
+use super::place;
 use super::source::runtime;
 use super::table::{Cell, Side, Table};
 use super::words::{NOTHING, duration, number, text};
-use crate::app::log_child::socket;
 use crate::log_service::client::{self, Address, Service};
 use crate::units::Duration;
 
@@ -69,15 +68,14 @@ pub(super) fn run(args: &AlertsArgs) -> Result<bool, CommandError> {
 }
 
 fn service(args: &AlertsArgs) -> Result<Service, CommandError> {
-    let address = match &args.service {
-        Some(address) => address.clone(),
-        None => match place::of(&args.config)? {
-            // Where the embedded service listens: only it knows how its alarms stand.
-            Place::Directory(data) => Address::Unix(socket(&data)),
-            Place::Service(address) => address,
-        },
-    };
-    args.access.service(&address)
+    match &args.service {
+        Some(address) => args.access.service(address),
+        // A running service: only it knows how its alarms stand.
+        None => {
+            let (address, known) = place::service(&args.config)?;
+            args.access.service_of(&address, known)
+        }
+    }
 }
 
 fn ask(service: &Service, target: &str, changes: bool) -> Result<Value, CommandError> {

@@ -87,11 +87,12 @@ impl LogsArgs {
             Command::Sql(args) => &mut args.source.config,
             Command::Open(args) => &mut args.config,
             Command::Alerts(args) => &mut args.config,
+            Command::Import(args) => &mut args.config,
             Command::Serve(args) => {
                 args.config = written.map(Path::to_owned);
                 return self;
             }
-            Command::Recover(_) | Command::Import(_) | Command::Template(_) => return self,
+            Command::Recover(_) | Command::Template(_) => return self,
         };
         file.clone_into(config);
         self
@@ -192,7 +193,7 @@ pub(super) struct ServeArgs {
     /// Serve HTTP here: IP:PORT or unix:PATH; may be given several times. [default: 127.0.0.1:9600]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) http: Vec<Listen>,
-    /// Take `¶` packets here. [default: 127.0.0.1:9040 when no --http is given]
+    /// Take `¶` packets here. [default: 127.0.0.1:9040, without --http and without an input of packets]
     #[arg(long, value_name = "IP:PORT")]
     pub(super) packets: Option<SocketAddr>,
     /// Delete the oldest files beyond so many MiB. [default: 16384]

@@ -5,7 +5,7 @@
 //! service can tell whether all of it is there.
 
 use std::io::{self, BufRead};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -17,7 +17,7 @@ use super::output::note;
 use super::progress::Progress;
 use super::source::{self, cannot_read};
 use super::words::{count, text};
-use super::{CommandError, summary};
+use super::{CommandError, place, summary};
 use crate::log_service::client::{self, Address, ClientError, Service};
 use crate::log_service::foreign::{self, Format, Walk};
 use crate::log_service::query::Query;
@@ -42,16 +42,19 @@ pub(super) struct ImportArgs {
     /// What the files are written in, as for --from. [default: told by each line]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
-    /// The log service: unix:PATH, http://HOST:PORT or https://HOST:PORT.
-    #[arg(long, value_name = "ADDRESS", default_value = "http://127.0.0.1:9600")]
-    service: Address,
+    /// Which configuration says where the log service is.
+    #[arg(skip)]
+    pub(super) config: PathBuf,
+    /// The log service: unix:PATH, http://HOST:PORT or https://HOST:PORT. [default: that of the configuration]
+    #[arg(long, value_name = "ADDRESS")]
+    service: Option<Address>,
     #[command(flatten)]
     access: super::access::AccessArgs,
 }
 
 pub(super) fn run(args: &ImportArgs) -> Result<bool, CommandError> {
     let started = Instant::now();
-    let mut sender = Sender::new(args.access.service(&args.service)?)?;
+    let mut sender = Sender::new(service(args)?)?;
     let paths = super::paths::paths(&args.files)?;
     let progress = Progress::of(&paths);
     let mut walk = Walk::new(&Query::all(), Window::default(), args.format);
@@ -75,6 +78,16 @@ pub(super) fn run(args: &ImportArgs) -> Result<bool, CommandError> {
     let told = source::Told { report, foreign, ..source::Told::default() };
     summary::end(&mut super::output::Output::stdout(), false, &told, started)?;
     Ok(stored + known > 0 && refused == 0)
+}
+
+fn service(args: &ImportArgs) -> Result<Service, CommandError> {
+    match &args.service {
+        Some(address) => args.access.service(address),
+        None => {
+            let (address, known) = place::service_or_default(&args.config)?;
+            args.access.service_of(&address, known)
+        }
+    }
 }
 
 fn file(

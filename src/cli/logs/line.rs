@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::args::Form;
 use super::escape;
 use super::output::DIM;
-use super::words::text;
+use super::words;
 use crate::record::line;
 
 /// The day on which this command runs.
@@ -21,15 +21,25 @@ pub(super) fn render(entry: &Value, json: &str, form: Form) -> String {
         Form::Wide => true,
     };
     let line = line::render(entry, json, wide);
-    match date(entry).filter(|date| *date != TODAY.as_str()) {
+    match date(entry).filter(|date| *date != *TODAY) {
         Some(date) => format!("{DIM}{date}{DIM:#} {line}"),
         None => line,
     }
 }
 
-/// `2026-11-21` out of RFC 3339 text.
-fn date(entry: &Value) -> Option<&str> {
-    let time = text(entry, "ts").or_else(|| text(entry, "recv"))?;
-    let date = time.get(..10).filter(|_| time.as_bytes().get(10) == Some(&b'T') && time.len() >= 23)?;
-    date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-').then_some(date)
+/// `2026-11-21`, of the same zone as the time of day.
+fn date(entry: &Value) -> Option<String> {
+    Some(words::time(entry)?.strftime("%Y-%m-%d").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn date_and_time_of_day_are_of_one_zone() {
+        let entry = serde_json::json!({ "ts": "2026-11-20T00:30:00+02:00", "from": "a", "msg": "hi" });
+        let line = anstream::adapter::strip_str(&render(&entry, "", Form::Line)).to_string();
+        assert_eq!(line, "2026-11-19 22:30:00.000 a hi");
+    }
 }

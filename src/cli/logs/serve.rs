@@ -12,7 +12,9 @@ use super::place::DEFAULT_DATA;
 use super::{access, output, tell};
 use crate::cli::Exit;
 use crate::config;
-use crate::log_service::{DEFAULT_PACKETS, Listen, LogService, ServiceError, Settings, Tls, Token};
+use crate::log_service::{
+    DEFAULT_PACKETS, InputKind, Listen, LogService, ServiceError, Settings, Tls, Token,
+};
 
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9600);
 /// Parsing and searching beside each other; writing has a thread of its own.
@@ -34,6 +36,8 @@ pub(super) fn run(args: ServeArgs, quiet: bool) -> Exit {
             return Exit::Failed;
         }
     };
+    // Where an embedded one listens is nobody's business but the proxy's, whose start has four lines of its own.
+    let is_silent = quiet || args.embedded;
     let config = match configured(&args) {
         Ok(config) => config,
         Err(exit) => return exit,
@@ -45,7 +49,7 @@ pub(super) fn run(args: ServeArgs, quiet: bool) -> Exit {
             return Exit::Usage;
         }
     };
-    match runtime.block_on(serve(settings, quiet)) {
+    match runtime.block_on(serve(settings, is_silent)) {
         Ok(()) => Exit::Done,
         Err(error) => {
             tell(&error);
@@ -113,7 +117,8 @@ fn settings(args: ServeArgs, config: Option<&config::Service>) -> Result<Setting
     settings.tokens = args.token_file.as_deref().map(tokens).transpose()?.unwrap_or_default();
     settings.sync = args.sync;
     let by_hand = args.http.is_empty();
-    settings.packets = args.packets.or(by_hand.then_some(DEFAULT_PACKETS));
+    let has_packets = settings.inputs.iter().any(|input| input.kind == InputKind::Packets);
+    settings.packets = args.packets.or((by_hand && !has_packets).then_some(DEFAULT_PACKETS));
     settings.http = if by_hand { vec![Listen::Tcp(DEFAULT_HTTP)] } else { args.http };
     let limits = &mut settings.limits;
     let hours =
@@ -131,12 +136,12 @@ fn settings(args: ServeArgs, config: Option<&config::Service>) -> Result<Setting
     Ok(settings)
 }
 
-async fn serve(settings: Settings, quiet: bool) -> Result<(), ServiceError> {
+async fn serve(settings: Settings, is_silent: bool) -> Result<(), ServiceError> {
     let data = settings.data.clone();
     let is_guarded =
         !settings.tokens.is_empty() || settings.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
     let service = LogService::start(settings).await?;
-    if !quiet {
+    if !is_silent {
         for (name, address) in service.inputs() {
             output::note(&format!("log service: input {name} on {address}"));
         }
@@ -181,5 +186,34 @@ fn exit_of(error: &ServiceError) -> Exit {
         ServiceError::InUse(_) | ServiceError::Bind(..) => Exit::NotPermitted,
         ServiceError::Data(_, error) if error.kind() == io::ErrorKind::PermissionDenied => Exit::NotPermitted,
         ServiceError::Data(..) | ServiceError::Tls(_) | ServiceError::Store => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    /// Where a service by hand takes packets with these lines of a configuration, besides its inputs.
+    fn packets(lines: &str) -> Option<SocketAddr> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.toml");
+        std::fs::write(&path, lines).unwrap();
+        let config = config::service(&path, &|_| None).unwrap();
+        settings(Line::parse_from(["serve"]).args, Some(&config)).unwrap().packets
+    }
+
+    #[test]
+    fn packets_have_no_default_port_where_an_input_takes_them() {
+        assert_eq!(packets("[log.input.p]\ntype = \"packets\"\nlisten = \"127.0.0.1:9040\"\n"), None);
+        let lines = "[log.input.p]\ntype = \"lines\"\nlisten = \"127.0.0.1:9041\"\n";
+        assert_eq!([lines, ""].map(packets), [Some(DEFAULT_PACKETS); 2]);
     }
 }

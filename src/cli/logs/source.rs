@@ -128,9 +128,9 @@ impl Source {
         if let Some(address) = &args.service {
             return Ok(Self::Service(args.access.service(address)?));
         }
-        if !args.access.is_empty() {
-            let what = "--ca, --cert and --token-file are for a service: name it with --service";
-            return Err(CommandError::Usage(what.to_owned()));
+        let is_local = !paths.is_empty() || args.data.is_some();
+        if is_local && !args.access.is_empty() {
+            return Err(needs_service());
         }
         if !paths.is_empty() {
             return Ok(Self::Files(Files { paths, format: args.format }));
@@ -143,8 +143,9 @@ impl Source {
         match &args.data {
             Some(data) => Self::directory(data.clone()),
             None => match place::of(&args.config)? {
+                Place::Directory(_) if !args.access.is_empty() => Err(needs_service()),
                 Place::Directory(data) => Self::directory(data),
-                Place::Service(address) => Ok(Self::Service(args.access.service(&address)?)),
+                Place::Service(address, known) => Ok(Self::Service(args.access.service_of(&address, known)?)),
             },
         }
     }
@@ -298,6 +299,11 @@ impl Source {
             }
         }
     }
+}
+
+fn needs_service() -> CommandError {
+    let what = "--ca, --cert and --token-file are for a service: name it with --service";
+    CommandError::Usage(what.to_owned())
 }
 
 impl Files {

@@ -82,7 +82,7 @@ pub(super) fn run(args: &SqlArgs) -> Result<bool, CommandError> {
     Ok(rows > 0)
 }
 
-/// Runs the statement and prints what comes, made harmless; returns the number of lines.
+/// Runs the statement and prints what comes, made harmless; returns the number of rows.
 fn ask(
     view: &str,
     statement: &str,
@@ -123,7 +123,7 @@ fn start(view: &str, statement: &str, form: Form) -> Result<Child, CommandError>
 }
 
 async fn print(child: &mut Child, form: Form, output: &mut Output) -> Result<u64, CommandError> {
-    let mut count = 0;
+    let mut rows = Rows::default();
     if let Some(stdout) = child.stdout.take() {
         let mut lines = BufReader::new(stdout).split(b'\n');
         while let Some(line) = lines.next_segment().await? {
@@ -131,11 +131,32 @@ async fn print(child: &mut Child, form: Form, output: &mut Output) -> Result<u64
             let safe =
                 if form == Form::Json { escape::json(&line).into_owned() } else { Safe(&line).to_string() };
             output.line(&safe)?;
-            count += 1;
+            rows.line(&line, form);
         }
     }
     output.flush()?;
-    Ok(count)
+    Ok(rows.count)
+}
+
+/// Counts the rows of an answer by its lines.
+#[derive(Default)]
+struct Rows {
+    count: u64,
+    /// The names of the columns are above.
+    is_below_names: bool,
+}
+
+impl Rows {
+    fn line(&mut self, line: &str, form: Form) {
+        match (form, line.chars().next()) {
+            (Form::Json, Some(_)) => self.count += 1,
+            (_, Some('├')) => self.is_below_names = true,
+            // Of the next statement.
+            (_, Some('┌')) => self.is_below_names = false,
+            (_, Some('│')) if self.is_below_names => self.count += 1,
+            _ => {}
+        }
+    }
 }
 
 /// A complaint is short enough to have waited in the pipe; it may quote what a request sent.
@@ -287,6 +308,26 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn the_lines_of_a_box_are_no_rows() {
+        let count = |text: &str, form| {
+            let mut rows = Rows::default();
+            text.lines().for_each(|line| rows.line(line, form));
+            rows.count
+        };
+        let boxed = "\
+┌───────┬──────────┐
+│ route │ count(*) │
+├───────┼──────────┤
+│ /a    │ 3        │
+│ /b    │ 2        │
+│ /c    │ 1        │
+└───────┴──────────┘
+";
+        assert_eq!(count(boxed, Form::Line), 3);
+        assert_eq!(count("{\"route\":\"/a\"}\n{\"route\":\"/b\"}\n", Form::Json), 2);
+    }
 
     #[test]
     fn a_folder_whose_name_is_taken_gets_another_and_is_nobody_elses() {

@@ -160,6 +160,15 @@ impl Answer {
                 count(self.others_before)
             ));
         }
+        if self.groups <= self.lines.len() && self.others == 0 && !self.lines.is_empty() {
+            let names = args.fields.split(',').filter(|name| !name.is_empty());
+            for (column, name) in names.enumerate() {
+                let has_none = |(values, ..): &Line| values.get(column).is_some_and(|value| value == NOTHING);
+                if self.lines.iter().all(has_none) {
+                    notes.push(format!("note: none of these rows has the field `{}`", Safe(name)));
+                }
+            }
+        }
         let more = self.groups.saturating_sub(self.lines.len());
         if more > 0 && self.lines.len() >= args.count {
             notes.push(format!("{} more values; -n {} shows them all", count(more as u64), self.groups));

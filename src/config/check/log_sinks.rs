@@ -274,6 +274,9 @@ fn element_name(of: &str, token: Option<&At<Text>>, sink: &mut Sink) {
 }
 
 fn missing(place: &Place, key: &str, sink: &mut Sink) {
+    if sink.is_broken_beside(place, key) {
+        return;
+    }
     let message = format!("`{key}` is missing");
     sink.push(Diagnostic::error(codes::MISSING_KEY, message).at(place, "a sink of this type needs it"));
 }

@@ -55,6 +55,9 @@ fn pair(one: (&str, Option<&At<Text>>), other: (&str, Option<&At<Text>>), sink: 
     let (((_, Some(written)), (lacking, None)) | ((lacking, None), (_, Some(written)))) = (one, other) else {
         return;
     };
+    if sink.is_broken_beside(&written.place, lacking) {
+        return;
+    }
     let message = format!("`{lacking}` is missing beside it");
     sink.push(Diagnostic::error(codes::MISSING_KEY, message).at(&written.place, ""));
 }

@@ -50,13 +50,21 @@ pub(super) fn of_try(parcel: &Parcel, outcome: &Outcome, next: Next, now: Moment
 
 /// Of a message that had no room.
 pub(super) fn of_drop(parcel: &Parcel, now: Moment) -> Option<Entry> {
+    of_unsent(parcel, "dropped", "too many messages wait for this target", now)
+}
+
+/// Of a reminder that was still waiting when there was something newer to say.
+pub(super) fn of_superseded(parcel: &Parcel, now: Moment) -> Option<Entry> {
+    of_unsent(parcel, "superseded", "a newer message of the alarm follows", now)
+}
+
+fn of_unsent(parcel: &Parcel, delivery: &str, why: &str, now: Moment) -> Option<Entry> {
     let mut entry = of_message(&parcel.message, now);
-    entry["delivery"] = "dropped".into();
+    entry["delivery"] = delivery.into();
     entry["to"] = parcel.to.as_str().into();
-    let why = "too many messages wait for this target";
     entry["err"] = why.into();
     entry["msg"] = format!(
-        "{} ({}) to {}: dropped: {why}",
+        "{} ({}) to {}: {delivery}: {why}",
         parcel.message.alert,
         parcel.message.state.word(),
         parcel.to

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
-use super::message::Message;
+use super::message::{Message, State};
 
 /// Messages for one target; beyond it the oldest goes.
 const MAX_WAITING: usize = 64;
@@ -68,6 +68,17 @@ impl Outbox {
     pub(super) fn event(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
+    }
+
+    /// Takes away the reminders for a target that this message of the same alarm makes old, but for one on its way.
+    pub(super) fn supersede(&mut self, to: &str, newer: &Message) -> Vec<Parcel> {
+        let is_old = |parcel: &Parcel| {
+            let Message { alert, state, about, .. } = &parcel.message;
+            parcel.to == to && *state == State::Reminder && *alert == newer.alert && *about == newer.about
+        };
+        let is_old = |parcel: &&Parcel| is_old(parcel) && !self.under_way.contains(&parcel.number);
+        let old: Vec<u64> = self.parcels.iter().filter(is_old).map(|parcel| parcel.number).collect();
+        old.into_iter().filter_map(|number| self.take(number)).collect()
     }
 
     /// Queues a message; gives back the one that had to go for it.

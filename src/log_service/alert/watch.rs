@@ -148,6 +148,9 @@ impl Watch {
             return;
         }
         for name in &change.rule.notify {
+            for old in self.outbox.supersede(name, &message) {
+                self.write(entries::of_superseded(&old, change.at)).await;
+            }
             if let Some(dropped) = self.outbox.put(name, message.clone(), change.at) {
                 tracing::warn!(
                     to = dropped.to,

@@ -184,8 +184,8 @@ impl Intake {
     /// Until it is kept, or the service stops.
     async fn keep(&self, parsed: Parsed) {
         Counts::add(&self.desk.counts().rejected, parsed.rejected_count);
-        if let Some(first) = parsed.rejected.first() {
-            self.door.refusals.add(parsed.rejected_count, &self.door.name, &self.from, &first.reason);
+        for (reason, count) in parsed.reasons() {
+            self.door.refusals.add(count, &self.door.name, &self.from, reason);
         }
         if self.desk.persist(&parsed.entries, &self.from, None).await.is_err() {
             self.desk.lose(parsed.entries.len(), &self.door, &self.from);

@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::tls::Handshake;
 use crate::log_service::{Listen, ServiceError};
+use crate::process::directory;
 
 /// Owner and group may write to the log; the group is how a proxy under another user is let in.
 const SOCKET_MODE: u32 = 0o660;
@@ -77,9 +78,7 @@ impl Drop for Socket {
 }
 
 async fn bind_unix(path: &Path) -> io::Result<Socket> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
+    directory::make_parent(path, directory::SOCKETS)?;
     let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if is_socket {
         // Left by a process that died, unless somebody answers.

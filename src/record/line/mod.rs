@@ -41,7 +41,7 @@ fn request(out: &mut String, entry: &Value, wide: bool) -> Rendered {
     let status = number(entry, "status").unwrap_or(0);
     let style = style_of(status);
     let shown = if status == 0 { format!("{NOTHING:>3}") } else { format!("{status:>3}") };
-    write!(out, "{DIM}{}{DIM:#} {style}{shown}{style:#}", Safe(time_of_day(entry)))?;
+    write!(out, "{DIM}{}{DIM:#} {style}{shown}{style:#}", Safe(&time_of_day(entry)))?;
     target(out, entry, wide)?;
     write!(out, " {}", duration_or_nothing(number(entry, "dur_us")))?;
     upstream(out, entry)?;
@@ -122,7 +122,13 @@ fn app(out: &mut String, entry: &Value) -> Rendered {
     let worker = text(entry, "worker").unwrap_or(NOTHING);
     let stream = text(entry, "stream").unwrap_or("");
     let line = text(entry, "line").unwrap_or("");
-    write!(out, "{DIM}{}{DIM:#} {} {DIM}{}{DIM:#} | ", Safe(time_of_day(entry)), Safe(worker), Safe(stream))?;
+    write!(
+        out,
+        "{DIM}{}{DIM:#} {} {DIM}{}{DIM:#} | ",
+        Safe(&time_of_day(entry)),
+        Safe(worker),
+        Safe(stream)
+    )?;
     write!(out, "{}", Safe(line.trim_end()))
 }
 
@@ -132,7 +138,8 @@ fn gap(out: &mut String, entry: &Value) -> Rendered {
     let missing =
         number(entry, "missing").map_or_else(|| "an unknown number".to_owned(), |count| count.to_string());
     let reason = text(entry, "reason").unwrap_or("no reason given");
-    let time = Safe(time_of_day(entry));
+    let time = time_of_day(entry);
+    let time = Safe(&time);
     write!(out, "{DIM}{time}{DIM:#} {RED}gap{RED:#} {} core {core}: {missing} lost", Safe(proxy))?;
     match (number(entry, "first_seq"), number(entry, "last_seq")) {
         (Some(first), Some(last)) => write!(out, " ({first}–{last})")?,
@@ -145,7 +152,7 @@ fn gap(out: &mut String, entry: &Value) -> Rendered {
 fn event(out: &mut String, entry: &Value) -> Rendered {
     let kind = text(entry, "kind").unwrap_or(NOTHING);
     let proxy = text(entry, "proxy").unwrap_or(NOTHING);
-    write!(out, "{DIM}{}{DIM:#} {BOLD}{}{BOLD:#} {}", Safe(time_of_day(entry)), Safe(kind), Safe(proxy))?;
+    write!(out, "{DIM}{}{DIM:#} {BOLD}{}{BOLD:#} {}", Safe(&time_of_day(entry)), Safe(kind), Safe(proxy))?;
     match text(entry, "err") {
         Some(err) => write!(out, " {}", Safe(err)),
         None => Ok(()),
@@ -155,7 +162,7 @@ fn event(out: &mut String, entry: &Value) -> Rendered {
 /// What people look at first; the rest is in `logs stats --host`.
 fn host(out: &mut String, entry: &Value) -> Rendered {
     let proxy = text(entry, "proxy").unwrap_or(NOTHING);
-    write!(out, "{DIM}{}{DIM:#} {BOLD}host{BOLD:#} {}", Safe(time_of_day(entry)), Safe(proxy))?;
+    write!(out, "{DIM}{}{DIM:#} {BOLD}host{BOLD:#} {}", Safe(&time_of_day(entry)), Safe(proxy))?;
     let float = |name: &str| entry.get(name).and_then(Value::as_f64);
     for (name, member) in [("cpu", "cpu_pct"), ("memory", "mem_used_pct"), ("disk", "disk_used_pct")] {
         if let Some(share) = float(member) {
@@ -186,7 +193,7 @@ fn host(out: &mut String, entry: &Value) -> Rendered {
 fn foreign(out: &mut String, entry: &Value, json: &str) -> Rendered {
     let names = ["service", "service.name", "logger", "logger_name", "from"];
     let from = names.iter().find_map(|name| text(entry, name)).unwrap_or(NOTHING);
-    write!(out, "{DIM}{} {}{DIM:#} ", Safe(time_of_day(entry)), Safe(from))?;
+    write!(out, "{DIM}{} {}{DIM:#} ", Safe(&time_of_day(entry)), Safe(from))?;
     if let Some(level) = text(entry, "level") {
         let style = match level {
             "error" | "fatal" | "critical" | "panic" | "alert" | "emerg" => RED,
@@ -239,7 +246,7 @@ mod tests {
     fn other_kinds_have_their_own_form() {
         let app = json!({"kind": "app", "ts": "2026-11-21T09:14:03.5Z", "worker": "app-0", "stream": "stderr",
             "line": "oh \u{1b}[31mno\n"});
-        assert_eq!(plain(&app), "2026-11-21T09:14:03.5Z app-0 stderr | oh \\x1b[31mno");
+        assert_eq!(plain(&app), "09:14:03.500 app-0 stderr | oh \\x1b[31mno");
         let gap = json!({"kind": "gap", "proxy": "e", "core": 2, "missing": 5, "first_seq": 5, "last_seq": 9,
             "reason": "ring_full"});
         assert_eq!(plain(&gap), "– gap e core 2: 5 lost (5–9), ring_full");

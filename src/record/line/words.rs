@@ -1,5 +1,6 @@
 //! Numbers and members of an entry as short words.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// What is printed when there is nothing.
@@ -63,10 +64,21 @@ pub fn short_id(id: &str) -> String {
     }
 }
 
-/// The time of day with milliseconds, out of RFC 3339 text; foreign forms stay as they are.
-pub fn time_of_day(entry: &Value) -> &str {
-    let time = text(entry, "ts").or_else(|| text(entry, "recv")).unwrap_or(NOTHING);
-    time.get(11..23).filter(|_| time.as_bytes().get(10) == Some(&b'T')).unwrap_or(time)
+/// The time of day in UTC with milliseconds, out of RFC 3339 text in any zone; foreign forms stay as they are.
+pub fn time_of_day(entry: &Value) -> String {
+    match (time(entry), written_time(entry)) {
+        (Some(time), _) => time.strftime("%H:%M:%S%.3f").to_string(),
+        (None, written) => written.unwrap_or(NOTHING).to_owned(),
+    }
+}
+
+/// When it was, or else when it came.
+pub fn time(entry: &Value) -> Option<Timestamp> {
+    written_time(entry)?.parse().ok()
+}
+
+fn written_time(entry: &Value) -> Option<&str> {
+    text(entry, "ts").or_else(|| text(entry, "recv"))
 }
 
 /// A whole request (not the opening of a tunnel, a process event, a worker's line).
@@ -94,6 +106,21 @@ mod tests {
         assert_eq!(durations, ["0us", "412us", "12.3ms", "388ms", "30.0s", "2m03s", "1h02m"]);
         assert_eq!([999, 1_500, 2_000_000].map(size), ["999B", "1.5kB", "2.0MB"]);
         assert_eq!([0, 999, 1_204, 1_204_311].map(count), ["0", "999", "1 204", "1 204 311"]);
+    }
+
+    #[test]
+    fn times_of_all_zones_are_shown_in_one_with_three_digits() {
+        let shown = |time: &str| time_of_day(&serde_json::json!({ "ts": time }));
+        let times = [
+            "2026-11-22T17:06:11.85Z",
+            "2026-11-22T17:06:11Z",
+            "2026-11-22T17:30:00+02:00",
+            "2026-11-22T17:30:00.123456+02:00",
+            "22/Nov/2026",
+        ];
+        let expected = ["17:06:11.850", "17:06:11.000", "15:30:00.000", "15:30:00.123", "22/Nov/2026"];
+        assert_eq!(times.map(shown), expected);
+        assert_eq!(time_of_day(&Value::Null), NOTHING);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::dial::Dial;
 use crate::access_log::shipping::{Remote, ShippingSettings};
+use crate::access_log::sink::service::plain;
 use crate::wire::packet::{self, Frames, Node};
 
 /// Between two connections.
@@ -36,8 +37,16 @@ pub(super) struct Distributor {
 
 #[derive(Debug)]
 struct Following {
-    services: watch::Receiver<Vec<Remote>>,
+    heard: watch::Receiver<Heard>,
     task: JoinHandle<()>,
+}
+
+/// What is known of the distributor.
+#[derive(Debug, Default)]
+struct Heard {
+    services: Vec<Remote>,
+    /// Why it cannot be asked now.
+    trouble: Option<String>,
 }
 
 impl Drop for Following {
@@ -61,11 +70,14 @@ impl Distributor {
             None => self.following.insert(follow(&self.settings)?),
         };
         // The task lives as long as we do.
-        let _ = timeout(FIRST, following.services.wait_for(|services| !services.is_empty())).await;
-        let services = following.services.borrow_and_update().clone();
-        if services.is_empty() {
-            return Err(format!("the distributor knows nobody who serves {SERVED}"));
+        let _ = timeout(FIRST, following.heard.wait_for(|heard| !heard.services.is_empty())).await;
+        let heard = following.heard.borrow_and_update();
+        if heard.services.is_empty() {
+            let nobody = || format!("the distributor knows nobody who serves {SERVED}");
+            return Err(heard.trouble.clone().unwrap_or_else(nobody));
         }
+        let services = heard.services.clone();
+        drop(heard);
         if services == self.known {
             return Ok(None);
         }
@@ -76,26 +88,37 @@ impl Distributor {
 
 fn follow(settings: &ShippingSettings) -> Result<Following, String> {
     let dial = Dial::new(settings, &[]).map_err(|error| error.to_string())?;
-    let (tell, services) = watch::channel(Vec::new());
+    let (tell, heard) = watch::channel(Heard::default());
     let (name, patience) = (settings.name.clone(), settings.timeout);
     let task = tokio::spawn(async move {
         let mut dial = dial;
         loop {
-            match timeout(patience, dial.reach()).await {
+            match timeout(patience, dial.connect()).await {
                 Ok(Ok(mut wire)) => {
+                    tell.send_modify(|heard| heard.trouble = None);
                     // One that is gone without a word would never tell that `logs` has moved.
                     let _ = wire.guard(patience, SEND_BUFFER);
                     if let (Some(remote), Ok(())) = (dial.remote(), wire.write_all(&registration()).await) {
                         listen(&mut wire, remote, &tell).await;
                     }
                 }
-                _ => dial.turn(),
+                failed => {
+                    let why = match failed {
+                        Ok(Err(error)) => plain(&error),
+                        _ => "it does not answer in time".to_owned(),
+                    };
+                    let at =
+                        dial.remote().map(|at| format!(" at {}:{}", at.host, at.port)).unwrap_or_default();
+                    let trouble = format!("cannot reach the distributor{at}: {why}");
+                    tell.send_modify(|heard| heard.trouble = Some(trouble));
+                    dial.turn();
+                }
             }
             tracing::debug!(sink = name, "the distributor is not there");
             sleep(AGAIN).await;
         }
     });
-    Ok(Following { services, task })
+    Ok(Following { heard, task })
 }
 
 /// We serve nothing to the others: without a port and without addresses.
@@ -106,18 +129,14 @@ fn registration() -> Vec<u8> {
 }
 
 /// Reads lists until the connection ends.
-async fn listen(
-    wire: &mut (impl tokio::io::AsyncRead + Unpin),
-    to: &Remote,
-    tell: &watch::Sender<Vec<Remote>>,
-) {
+async fn listen(wire: &mut (impl tokio::io::AsyncRead + Unpin), to: &Remote, tell: &watch::Sender<Heard>) {
     let mut frames = Frames::new(LONGEST);
     loop {
         frames.buffer.reserve(4096);
         let Ok(1..) = wire.read_buf(&mut frames.buffer).await else { return };
         let (packets, is_lost) = frames.take();
         for nodes in packets.iter().filter_map(|packet| packet::nodes(packet)) {
-            tell.send_replace(serving(&nodes, to));
+            tell.send_modify(|heard| heard.services = serving(&nodes, to));
         }
         if is_lost {
             return;
@@ -143,6 +162,18 @@ fn serving(nodes: &[Node], to: &Remote) -> Vec<Remote> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access_log::shipping::Target;
+
+    #[tokio::test]
+    async fn a_distributor_that_is_not_there_is_not_said_to_know_nobody() {
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let to =
+            Remote { host: free.ip().to_string(), port: free.port(), is_tls: false, path: String::new() };
+        let target = Target::Packets { is_distributor: true };
+        let settings = ShippingSettings { target, to: vec![to], ..super::super::tests::settings(0) };
+        let told = Distributor::new(&settings).moved().await.unwrap_err();
+        assert!(told.starts_with(&format!("cannot reach the distributor at {free}: ")), "{told}");
+    }
 
     #[test]
     fn those_who_serve_it_are_found_by_their_addresses() {

@@ -246,9 +246,6 @@ fn is_due(told: &mut Option<Instant>) -> bool {
 }
 
 fn open(settings: &DeadLetter, reopen: &Reopen) -> Result<FileSink, String> {
-    if let Some(parent) = settings.path.parent() {
-        std::fs::create_dir_all(parent).map_err(|error| error.to_string())?;
-    }
     let settings = FileSettings {
         form: Form::Json,
         rotate_bytes: settings.rotate_bytes,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::super::message::Message;
+use super::super::message::{Message, State};
 use super::super::outbox::{Next, Outbox, Outcome};
 use super::super::target::Target;
 use super::*;
@@ -107,6 +107,35 @@ fn a_full_queue_drops_the_oldest_that_is_not_under_way() {
     }
     let dropped = outbox.put("ops", message(), NOW).unwrap();
     assert!(dropped.number > under_way && outbox.waiting("ops") == 64);
+}
+
+#[test]
+fn a_newer_message_takes_the_place_of_waiting_reminders_of_its_alarm_only() {
+    let of = |alert: &str, state: State| Message { alert: alert.to_owned(), state, ..message() };
+    let mut outbox = Outbox::default();
+    for (to, message) in [
+        ("ops", of("a", State::Firing)),
+        ("ops", of("a", State::Reminder)),
+        ("ops", of("b", State::Reminder)),
+        ("web", of("a", State::Reminder)),
+        ("ops", of("a", State::Reminder)),
+    ] {
+        outbox.put(to, message, NOW);
+    }
+    let under_way: Vec<u64> = outbox.due(NOW).iter().map(|parcel| parcel.number).collect();
+    let resolved = of("a", State::Resolved);
+    let gone = ["ops", "web"].map(|to| outbox.supersede(to, &resolved).len());
+    assert_eq!(gone, [2, 0], "what is under way stays");
+    outbox.put("ops", resolved, NOW);
+    for number in under_way {
+        outbox.done(number, &Outcome::Taken, NOW, 0.5);
+    }
+    let mut sent = Vec::new();
+    while let Some(parcel) = outbox.due(NOW).pop() {
+        outbox.done(parcel.number, &Outcome::Taken, NOW, 0.5);
+        sent.push((parcel.message.alert, parcel.message.state));
+    }
+    assert_eq!(sent, [("b".to_owned(), State::Reminder), ("a".to_owned(), State::Resolved)]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::recover::RecoverArgs;
 use crate::log_service::client::Address;
 use crate::log_service::foreign::Format;
 use crate::log_service::{Listen, SyncWhen};
@@ -266,16 +267,6 @@ impl OpenArgs {
     pub(super) fn json(&self) -> bool {
         self.output == OpenForm::Json
     }
-}
-
-#[derive(Debug, Args)]
-pub(super) struct RecoverArgs {
-    /// The data directory of the log.
-    #[arg(value_name = "DIR")]
-    pub(super) directory: PathBuf,
-    /// Remove what was printed.
-    #[arg(long)]
-    pub(super) remove: bool,
 }
 
 #[derive(Debug, Args)]

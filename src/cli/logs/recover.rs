@@ -1,10 +1,22 @@
 //! `logs recover`: what a dead process has left of its log, without starting another.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
-use super::args::RecoverArgs;
+use clap::Args;
+
 use super::{CommandError, output};
 use crate::access_log::{Directory, Recovered, recovery};
+
+#[derive(Debug, Args)]
+pub(super) struct RecoverArgs {
+    /// The data directory of the log.
+    #[arg(value_name = "DIR")]
+    pub(super) directory: PathBuf,
+    /// Remove what was printed.
+    #[arg(long)]
+    pub(super) remove: bool,
+}
 
 /// Prints the records as JSON lines. Tells whether there were any.
 pub(super) fn run(args: &RecoverArgs) -> Result<bool, CommandError> {

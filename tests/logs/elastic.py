@@ -11,24 +11,17 @@ import json
 import sys
 
 from shipping import Receiver
-from stage import Proxy, Service, Stage, free_port, until
+from stage import Proxy, Service, Stage, one_input, one_sink, until
 
 TOTAL = 2000
 
 
 def killed_in_the_middle(stage, form):
-    port = free_port()
-    service = Service(stage, f'[log.input.search]\ntype = "http"\nlisten = "127.0.0.1:{port}"\ntoken = "secret"\ntrusted = true\n', f"service-{form}")
+    text, port = one_input("http", token="secret", trusted=True)
+    service = Service(stage, text, f"service-{form}")
     service.start()
-    proxy = Proxy(stage, f'''[log.sink.search]
-type = "elasticsearch"
-to = "http://127.0.0.1:{port}"
-user = "shipper"
-password = "secret"
-form = "{form}"
-linger = "50ms"
-retry_max = "1s"
-''', f"proxy-{form}")
+    sink = one_sink("elasticsearch", f"http://127.0.0.1:{port}", user="shipper", password="secret", form=form, linger="50ms", retry_max="1s")
+    proxy = Proxy(stage, sink, f"proxy-{form}")
     proxy.start()
     asking = proxy.asking([f"/{form}/{number}" for number in range(TOTAL)], 0.001)
     until("some records", lambda: len(service.rows()) > 100)
@@ -80,13 +73,8 @@ class Search:
 def overloaded(stage):
     server = Search()
     receiver = Receiver(server.take).start()
-    proxy = Proxy(stage, f'''[log.sink.search]
-type = "elasticsearch"
-to = "http://127.0.0.1:{receiver.port}"
-linger = "200ms"
-retry_max = "1s"
-dead_letter = "{stage.folder}/dead.jsonl"
-''', "proxy-overloaded")
+    sink = one_sink("elasticsearch", f"http://127.0.0.1:{receiver.port}", linger="200ms", retry_max="1s", dead_letter=f"{stage.folder}/dead.jsonl")
+    proxy = Proxy(stage, sink, "proxy-overloaded")
     proxy.start()
     bad = [f"/bad/{number}" for number in range(20)]
     proxy.ask(path for number in range(300) for path in [f"/good/{number}", *bad[number:number + 1]])

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 
-from stage import Proxy, Service, Stage, absent, comes, free_port, listens, until
+from stage import Proxy, Service, Stage, absent, comes, free_port, listens, one_input, one_sink, until
 
 SERVICES = pathlib.Path(__file__).with_name("packets.js")
 TOTAL = 2000
@@ -40,7 +40,7 @@ def arrive(count, look):
 def silent(stage):
     """A service that says nothing, and a record that is longer than it takes."""
     port, out = free_port(), stage.folder / "silent.out"
-    proxy = Proxy(stage, f'[log.sink.silent]\ntype = "packets"\nto = "tcp://127.0.0.1:{port}"\nretry_max = "1s"\n', "silent")
+    proxy = Proxy(stage, one_sink("packets", f"tcp://127.0.0.1:{port}", retry_max="1s"), "silent")
     proxy.start()
 
     def start():
@@ -72,7 +72,7 @@ def silent(stage):
 def moving(stage):
     """A distributor names the service; the service moves, and the distributor dies for a while."""
     far, outs = free_port(), [stage.folder / "first.out", stage.folder / "second.out"]
-    proxy = Proxy(stage, f'[log.sink.moving]\ntype = "packets"\nto = "tcp://127.0.0.1:{far}"\ndistributor = true\nretry_max = "1s"\n', "moving")
+    proxy = Proxy(stage, one_sink("packets", f"tcp://127.0.0.1:{far}", distributor=True, retry_max="1s"), "moving")
     proxy.start()
     proxy.ask(f"/early/{number}" for number in range(20))
     distributor = stage.run("distributor", ["node", SERVICES, "distributor", far])
@@ -112,10 +112,10 @@ def moving(stage):
 
 def answering(stage):
     """Our own log service: it answers for each record, and knows those that come twice."""
-    port = free_port()
-    service = Service(stage, f'[log.input.packets]\ntype = "packets"\nlisten = "127.0.0.1:{port}"\ntrusted = true\n')
+    text, port = one_input("packets", trusted=True)
+    service = Service(stage, text)
     service.start()
-    proxy = Proxy(stage, f'[log.sink.answering]\ntype = "packets"\nto = "tcp://127.0.0.1:{port}"\nretry_max = "1s"\n', "answering")
+    proxy = Proxy(stage, one_sink("packets", f"tcp://127.0.0.1:{port}", retry_max="1s"), "answering")
     proxy.start()
     asking = proxy.asking([f"/kill/{number}" for number in range(TOTAL)], 0.002)
     time.sleep(0.5)

@@ -24,7 +24,7 @@ import urllib.parse
 from base64 import b64encode
 
 import stage as staging
-from stage import Stage, absent, free_port, listens, until
+from stage import Stage, absent, as_toml, free_port, listens, until
 
 KEY, SECRET, REGION = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "eu-west-1"
 HOURS, ROWS = 12, 500
@@ -169,7 +169,7 @@ class Service(staging.Service):
 def sink(port, secret=SECRET, **more):
     keys = {"type": "s3", "to": f"http://127.0.0.1:{port}", "bucket": "logs", "prefix": "edge", "region": REGION,
             "user": KEY, "password": secret, "retry_max": "500ms"} | more
-    return "[log.sink.archive]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+    return "[log.sink.archive]\n" + as_toml(keys)
 
 
 def objects(folder):

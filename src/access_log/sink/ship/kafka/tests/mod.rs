@@ -10,7 +10,7 @@ use self::fake::{Batch, Fake, Step};
 use super::*;
 use crate::access_log::settings::Token;
 use crate::access_log::shipping::{Credentials, Target};
-use crate::tls::client::Roots;
+use crate::access_log::sink::ship::tests;
 
 const PRODUCE: i16 = ProduceRequest::KEY;
 const METADATA: i16 = MetadataRequest::KEY;
@@ -25,22 +25,12 @@ fn settings(ports: &[u16]) -> ShippingSettings {
     let remote =
         |port: &u16| Remote { host: "127.0.0.1".into(), port: *port, is_tls: false, path: String::new() };
     ShippingSettings {
-        name: "far".into(),
         target: Target::Kafka { topic: "logs".into() },
         to: ports.iter().map(remote).collect(),
-        form: crate::access_log::Form::Json,
-        credentials: Credentials::None,
-        headers: Vec::new(),
-        roots: Roots::Public,
-        identity: None,
-        compress: false,
-        batch_bytes: 1 << 20,
-        batch_records: 100,
-        linger: Duration::ZERO,
         timeout: Duration::from_secs(20),
         backoff: Duration::from_millis(1),
         backoff_max: Duration::from_millis(1),
-        dead_letter: None,
+        ..tests::settings(0)
     }
 }
 

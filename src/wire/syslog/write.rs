@@ -127,7 +127,8 @@ mod tests {
         #[test]
         fn what_is_written_is_read_again(
             severity in 0u8..8,
-            app in "[!-~&&[^-]]{1,60}",
+            // syslog_loose 0.23 takes a lone colon for no name.
+            app in "[!-~&&[^-]]{1,60}".prop_filter("a name", |app| app != ":"),
             value in "[ -~é]{0,40}",
             text in "[!-~é][ -~é]{0,60}[!-~]",
         ) {

@@ -264,11 +264,11 @@ impl Collector {
     /// Sends on what dead processes have left.
     fn deliver_past(&mut self) {
         let past = std::mem::take(&mut self.past);
-        let lost = lost::frames(&past, self.spool.ends(), &self.origin());
-        let Past { rings, harms, .. } = past;
-        if rings.is_empty() && harms.is_empty() {
+        if past.rings.is_empty() && past.harms.is_empty() {
             return;
         }
+        let lost = lost::frames(&past, self.spool.ends(), &self.origin());
+        let Past { rings, harms, .. } = past;
         self.handle.metrics.rings_lost.store(harms.len() as u64, Ordering::Relaxed);
         self.spool.begin_careful();
         harms.iter().for_each(|harm| self.intake.framer.notice("warn", harm.reason, &harm.text));

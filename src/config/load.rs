@@ -52,6 +52,8 @@ pub fn admin(path: &Path, variables: Variables<'_>) -> Option<Listen> {
 pub struct Records {
     pub service: LogService,
     pub data: Option<Text>,
+    /// Where the proxy's spool is to be.
+    pub spool: Option<Text>,
     pub token: Option<Text>,
     pub ca: Option<Text>,
     pub cert: Option<Text>,
@@ -63,23 +65,19 @@ pub fn records(path: &Path, variables: Variables<'_>) -> Option<Records> {
     let mut loader = Loader::open(path, variables).ok()?;
     let log = loader.whole.log.take();
     let service = loader.value(log.as_ref(), "service").unwrap_or(LogService::Embedded);
+    let entries = log.as_ref().and_then(|log| log.node.entries());
+    let spool = entries.and_then(|entries| entries.iter().find(|entry| &*entry.key == "spool"));
+    let spool = loader.value(spool, "dir");
     let mut text = |key| loader.value(log.as_ref(), key);
     Some(Records {
         service,
+        spool,
         data: text("data"),
         token: text("token"),
         ca: text("ca"),
         cert: text("cert"),
         key: text("key"),
     })
-}
-
-/// Where the spool of a configuration is to be, if it says so.
-pub fn spool(path: &Path, variables: Variables<'_>) -> Option<Text> {
-    let mut loader = Loader::open(path, variables).ok()?;
-    let log = loader.whole.log.take()?;
-    let spool = log.node.entries()?.iter().find(|entry| &*entry.key == "spool");
-    loader.value(spool, "dir")
 }
 
 /// What a log service needs of a configuration. Nothing else of it is looked at.

@@ -41,7 +41,7 @@ use std::path::Path;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, Sources};
 pub use env::{Variables, process_env};
 pub use files::{LoadedFile, LoadedFiles, bytes_of, path_of};
-pub use load::{Records, admin, from_text, load, records, service, spool};
+pub use load::{Records, admin, from_text, load, records, service};
 pub use place::{At, Place};
 pub use reference::{KeyDoc, reference};
 pub use schema::schema;

@@ -161,10 +161,9 @@ impl Head<'_> {
         self.missing.number().unwrap_or(0)
     }
 
-    /// From which number on a `gap` record declares an unknown number of records lost.
-    pub(crate) fn open_gap(&self) -> Option<u64> {
-        let is_open = self.is_gap() && self.last_seq.number().is_none() && self.missing.number().is_none();
-        is_open.then(|| self.first_seq.number().unwrap_or(1).max(1))
+    /// Whether a `gap` record declares an unknown number of records lost.
+    pub(crate) fn is_open_gap(&self) -> bool {
+        self.is_gap() && self.last_seq.number().is_none() && self.missing.number().is_none()
     }
 
     pub(crate) fn reason(&self) -> Option<&str> {

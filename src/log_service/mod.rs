@@ -75,8 +75,7 @@ pub enum ServiceError {
 
 impl ServiceError {
     fn is_full(&self) -> bool {
-        use io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(self, Self::Data(_, error) if matches!(error.kind(), StorageFull | QuotaExceeded))
+        matches!(self, Self::Data(_, error) if crate::process::directory::is_full(error))
     }
 }
 

@@ -67,10 +67,10 @@ pub(crate) struct StreamExtent {
     pub(crate) core: u16,
     /// Intervals, both ends included, sorted, not touching.
     pub(crate) numbers: Vec<(u64, u64)>,
-    /// Declared losses: first and last number (both included; `OPEN_END` when nobody knows it) and the reason. Rows that the store itself took away
-    /// between others that stay (retention by kind of row) belong here too, or they would count as lost.
+    /// Declared losses: first and last number (both included; `OPEN_END` when nobody knows it) and the reason. Rows that the
+    /// store itself took away between others that stay (retention by kind of row) belong here too, or they would count as lost.
     pub(crate) gaps: Vec<(u64, u64, String)>,
-    /// Rows that have a number. 0 with `numbers`: written before this was counted, by then all of them.
+    /// Rows that have a number. 0 with `numbers` and nothing sampled: written before this was counted, so all of them.
     pub(crate) numbered: u64,
     /// Numbers that sampling left out: they count among `numbers`, as nothing is missing there.
     pub(crate) sampled: u64,
@@ -83,14 +83,9 @@ pub(crate) struct StreamExtent {
 impl StreamExtent {
     /// Rows that have a number.
     pub(crate) fn numbered_rows(&self) -> u64 {
-        match self.numbered {
-            0 => self
-                .numbers
-                .iter()
-                .map(|(first, last)| last - first + 1)
-                .sum::<u64>()
-                .saturating_sub(self.sampled),
-            numbered => numbered,
+        match (self.numbered, self.sampled) {
+            (0, 0) => self.numbers.iter().map(|(first, last)| last - first + 1).sum(),
+            (numbered, _) => numbered,
         }
     }
 

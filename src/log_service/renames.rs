@@ -12,7 +12,7 @@
 
 use bytes::Bytes;
 
-use crate::record::escape::json_string;
+use crate::record::escape::member_name;
 use crate::record::members::Members;
 
 /// Whether a sender is believed about whose record an entry is.
@@ -51,13 +51,10 @@ impl Renames {
     pub(super) fn write(self, text: &[u8]) -> Result<Bytes, serde_json::Error> {
         let members = Members::of(text)?;
         let mut out = Vec::with_capacity(text.len() + 16);
+        out.push(b'{');
         for (name, value) in &members.0 {
-            out.push(if out.is_empty() { b'{' } else { b',' });
-            match self.has(name) {
-                true => json_string(format!("{name}_in").as_bytes(), &mut out),
-                false => json_string(name.as_bytes(), &mut out),
-            };
-            out.push(b':');
+            let renamed = self.has(name).then(|| format!("{name}_in"));
+            member_name(renamed.as_deref().unwrap_or(name), &mut out);
             out.extend_from_slice(value.get().as_bytes());
         }
         out.push(b'}');

@@ -107,10 +107,8 @@ fn upstream_table(upstream: &UpstreamStatus) -> String {
         ]);
     }
     if upstream.endpoints.is_empty() {
-        let [name, nothing] = [clean(&upstream.name), "-".to_owned()];
-        let row = [name, nothing.clone(), "no address".to_owned()];
-        let rest = std::array::from_fn::<_, 5, _>(|_| nothing.clone());
-        rows.extend(row.into_iter().chain(rest).collect::<Vec<_>>().try_into());
+        let name = clean(&upstream.name);
+        rows.push([name.as_str(), "-", "no address", "-", "-", "-", "-", "-"].map(str::to_owned));
     }
     align(&rows)
 }

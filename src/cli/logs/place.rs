@@ -64,15 +64,11 @@ pub(super) fn service_or_default(config: &Path) -> Result<(Address, Known), Comm
     }
 }
 
-/// The data directory that a configuration names, whichever log service takes the records.
-pub(super) fn data(config: &Path) -> PathBuf {
-    named(config::records(config, &config::process_env).and_then(|records| records.data))
-}
-
 /// Where the proxy of a configuration keeps its spool and its rings.
 pub(super) fn spool(config: &Path) -> PathBuf {
-    let named = config::spool(config, &config::process_env);
-    named.map_or_else(|| recovery::directory(&data(config)), |dir| PathBuf::from(&*dir))
+    let records = config::records(config, &config::process_env);
+    let (spool, data) = records.map_or((None, None), |records| (records.spool, records.data));
+    spool.map_or_else(|| recovery::directory(&named(data)), |dir| PathBuf::from(&*dir))
 }
 
 fn named(data: Option<words::Text>) -> PathBuf {

@@ -14,7 +14,7 @@ use super::spark::{bar, draw};
 use super::table::{Cell, Side, Table};
 use super::tally::{Group, PHASES, in_words, share, to_json, weight};
 use super::top::{Shown, name_of};
-use super::words::{NOTHING, count, duration_or_nothing, is_request, number, size, text};
+use super::words::{NOTHING, count, duration_or_nothing, is_request, number, size, text, time};
 use super::{CommandError, escape, summary};
 use crate::log_service::exec::{self, Figures, Question};
 use crate::log_service::query::{Field, moment};
@@ -113,10 +113,6 @@ pub(super) fn span_of(text: &str) -> Result<i64, CommandError> {
 pub(super) fn start_of(time: Timestamp, span: i64) -> Option<String> {
     let start = time.as_microsecond().div_euclid(span).saturating_mul(span);
     Timestamp::from_microsecond(start).ok().map(|start| format!("{start:.0}"))
-}
-
-pub(super) fn time(entry: &Value) -> Option<Timestamp> {
-    text(entry, "ts").or_else(|| text(entry, "recv"))?.parse().ok()
 }
 
 impl Stats {

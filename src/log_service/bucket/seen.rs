@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::ledger::Ledger;
-use super::standing::Waiting;
+use super::standing::{self, Waiting};
 use crate::log_service::store::{ClosedFile, closed_files_in};
 
 /// How each sink of a directory stands, by name. Writes nothing; a service may be running.
@@ -24,7 +24,7 @@ pub(crate) fn told_by_ledgers(data: &Path) -> io::Result<Vec<Value>> {
     }
     // Before the ledgers: what is taken in between is not told as waiting.
     let files = closed_files_in(data)?;
-    Ok(paths.iter().filter_map(|path| told(path, &files)).collect())
+    Ok(paths.iter().filter_map(|path| of(path, &files)).collect())
 }
 
 fn paths(data: &Path) -> io::Result<Vec<PathBuf>> {
@@ -39,29 +39,20 @@ fn paths(data: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn told(path: &Path, files: &[ClosedFile]) -> Option<Value> {
+fn of(path: &Path, files: &[ClosedFile]) -> Option<Value> {
     let (ledger, err) = match Ledger::look(path) {
         Ok(ledger) => (ledger, None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => (Ledger::default(), Some(format!("its ledger cannot be read: {error}"))),
     };
     let has: BTreeSet<u64> = ledger.numbers().collect();
-    let (waiting, totals) = (Waiting::of(files, |number| has.contains(&number)), ledger.totals());
-    Some(json!({
-        "sink": path.file_stem().map(|name| name.to_string_lossy()),
-        "type": "s3",
-        "to": ledger.to(),
-        // What is under way, or in the way, is not on the disk.
-        "state": if err.is_some() { "unreadable" } else { "unknown" },
-        "err": err,
-        "last_taken": ledger.last_taken(),
-        "waiting_files": waiting.files,
-        "waiting_bytes": waiting.bytes,
-        "oldest": waiting.oldest,
-        "taken_files": totals.files,
-        "taken_bytes": totals.bytes,
-        "lost_files": totals.lost_files,
-        "lost_bytes": totals.lost_bytes,
-        "refused_files": null,
-    }))
+    let waiting = Waiting::of(files, |number| has.contains(&number));
+    let mut told =
+        standing::told(&path.file_stem()?.to_string_lossy(), ledger.to(), &waiting, ledger.totals());
+    // What is under way, or in the way, is not on the disk.
+    told["state"] = if err.is_some() { "unreadable" } else { "unknown" }.into();
+    told["err"] = json!(err);
+    told["last_taken"] = json!(ledger.last_taken());
+    told["refused_files"] = Value::Null;
+    Some(told)
 }

@@ -95,23 +95,29 @@ impl Standing {
         let name = |number: &u64| files.iter().find(|file| file.number == *number).map(|file| &*file.name);
         let aside = state.aside.iter().take(TOLD);
         let aside = aside.map(|(number, aside)| json!({ "file": name(number), "err": aside.why }));
-        json!({
-            "sink": self.name,
-            "type": "s3",
-            "to": self.to,
-            "state": word,
-            "err": trouble.map(|trouble| &trouble.why),
-            "since": trouble.map(|trouble| trouble.since.to_string()),
-            "tries": trouble.map(|trouble| trouble.tries),
-            "waiting_files": waiting.files,
-            "waiting_bytes": waiting.bytes,
-            "oldest": waiting.oldest,
-            "taken_files": state.totals.files,
-            "taken_bytes": state.totals.bytes,
-            "lost_files": state.totals.lost_files,
-            "lost_bytes": state.totals.lost_bytes,
-            "refused_files": state.aside.len(),
-            "refused": aside.collect::<Vec<_>>(),
-        })
+        let mut told = told(&self.name, &self.to, &waiting, state.totals);
+        told["state"] = word.into();
+        told["err"] = json!(trouble.map(|trouble| &trouble.why));
+        told["since"] = json!(trouble.map(|trouble| trouble.since.to_string()));
+        told["tries"] = json!(trouble.map(|trouble| trouble.tries));
+        told["refused_files"] = state.aside.len().into();
+        told["refused"] = aside.collect();
+        told
     }
+}
+
+/// What is known of a sink by its ledger and the files that there are.
+pub(super) fn told(sink: &str, to: &str, waiting: &Waiting, totals: Totals) -> Value {
+    json!({
+        "sink": sink,
+        "type": "s3",
+        "to": to,
+        "waiting_files": waiting.files,
+        "waiting_bytes": waiting.bytes,
+        "oldest": waiting.oldest,
+        "taken_files": totals.files,
+        "taken_bytes": totals.bytes,
+        "lost_files": totals.lost_files,
+        "lost_bytes": totals.lost_bytes,
+    })
 }

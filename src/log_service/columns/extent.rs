@@ -125,7 +125,9 @@ impl ExtentBuilder {
             }
             (first, None, Some(place)) if number(rows.missing).is_none() => {
                 let reason = rows.word(rows.reason, row).to_owned();
-                self.streams[place].gaps.push((first.unwrap_or(1).max(1), OPEN_END, reason));
+                let stream = &mut self.streams[place];
+                stream.declarations += 1;
+                stream.gaps.push((first.unwrap_or(1).max(1), OPEN_END, reason));
             }
             _ => self.extent.unnumbered += number(rows.missing).unwrap_or(0),
         }
@@ -197,15 +199,15 @@ impl Stream {
 pub(crate) fn union_of_streams<'e>(extents: impl Iterator<Item = &'e Extent>) -> (Vec<StreamExtent>, u64) {
     let mut all = ExtentBuilder::default();
     for extent in extents {
-        all.extent.unnumbered += extent.unnumbered;
+        all.extent.unnumbered = all.extent.unnumbered.saturating_add(extent.unnumbered);
         for stream in &extent.streams {
             let place = all.place(&stream.proxy, stream.boot, stream.core);
             let own = &mut all.streams[place];
             stream.numbers.iter().for_each(|&(first, last)| own.numbers.insert_range(first..=last));
             own.gaps.extend(stream.gaps.iter().cloned());
-            own.numbered += stream.numbered_rows();
-            own.sampled += stream.sampled;
-            own.declarations += stream.declaring_rows();
+            own.numbered = own.numbered.saturating_add(stream.numbered_rows());
+            own.sampled = own.sampled.saturating_add(stream.sampled);
+            own.declarations = own.declarations.saturating_add(stream.declaring_rows());
             own.last = own.last.max(stream.last);
         }
     }

@@ -8,7 +8,7 @@ use super::cells::{Texts, Words};
 use super::is_made;
 use super::schema::Columns;
 use crate::record::binary::{Cut, Decoded};
-use crate::record::escape::{hex, hex_digits, json_string};
+use crate::record::escape::{hex, hex_text, json_string};
 use crate::record::{Id, Kind, Record, Tls, Try, VERSION, id, json};
 
 /// What a row takes beside its texts, roughly.
@@ -119,10 +119,7 @@ impl Row<'_> {
         }
         if *known != hash {
             *known = hash;
-            digits.clear();
-            digits.extend(
-                hex_digits(&hash.to_be_bytes()).as_flattened().iter().map(|&digit| char::from(digit)),
-            );
+            *digits = hex_text(&hash.to_be_bytes());
         }
         self.columns.cfg.set(self.row, digits);
     }

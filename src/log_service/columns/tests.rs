@@ -70,6 +70,27 @@ fn a_record_comes_out_as_its_json_form() {
 }
 
 #[test]
+fn a_part_that_only_declares_has_no_numbered_rows() {
+    let gap = |more: &str| format!(r#"{{"kind":"gap","proxy":"e","boot":1,"core":0,{more}}}"#);
+    let extent = |gaps: &[&str]| {
+        let mut builder = Builder::new(1000);
+        gaps.iter().for_each(|more| builder.push_object(gap(more).as_bytes(), RECV, "unix").unwrap());
+        let mut extent = ExtentBuilder::default();
+        extent.note(&builder.finish().unwrap());
+        extent.finish()
+    };
+    let sampled = r#""first_seq":1,"last_seq":10,"missing":7,"reason":"sampled""#;
+    let lost = r#""first_seq":11,"reason":"ring_lost""#;
+    let one = extent(&[sampled, lost]);
+    let both = union_of_streams(
+        [&one, &extent(&[r#""first_seq":20,"last_seq":21,"missing":2,"reason":"ring_full""#])].into_iter(),
+    );
+    for (stream, rows, sampled) in [(&one.streams[0], 2, 7), (&both.0[0], 3, 7)] {
+        assert_eq!((stream.numbered_rows(), stream.declaring_rows(), stream.sampled), (0, rows, sampled));
+    }
+}
+
+#[test]
 fn bytes_that_are_not_utf8_are_kept_exactly() {
     let record = Record { path: Some(b"/a\xff"), ua: Some(b"\xfe"), err: Some(b"\xc3"), ..samples::plain(1) };
     assert_same_as_json(&record);

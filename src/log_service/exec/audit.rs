@@ -24,7 +24,6 @@ use crate::log_service::read::{Report, Window};
 /// Streams and ranges that are told apart.
 const MAX_STREAMS: usize = 10_000;
 const MAX_RANGES: usize = 50_000;
-/// The reason of what a proxy left out on purpose.
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -85,6 +84,10 @@ pub(crate) fn audit(
     for part in parts.admitted(&prune) {
         audit.add(part.extent());
     }
+    // Of all parts together: those of an hour share what is known of a stream, and one may count numbers of another.
+    for (_, stream) in audit.streams.values_mut() {
+        stream.stored = stream.stored.saturating_sub(stream.sampled);
+    }
     let verified = if verify { Some((read_all(parts, &prune, control)?, audit.numbered)) } else { None };
     let mut report = complete::report(parts, window);
     report.unknown |= audit.is_full;
@@ -137,9 +140,7 @@ impl Audit {
             }
             self.numbered += told.numbered_rows();
             self.gaps += told.declaring_rows();
-            stream.sampled += told.sampled;
-            // Parts of the same hour share what is known of a stream: one of them may count numbers of another.
-            stream.stored = stream.stored.saturating_sub(told.sampled);
+            stream.sampled = stream.sampled.saturating_add(told.sampled);
             stream.from_us = stream.from_us.into_iter().chain([extent.min_ts]).min();
             stream.to_us = stream.to_us.into_iter().chain([extent.max_ts]).max();
         }

@@ -56,9 +56,7 @@ impl Seen {
                 numbers.declared.insert_range(gap);
                 numbers.note_reason(head.reason());
             }
-            None if head.open_gap().is_some() => {
-                numbers.open = Some(head.reason().unwrap_or_default().to_owned())
-            }
+            None if head.is_open_gap() => numbers.open = Some(head.reason().unwrap_or_default().to_owned()),
             None if stamp.seq > 0 => {
                 numbers.records.insert(stamp.seq);
             }

@@ -52,8 +52,7 @@ const MOST_STUCK: usize = 64;
 pub(in crate::access_log) struct Todo {
     groups: VecDeque<Group>,
     /// The items from this one on are in no group yet.
-    fresh: Option<usize>,
-    is_begun: bool,
+    grouped: usize,
     joined: u8,
     /// Items that will never be taken.
     pub(in crate::access_log) refused: u64,
@@ -62,9 +61,11 @@ pub(in crate::access_log) struct Todo {
 impl Todo {
     /// All items, once, in groups of at most so many bytes and records; what has joined goes first.
     pub(super) fn begin(&mut self, items: &[Item], most_bytes: usize, most_records: usize) {
-        let is_begun = std::mem::replace(&mut self.is_begun, true);
-        let Some(first) = self.fresh.take().or((!is_begun).then_some(0)) else { return };
-        let mut groups = grouped(items, first, most_bytes, most_records);
+        if self.grouped >= items.len() {
+            return;
+        }
+        let mut groups = grouped(items, self.grouped, most_bytes, most_records);
+        self.grouped = items.len();
         groups.append(&mut self.groups);
         self.groups = groups;
     }
@@ -134,8 +135,7 @@ impl Todo {
 
     /// How many of the parcel's `count` items have no verdict yet.
     pub(in crate::access_log) fn left(&self, count: usize) -> usize {
-        let first = if self.is_begun { self.fresh.unwrap_or(count) } else { 0 };
-        count - first + self.groups.iter().map(|group| group.items.len()).sum::<usize>()
+        count.saturating_sub(self.grouped) + self.groups.iter().map(|group| group.items.len()).sum::<usize>()
     }
 
     /// Each of those that are left was hung up on, alone: only others can tell whether it is them, and none may be held by
@@ -177,7 +177,7 @@ impl Todo {
                 .map(|item| Item { place: item.place.start + offset..item.place.end + offset, ..item }),
         );
         (*text, *items) = (room.into(), kept);
-        self.fresh = Some(first);
+        self.grouped = first;
         self.joined = self.joined.saturating_add(1);
     }
 }

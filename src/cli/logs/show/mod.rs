@@ -12,7 +12,7 @@ use super::args::{Form, ShowArgs};
 use super::escape;
 use super::output::{BOLD, DIM, Output, note};
 use super::source::{self, Asked, Source, Told};
-use super::words::{number, text};
+use super::words::{number, text, time};
 use super::{CommandError, line, summary};
 use crate::log_service::exec::{Question, RECORDS};
 use crate::log_service::query::Query;
@@ -82,12 +82,8 @@ fn parted(rows: Vec<Kept>, is_wanted: &dyn Fn(&Kept) -> bool) -> (Vec<Kept>, Vec
     let has_record = rows.iter().any(is_wanted);
     let (records, mut lines): (Vec<Kept>, Vec<Kept>) =
         rows.into_iter().partition(|row| if has_record { is_wanted(row) } else { !is_record(row) });
-    lines.sort_by_cached_key(|line| time_of(&line.entry));
+    lines.sort_by_cached_key(|line| time(&line.entry));
     (records, lines)
-}
-
-fn time_of(entry: &Value) -> Option<Timestamp> {
-    text(entry, "ts").or_else(|| text(entry, "recv"))?.parse().ok()
 }
 
 fn sort_by_turn(rows: &mut [Kept]) {

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use edit::{Edit, FileEntry, FileKind, KnownStream, WalPosition, path_of};
 
 use super::files::Disk;
+use crate::process::directory::is_full;
 
 const NAME: &str = "MANIFEST";
 const TEMPORARY: &str = "MANIFEST.tmp";
@@ -202,10 +203,6 @@ pub(crate) struct Uncertain(#[source] io::Error);
 /// Whether an error of [`Manifest::apply`] leaves it open if the change counts.
 pub(crate) fn is_uncertain(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<Uncertain>())
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[derive(Default)]

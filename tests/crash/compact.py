@@ -62,6 +62,9 @@ def main():
 class OldHours:
     """Hours of an earlier version, which are closed already."""
 
+    # Any of its hours may be the next.
+    merges_within = 2
+
     def prepare(self, run):
         self.hours = int(run.kills * HOURS_PER_KILL) + 2
         now = int(time.time()) // 3600
@@ -93,6 +96,9 @@ class OldHours:
 
 class Clock:
     """Each start is an hour later than the last, so the hour before is closed."""
+
+    # Only a start has something to merge.
+    merges_within = 0
 
     def __init__(self, library):
         self.library, self.base = library, None
@@ -129,9 +135,10 @@ class Run:
         self.way.prepare(self)
         try:
             self._start(0)
+            self._is_ready()
             self.sender.start()
             for turn in range(1, MOST * self.kills + 1):
-                self._kill(turn)
+                self._turn(turn)
                 if turn >= self.kills and self.found["while merging"] >= self.kills // 2:
                     break
             self._settle()
@@ -139,44 +146,55 @@ class Run:
             self.sender.close()
             self.stage.end_everything()
 
+    def _turn(self, turn):
+        """Lets rows arrive, dies, and dies again in the merge that the next start may begin with."""
+        # With nothing to send between starts there would be nothing in the hour that closes.
+        if not stages.until(lambda before=self.sender.acknowledged: self.sender.acknowledged >= before + 3 * POSTED, PATIENCE):
+            self.verdict.promise(False, f"turn {turn}: the service takes rows")
+        left = self._kill(self._wait_for_merge(self.way.merges_within))
+        self._start(turn)
+        if self._wait_for_merge(2, but=left):
+            left |= self._kill(True)
+            self._start(turn)
+        self._is_ready()
+        still = [path for path, mark in left.items() if mark_of(path) == mark]
+        if still:
+            self.verdict.promise(False, f"turn {turn}: the next start leaves {still[:3]}")
+
     def _start(self, turn):
         self.way.before_start(self, turn)
         self.stage.start_service()
-        is_ready = stages.until(self.is_ready, PATIENCE, 0.01)
-        return self.verdict.promise(is_ready, f"the service starts {'' if is_ready else self.stage.said()[-800:]}")
 
-    def is_ready(self):
+    def _is_ready(self):
+        is_ready = stages.until(self._answers, PATIENCE, 0.01)
+        self.verdict.promise(is_ready, f"the service starts {'' if is_ready else self.stage.said()[-800:]}")
+
+    def _answers(self):
         try:
             return bool(self.stage.ask("/rollups?since=1h&step=1h"))
         except OSError:
             return False
 
-    def _kill(self, turn):
-        # With nothing to send between starts there would be nothing in the hour that closes.
-        if not stages.until(lambda before=self.sender.acknowledged: self.sender.acknowledged >= before + 3 * POSTED, PATIENCE):
-            self.verdict.promise(False, f"kill {turn}: the service takes rows")
-        self.found["while merging" if self._wait_for_merge() else "while not merging"] += 1
+    def _kill(self, while_merging):
+        self.found["while merging" if while_merging else "while not merging"] += 1
         self.stage.kill("service")
-        left = self._left_over()
-        self._start(turn)
-        still = [path for path, mark in left.items() if mark_of(path) == mark]
-        if still:
-            self.verdict.promise(False, f"kill {turn}: the next start leaves {still[:3]}")
+        return self._left_over()
 
-    def _wait_for_merge(self):
-        """Until a random moment of a merge; whether there was one."""
-        if not stages.until(self._draft, 2, 0):
+    def _wait_for_merge(self, seconds, but=None):
+        """Until a random moment of a merge; whether there was one in time. What a death has left is none."""
+        if not stages.until(lambda: self._draft(but), seconds, 0):
             return False
         longest = self.chance.choice((WHILE_WRITTEN, WHEN_NAMED))
-        folder = os.path.dirname(self._draft() or "")
+        folder = os.path.dirname(self._draft(but) or "")
         if longest == WHEN_NAMED and folder:
             stages.until(lambda: any(name.endswith(".err.parquet") for name in os.listdir(folder)), 0.5, 0)
         time.sleep(self.chance.uniform(0, longest))
         return True
 
-    def _draft(self):
+    def _draft(self, but=None):
         """A merged file that is being written."""
-        return next((path for path in store_files(self.stage.data) if MERGED.search(path) and path.endswith(".tmp")), None)
+        drafts = (path for path in store_files(self.stage.data) if MERGED.search(path) and path.endswith(".tmp"))
+        return next((path for path in drafts if not but or path not in but or mark_of(path) != but[path]), None)
 
     def _left_over(self):
         """Files of the store that do not count, as a death has left them, each with its mark."""

@@ -1,10 +1,13 @@
 //! [`Kind`]: what a field holds, so that a value which it can never have is an error and not an empty answer.
 
+use std::net::IpAddr;
+
 use arrow_schema::DataType;
 
 use super::field::Field;
 use super::units::Unit;
 use crate::log_service::columns;
+use crate::record::host;
 
 /// What values look like, where the store has a column for nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub(super) enum Kind {
     Hex,
     /// Of a request: ours, or one that a client gave it.
     Id,
+    /// An IP address, or a network.
+    Address,
 }
 
 impl Kind {
@@ -29,6 +34,9 @@ impl Kind {
         if members.next().is_some() {
             return None;
         }
+        if field.is_address() {
+            return Some(Self::Address);
+        }
         match columns::type_of(first) {
             Some(DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::UInt64) => {
                 Some(Self::Number(field.unit()))
@@ -37,7 +45,11 @@ impl Kind {
             Some(DataType::Timestamp(..)) => Some(Self::Time),
             Some(DataType::FixedSizeBinary(_)) => Some(Self::Hex),
             Some(_) => None,
-            None => (field.unit() != Unit::Count && field.is_known()).then(|| Self::Number(field.unit())),
+            None => {
+                let is_number =
+                    host::FACTS.contains(&first) || (field.unit() != Unit::Count && field.is_known());
+                is_number.then(|| Self::Number(field.unit()))
+            }
         }
     }
 
@@ -59,6 +71,12 @@ impl Kind {
             // Whole times do not come here.
             Self::Time => is_glob && text.chars().all(|c| c.is_ascii_digit() || "*-:.+TZtz".contains(c)),
             Self::Hex => text.chars().all(|c| c.is_ascii_hexdigit() || c == '-' || (is_glob && c == '*')),
+            Self::Address if exactly => text.parse::<IpAddr>().is_ok(),
+            Self::Address => {
+                let is_part = |c: char| c.is_ascii_hexdigit() || matches!(c, '*' | '.' | ':');
+                // Whether a network is one is seen where it is read.
+                text.contains('/') || text.parse::<IpAddr>().is_ok() || (is_glob && text.chars().all(is_part))
+            }
             Self::Id => {
                 let is_wild = |c: char| !exactly && matches!(c, '*' | '…');
                 // What a request id of a client may be made of, too.
@@ -79,6 +97,7 @@ pub(super) fn check(kind: Kind, field: &Field, text: &str, exactly: bool) -> Res
         Kind::Flag => format!("`{text}` is neither true nor false"),
         Kind::Time => format!("`{text}` is no time"),
         Kind::Hex | Kind::Id => format!("`{text}` is no id"),
+        Kind::Address => format!("`{text}` is no address"),
     };
     let hint = several(name, text).unwrap_or_else(|| examples(kind, name));
     Err(format!("{reason}; write {hint}; text of an application is quoted: {name}:\"…\""))
@@ -110,5 +129,6 @@ fn examples(kind: Kind, name: &str) -> String {
         }
         Kind::Hex => format!("{name}:4bf92f35*, of hexadecimal digits"),
         Kind::Id => format!("{name}:01a1fd62*, or all of it"),
+        Kind::Address => format!("{name}:203.0.113.9, {name}:10.0.* or {name}:10.0.0.0/8"),
     }
 }

@@ -1,6 +1,6 @@
 //! [`Pattern`]: one value of a test, and how values of entries are held against it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 use regex::{Regex, RegexBuilder};
@@ -33,6 +33,10 @@ impl Pattern {
                 .parse()
                 .map(Self::Network)
                 .map_err(|_| format!("`{text}` is no network such as 10.0.0.0/8"));
+        }
+        // One address can be written in several ways.
+        if let Some(address) = text.parse::<Ipv6Addr>().ok().filter(|_| field.is_address() && !quoted) {
+            return Ok(Self::Network(IpAddr::V6(address).to_canonical().into()));
         }
         if let Some(class) = status_class(text).filter(|_| !quoted) {
             return Ok(Self::Between(class * 100.0, class * 100.0 + 99.0));

@@ -284,6 +284,12 @@ fn what_no_value_can_be_is_an_error_that_says_what_to_write() {
         ("id:a;b", 4, "is no id"),
         ("id:a,b", 4, "is no id"),
         ("trace_id:xyz", 10, "hexadecimal"),
+        ("ip:abc", 4, "`abc` is no address; write ip:203.0.113.9, ip:10.0.* or ip:10.0.0.0/8"),
+        ("client_ip:10.0.0", 11, "is no address"),
+        ("peer_ip=10.0.*", 9, "is no address"),
+        ("ip:abc*z", 4, "is no address"),
+        ("load1:high", 7, "load1>=7"),
+        ("cert_days:(7 soon)", 14, "is not a number"),
         ("_exists_:reason", 1, "`reason:*`"),
         ("rl_delay_us:x", 13, "rl_delay_us:20ms"),
     ] {
@@ -292,11 +298,40 @@ fn what_no_value_can_be_is_an_error_that_says_what_to_write() {
         assert!(error.reason.contains(says), "{error}");
     }
     // What applications have by these names.
-    let entry = json!({"status": "done", "trace_id": "a b", "up_reused": "yes", "id": "<x>"});
-    for query in
-        ["status:\"DONE\"", "status~^d", "trace_id=\"a b\"", "up_reused:(\"yes\" true)", "id:\"<x>\""]
-    {
+    let entry = json!({
+        "status": "done", "trace_id": "a b", "up_reused": "yes", "id": "<x>", "client_ip": "lb-1", "load1": "high",
+    });
+    for query in [
+        "status:\"DONE\"",
+        "status~^d",
+        "trace_id=\"a b\"",
+        "up_reused:(\"yes\" true)",
+        "id:\"<x>\"",
+        "ip:\"LB-1\"",
+        "load1:\"high\"",
+    ] {
         assert!(Query::parse(query).unwrap().matches(&entry), "{query}");
+    }
+}
+
+#[test]
+fn an_address_is_found_however_it_is_written() {
+    let of = |address: &str| json!({ "client_ip": address });
+    for (query, address, is_found) in [
+        ("ip:10.0.0.1", "10.0.0.1", true),
+        ("ip:10.0.0.1", "10.0.0.11", false),
+        ("ip:10.0.*", "10.0.200.7", true),
+        ("ip:2001:db8::1", "2001:db8::1", true),
+        ("ip:2001:DB8:0:0::1", "2001:db8::1", true),
+        ("ip:2001:db8::1", "2001:0db8::0001", true),
+        ("ip:2001:db8::1", "2001:db8::11", false),
+        ("ip:2001:db8:*", "2001:db8::1", true),
+        ("ip:2001:db8::/32", "2001:db8:ffff::1", true),
+        ("ip:::ffff:10.0.0.1", "10.0.0.1", true),
+        ("ip:10.0.0.1", "abc", false),
+    ] {
+        let query = Query::parse(query).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(query.matches(&of(address)), is_found, "{query:?} {address}");
     }
 }
 

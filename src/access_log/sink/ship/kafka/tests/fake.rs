@@ -18,8 +18,9 @@ use kafka_protocol::protocol::{
     Decodable as _, Encodable as _, HeaderVersion as _, Request, StrBytes, decode_request_header_from_buffer,
 };
 use kafka_protocol::records::RecordBatchDecoder;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// What a broker does with records.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +80,11 @@ pub(super) struct Fake(Arc<Mutex<State>>);
 impl Fake {
     /// So many brokers, numbered from 1, with the leaders of partitions from 0.
     pub(super) async fn start(brokers: i32, leaders: &[i32]) -> Self {
+        Self::start_with(brokers, leaders, None).await
+    }
+
+    /// The same over TLS.
+    pub(super) async fn start_with(brokers: i32, leaders: &[i32], tls: Option<TlsAcceptor>) -> Self {
         let versions = [(ProduceRequest::KEY, (3, 9)), (MetadataRequest::KEY, (1, 12))].into_iter().chain([
             (ApiVersionsRequest::KEY, (0, 3)),
             (SaslHandshakeRequest::KEY, (1, 1)),
@@ -98,11 +104,16 @@ impl Fake {
         for broker in 1..=brokers {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             fake.state().ports.push(listener.local_addr().unwrap().port());
-            let own = fake.clone();
+            let (own, tls) = (fake.clone(), tls.clone());
             tokio::spawn(async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    let own = own.clone();
-                    tokio::spawn(async move { own.serve(broker, stream).await });
+                    let (own, tls) = (own.clone(), tls.clone());
+                    tokio::spawn(async move {
+                        match tls {
+                            Some(tls) => own.serve(broker, tls.accept(stream).await.ok()?).await,
+                            None => own.serve(broker, stream).await,
+                        }
+                    });
                 }
             });
         }
@@ -128,7 +139,7 @@ impl Fake {
         self.state().asked.iter().filter(|(_, asked)| *asked == key).count()
     }
 
-    async fn serve(&self, broker: i32, mut stream: TcpStream) -> Option<()> {
+    async fn serve(&self, broker: i32, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<()> {
         loop {
             let length = stream.read_u32().await.ok()?;
             let mut frame = vec![0; length as usize];

@@ -2,15 +2,21 @@
 
 mod fake;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::protocol::Request as _;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::TlsAcceptor;
 
 use self::fake::{Batch, Fake, Step};
 use super::*;
 use crate::access_log::settings::Token;
 use crate::access_log::shipping::{Credentials, Target};
 use crate::access_log::sink::ship::tests;
+use crate::tls::client::Roots;
 
 const PRODUCE: i16 = ProduceRequest::KEY;
 const METADATA: i16 = MetadataRequest::KEY;
@@ -346,6 +352,37 @@ async fn addresses_are_asked_in_turn() {
     let mut sink = sink(&settings(&[gone, fake.state().ports[0]]));
     assert!(held(send(&mut sink, &[(None, "a")]).await).starts_with("cannot reach it: "));
     assert_eq!(send(&mut sink, &[(None, "a")]).await, Verdict::Taken);
+}
+
+#[tokio::test]
+async fn over_tls_the_brokers_that_the_first_one_names_are_too_and_none_whose_certificate_is_not_theirs() {
+    let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let of_another = rcgen::generate_simple_self_signed(["broker.example".to_owned()]).unwrap();
+    for (shown, is_good) in [(&own, true), (&of_another, false)] {
+        let fake = Fake::start_with(2, &[1, 1, 1, 2], Some(acceptor(shown))).await;
+        let mut settings = settings(&fake.state().ports);
+        settings.to.iter_mut().for_each(|remote| remote.is_tls = true);
+        settings.roots = Roots::Pem { bytes: shown.cert.pem().into(), origin: "test".into() };
+        let mut sink = sink(&settings);
+        let verdict = send(&mut sink, &[(Some(5), "to 1"), (Some(0), "to 2")]).await;
+        if is_good {
+            assert_eq!(verdict, Verdict::Taken);
+            let brokers: BTreeSet<i32> = fake.taken().iter().map(|batch| batch.broker).collect();
+            assert_eq!(brokers, BTreeSet::from([1, 2]));
+        } else {
+            let why = held(verdict);
+            assert!(why.starts_with("cannot reach it: ") && why.contains("certificate"), "{why}");
+            assert_eq!(fake.state().asked, []);
+        }
+    }
+}
+
+fn acceptor(shown: &rcgen::CertifiedKey<rcgen::KeyPair>) -> TlsAcceptor {
+    let key = PrivateKeyDer::from_pem_slice(shown.signing_key.serialize_pem().as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![shown.cert.der().clone()], key).unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 #[tokio::test]

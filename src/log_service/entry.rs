@@ -10,6 +10,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use super::renames::Renames;
 pub(crate) use super::renames::Trust;
 use crate::record::frame;
+use crate::record::json::OPEN_END;
 
 /// Longest proxy name that is used to recognise a resent record.
 const MAX_PROXY: usize = frame::MAX_PROXY;
@@ -161,9 +162,10 @@ impl Head<'_> {
         self.missing.number().unwrap_or(0)
     }
 
-    /// Whether a `gap` record declares an unknown number of records lost.
-    pub(crate) fn is_open_gap(&self) -> bool {
-        self.is_gap() && self.last_seq.number().is_none() && self.missing.number().is_none()
+    /// From which number on a `gap` record declares an unknown number of records lost.
+    pub(crate) fn open_gap(&self) -> Option<u64> {
+        let is_open = self.is_gap() && self.last_seq.number().is_none() && self.missing.number().is_none();
+        is_open.then(|| self.first_seq.number().unwrap_or(1).max(1))
     }
 
     pub(crate) fn reason(&self) -> Option<&str> {
@@ -177,10 +179,14 @@ impl Head<'_> {
     }
 
     pub(crate) fn gap(&self) -> Option<RangeInclusive<u64>> {
-        self.is_gap()
-            .then_some(self.first_seq.number()?..=self.last_seq.number()?)
-            .filter(|range| !range.is_empty())
+        self.is_gap().then(|| declared(self.first_seq.number()?, self.last_seq.number()?)).flatten()
     }
+}
+
+/// The numbers that a `gap` from `first` to `last` (both included) declares: those that a record may have, from 1 to before
+/// [`OPEN_END`], so that they can be counted. `None` when these are none.
+pub(crate) fn declared(first: u64, last: u64) -> Option<RangeInclusive<u64>> {
+    Some(first.max(1)..=last.min(OPEN_END - 1)).filter(|range| !range.is_empty())
 }
 
 /// A member's value as far as the service cares.
@@ -487,6 +493,37 @@ mod tests {
         assert!(Entry::parse(Bytes::from_static(b"{\"a\":\"\xff\"}")).is_err());
     }
 
+    #[test]
+    fn what_a_gap_declares_can_be_counted_however_large_its_numbers_are() {
+        let edges = [0, 1, 2, u64::MAX - 1, u64::MAX];
+        let pairs = edges.into_iter().flat_map(|first| edges.map(|last| (first, last)));
+        for ((first, last), reason) in
+            pairs.flat_map(|pair| ["sampled", "spool_full"].map(|reason| (pair, reason)))
+        {
+            let text = format!(
+                r#"{{"kind":"gap","proxy":"e","boot":1,"core":0,"first_seq":{first},"last_seq":{last},"missing":7,"reason":"{reason}"}}"#
+            );
+            let entry = parse(&text).unwrap();
+            let expected = (first.max(1)..=last.min(u64::MAX - 1)).into_inner();
+            let expected = Some(expected).filter(|(first, last)| first <= last);
+            assert_eq!(entry.gap.map(RangeInclusive::into_inner), expected, "{text}");
+            let extent = extent_of(&entry.text);
+            let streams = extent.streams.iter();
+            let ranges = streams
+                .flat_map(|one| one.numbers.iter().copied().chain(one.gaps.iter().map(|gap| (gap.0, gap.1))));
+            assert_eq!(ranges.collect::<Vec<_>>(), Vec::from_iter(expected), "{text}");
+            assert_eq!(extent.unnumbered, if expected.is_none() { 7 } else { 0 }, "{text}");
+        }
+    }
+
+    fn extent_of(text: &[u8]) -> crate::log_service::part::Extent {
+        let mut builder = crate::log_service::columns::Builder::new(10);
+        builder.push_object(text, 1, "a").unwrap();
+        let mut extent = crate::log_service::columns::ExtentBuilder::default();
+        extent.note(&builder.finish().unwrap());
+        extent.finish()
+    }
+
     proptest! {
         #[test]
         fn no_words_of_a_stranger_make_a_place(
@@ -504,11 +541,7 @@ mod tests {
             prop_assert_eq!((&entry.stream, &entry.gap), (&None, &None), "{}", text);
             let head: Head<'_> = serde_json::from_slice(&entry.text).unwrap();
             prop_assert_eq!(head.unnumbered(), 0);
-            let mut builder = crate::log_service::columns::Builder::new(10);
-            builder.push_object(&entry.text, 1, "a").unwrap();
-            let mut extent = crate::log_service::columns::ExtentBuilder::default();
-            extent.note(&builder.finish().unwrap());
-            let extent = extent.finish();
+            let extent = extent_of(&entry.text);
             prop_assert!(extent.streams.is_empty() && extent.unnumbered == 0, "{}", text);
         }
 

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 /// Rows that a query may look at: one Parquet file, or what is still in memory. A part does not change while a query
 /// holds it: of what grows, a part is a snapshot.
@@ -60,24 +61,36 @@ pub(crate) struct Extent {
 }
 
 /// The numbers of one stream (one core of one start of one proxy) that a part holds, and those that it knows to be lost.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct StreamExtent {
     pub(crate) proxy: String,
     pub(crate) boot: u64,
     pub(crate) core: u16,
     /// Intervals, both ends included, sorted, not touching.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) numbers: Vec<(u64, u64)>,
     /// Declared losses: first and last number (both included; `OPEN_END` when nobody knows it) and the reason. Rows that the
     /// store itself took away between others that stay (retention by kind of row) belong here too, or they would count as lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) gaps: Vec<(u64, u64, String)>,
     /// Rows that have a number. 0 with `numbers` and nothing sampled: written before this was counted, so all of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) numbered: u64,
     /// Numbers that sampling left out: they count among `numbers`, as nothing is missing there.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) sampled: u64,
     /// Rows that declare what is not there.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) declarations: u64,
     /// The last number that was given out, once the proxy has said so (`last_seqs` of its `stop`); 0 before.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) last: u64,
+}
+
+/// Left out of what is written.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl StreamExtent {

@@ -1,11 +1,13 @@
 //! [`ExtentBuilder`]: what the rows of a part are, in numbers.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType, UInt16Type, UInt64Type};
 use arrow_array::{Array, DictionaryArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch, StringArray};
 
+use crate::log_service::entry::declared;
 use crate::log_service::intervals::Intervals;
 use crate::log_service::part::{Extent, StreamExtent};
 use crate::log_service::read::SAMPLED;
@@ -110,8 +112,10 @@ impl ExtentBuilder {
         let number = |column: Option<&PrimitiveArray<UInt64Type>>| {
             column.filter(|column| column.is_valid(row)).map(|column| column.value(row))
         };
-        match (number(rows.first_seq), number(rows.last_seq), place) {
-            (Some(first), Some(last), Some(place)) if first <= last => {
+        let (first, last) = (number(rows.first_seq), number(rows.last_seq));
+        let range = first.zip(last).and_then(|(first, last)| declared(first, last));
+        match (range.map(RangeInclusive::into_inner), last, place) {
+            (Some((first, last)), _, Some(place)) => {
                 let stream = &mut self.streams[place];
                 stream.declarations += 1;
                 match (rows.word(rows.reason, row), number(rows.missing)) {
@@ -123,13 +127,16 @@ impl ExtentBuilder {
                     (reason, _) => stream.gaps.push((first, last, reason.to_owned())),
                 }
             }
-            (first, None, Some(place)) if number(rows.missing).is_none() => {
+            (None, None, Some(place)) if number(rows.missing).is_none() => {
                 let reason = rows.word(rows.reason, row).to_owned();
                 let stream = &mut self.streams[place];
                 stream.declarations += 1;
                 stream.gaps.push((first.unwrap_or(1).max(1), OPEN_END, reason));
             }
-            _ => self.extent.unnumbered += number(rows.missing).unwrap_or(0),
+            _ => {
+                let missing = number(rows.missing).unwrap_or(0);
+                self.extent.unnumbered = self.extent.unnumbered.saturating_add(missing);
+            }
         }
     }
 
@@ -190,7 +197,7 @@ impl Stream {
         self.gaps.sort_unstable();
         self.gaps.dedup();
         let Self { proxy, boot, core, numbers, gaps, numbered, sampled, declarations, last, .. } = self;
-        let numbers = numbers.ranges().map(std::ops::RangeInclusive::into_inner).collect();
+        let numbers = numbers.ranges().map(RangeInclusive::into_inner).collect();
         StreamExtent { proxy, boot, core, numbers, gaps, numbered, sampled, declarations, last }
     }
 }

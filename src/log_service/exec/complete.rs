@@ -147,9 +147,9 @@ impl Numbers<'_> {
     }
 }
 
-fn missing_of(&(proxy, boot, core): &Stream<'_>, range: RangeInclusive<u64>, why: Option<String>) -> Missing {
-    let (from, to) = range.into_inner();
-    Missing { proxy: proxy.to_owned(), boot, core: core.into(), from, to, why, between_us: None }
+fn missing_of(stream: &Stream<'_>, range: RangeInclusive<u64>, why: Option<String>) -> Missing {
+    let &(proxy, boot, core) = stream;
+    Missing::new((proxy, boot, core.into()), range, why)
 }
 
 #[cfg(test)]

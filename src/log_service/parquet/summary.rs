@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::log_service::part::{Extent, StreamExtent};
+use crate::log_service::part::{Extent, StreamExtent, is_zero};
 use crate::record::id;
 
 /// The written form of an [`Extent`].
@@ -15,31 +15,7 @@ pub(crate) struct ExtentForm {
     #[serde(default, skip_serializing_if = "is_zero")]
     unnumbered: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    streams: Vec<StreamForm>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct StreamForm {
-    proxy: String,
-    boot: u64,
-    core: u16,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    numbers: Vec<(u64, u64)>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    gaps: Vec<(u64, u64, String)>,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    numbered: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    sampled: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    declarations: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    last: u64,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+    streams: Vec<StreamExtent>,
 }
 
 impl From<&Extent> for ExtentForm {
@@ -51,27 +27,14 @@ impl From<&Extent> for ExtentForm {
             end: (extent.min_end, extent.max_end),
             id: (text(&extent.min_id), text(&extent.max_id)),
             unnumbered: extent.unnumbered,
-            streams: extent.streams.iter().map(StreamForm::from).collect(),
+            streams: extent.streams.clone(),
         }
-    }
-}
-
-impl From<&StreamExtent> for StreamForm {
-    fn from(stream: &StreamExtent) -> Self {
-        let StreamExtent { proxy, boot, core, numbers, gaps, numbered, sampled, declarations, last } =
-            stream.clone();
-        Self { proxy, boot, core, numbers, gaps, numbered, sampled, declarations, last }
     }
 }
 
 impl From<ExtentForm> for Extent {
     /// An id that cannot be read stands for the widest range: then nothing is left out wrongly.
     fn from(form: ExtentForm) -> Self {
-        let streams = form.streams.into_iter().map(|stream| {
-            let StreamForm { proxy, boot, core, numbers, gaps, numbered, sampled, declarations, last } =
-                stream;
-            StreamExtent { proxy, boot, core, numbers, gaps, numbered, sampled, declarations, last }
-        });
         Self {
             rows: form.rows,
             min_ts: form.ts.0,
@@ -80,7 +43,7 @@ impl From<ExtentForm> for Extent {
             max_end: form.end.1,
             min_id: id::parse(form.id.0.as_bytes()).unwrap_or([0; 16]),
             max_id: id::parse(form.id.1.as_bytes()).unwrap_or([0xff; 16]),
-            streams: streams.collect(),
+            streams: form.streams,
             unnumbered: form.unnumbered,
         }
     }

@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::log_service::entry::Stream;
 use crate::record::json::OPEN_END;
 
 /// The reason of a `gap` that declares what sampling left out.
@@ -91,17 +90,14 @@ mod end {
 }
 
 impl Missing {
-    pub(super) fn new(stream: &Stream, range: RangeInclusive<u64>, why: Option<String>) -> Self {
+    /// Numbers of the stream of a proxy, a start of it and a core.
+    pub(in crate::log_service) fn new(
+        (proxy, boot, core): (&str, u64, u64),
+        range: RangeInclusive<u64>,
+        why: Option<String>,
+    ) -> Self {
         let (from, to) = range.into_inner();
-        Self {
-            proxy: stream.proxy.to_string(),
-            boot: stream.boot,
-            core: stream.core,
-            from,
-            to,
-            why,
-            between_us: None,
-        }
+        Self { proxy: proxy.to_owned(), boot, core, from, to, why, between_us: None }
     }
 
     pub fn is_sampled(&self) -> bool {

@@ -1,6 +1,7 @@
 //! [`Seen`]: which numbered records a reader came across, and so which are missing.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
@@ -31,8 +32,8 @@ struct Numbers {
     records: Intervals,
     declared: Intervals,
     reasons: Vec<String>,
-    /// Why nobody knows what came behind the last one.
-    open: Option<String>,
+    /// From where on nobody knows what came behind the last one, and why.
+    open: Option<(u64, String)>,
     /// The last number that was given out, once the proxy has said so.
     last: u64,
 }
@@ -56,11 +57,13 @@ impl Seen {
                 numbers.declared.insert_range(gap);
                 numbers.note_reason(head.reason());
             }
-            None if head.is_open_gap() => numbers.open = Some(head.reason().unwrap_or_default().to_owned()),
-            None if stamp.seq > 0 => {
-                numbers.records.insert(stamp.seq);
-            }
-            None => {}
+            None => match head.open_gap() {
+                Some(from) => numbers.open = Some((from, head.reason().unwrap_or_default().to_owned())),
+                None if stamp.seq > 0 => {
+                    numbers.records.insert(stamp.seq);
+                }
+                None => {}
+            },
         }
     }
 
@@ -84,7 +87,7 @@ impl Seen {
             told.numbers.iter().for_each(|&(first, last)| numbers.records.insert_range(first..=last));
             for (first, last, reason) in &told.gaps {
                 if *last == OPEN_END {
-                    numbers.open = Some(reason.clone());
+                    numbers.open = Some((*first, reason.clone()));
                     continue;
                 }
                 numbers.declared.insert_range(*first..=*last);
@@ -148,21 +151,33 @@ impl Numbers {
     }
 
     fn missing(&self, stream: &Stream, told: u64) -> Vec<Missing> {
+        let place = (&*stream.proxy, stream.boot, stream.core);
+        let last = self.last.max(told);
         let declared = self.declared.ranges().flat_map(|range| self.records.missing_in(&range));
         let why = if self.reasons.is_empty() { "declared".to_owned() } else { self.reasons.join(",") };
-        let explained = declared.map(|range| Missing::new(stream, range, Some(why.clone())));
+        let explained = declared.map(|range| Missing::new(place, range, Some(why.clone())));
         let mut all = self.records.clone();
         self.declared.ranges().for_each(|range| all.insert_range(range));
-        let end = all.ranges().last().map_or(u64::MAX, |range| *range.end());
-        let last = self.last.max(told);
-        let tail = (end < last).then(|| end + 1..=last);
-        let unexplained = all.holes().chain(tail).map(|range| Missing::new(stream, range, None));
-        // Where its end is known after all, that tells what is missing.
-        let open = self.open.clone().filter(|_| last == 0);
-        let from = if end == u64::MAX { 1 } else { end + 1 };
-        let open = open.map(|why| Missing::new(stream, from..=OPEN_END, Some(why)));
-        let mut missing: Vec<Missing> = explained.chain(unexplained).chain(open).collect();
+        let (lost, why) = self.lost_behind(&all, last);
+        lost.iter().for_each(|range| all.insert_range(range.clone()));
+        let lost = lost.into_iter().map(|range| Missing::new(place, range, Some(why.to_owned())));
+        let tail = end_of(&all).filter(|end| *end < last).map(|end| end + 1..=last);
+        let unexplained = all.holes().chain(tail).map(|range| Missing::new(place, range, None));
+        let mut missing: Vec<Missing> = explained.chain(lost).chain(unexplained).collect();
         missing.sort_by_key(|missing| missing.from);
         missing
     }
+
+    /// What a loss without an end took of the numbers, and why. Where their last one is known after all (not 0), so is that.
+    fn lost_behind(&self, known: &Intervals, last: u64) -> (Vec<RangeInclusive<u64>>, &str) {
+        match &self.open {
+            None => (Vec::new(), ""),
+            Some((from, why)) if last > 0 => (known.missing_in(&(*from..=last)), why),
+            Some((_, why)) => (vec![end_of(known).map_or(1, |end| end.saturating_add(1))..=OPEN_END], why),
+        }
+    }
+}
+
+fn end_of(numbers: &Intervals) -> Option<u64> {
+    numbers.ranges().last().map(|range| *range.end())
 }

@@ -52,6 +52,24 @@ fn the_stop_record_proves_the_end_of_a_stream() {
 }
 
 #[test]
+fn a_loss_without_an_end_explains_what_is_missing_to_the_end_once_that_is_known() {
+    let mut text: Vec<u8> = [1, 2, 4].into_iter().flat_map(|seq| stored(&record(0, seq, 1))).collect();
+    text.extend(stored(
+        &json!({"kind": "gap", "proxy": "e", "boot": 1, "core": 0, "first_seq": 4, "reason": "ring_lost"}),
+    ));
+    let told = |text: &[u8]| {
+        let missing = scan(text, "", Window::default()).1.missing;
+        Vec::from_iter(missing.into_iter().map(|missing| (missing.from, missing.to, missing.why)))
+    };
+    let lost = Some("ring_lost".to_owned());
+    assert_eq!(told(&text), [(3, 3, None), (5, u64::MAX, lost.clone())]);
+    text.extend(stored(
+        &json!({"kind": "stop", "proxy": "e", "boot": 1, "core": 9, "seq": 1, "last_seqs": [6]}),
+    ));
+    assert_eq!(told(&text), [(3, 3, None), (5, 6, lost)]);
+}
+
+#[test]
 fn rows_outside_filter_and_window_still_prove_completeness() {
     let text: Vec<u8> = (1..=4).flat_map(|seq| stored(&record(0, seq, seq))).collect();
     let window =

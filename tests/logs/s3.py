@@ -138,8 +138,14 @@ def serve(port, folder, slow):
 
 # The proofs.
 
-def hours(data, day, rows=ROWS):
+def some_day():
+    """One whose hours are closed, and that the log still keeps."""
+    return (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=3)).strftime("%Y-%m-%d")
+
+
+def hours(data, rows=ROWS):
     """Hours of an earlier version (JSON lines), which the service takes over: they are closed."""
+    day = some_day()
     folder = data / day
     folder.mkdir(parents=True, exist_ok=True)
     for hour in range(HOURS):
@@ -196,7 +202,7 @@ def own_server(stage):
     folder.mkdir()
     server = start_server(stage, port, folder, 0.15)
     service = Service(stage, sink(port), "own")
-    sent = hours(service.data, "2026-11-01")
+    sent = hours(service.data)
     service.start()
     until("a few objects", lambda: len(objects(folder)) >= 4)
     server.kill()
@@ -241,7 +247,7 @@ def wrong_secret(stage):
     (folder / "well").touch()
     server = start_server(stage, port, folder, 0)
     service = Service(stage, sink(port, secret="not this one") + '[log.keep]\nage = "1h"\nerrors = "1h"\n', "wrong")
-    sent = hours(service.data, "2026-11-02", 100)
+    sent = hours(service.data, 100)
     service.start()
     told = until("the refusal", lambda: service.sink()["state"] == "held" and service.sink())
     stage.check("a wrong secret is told", "SignatureDoesNotMatch" in told["err"], told["err"])
@@ -254,7 +260,7 @@ def wrong_secret(stage):
     until("all objects", lambda: len(objects(folder)) == 2 * HOURS)
     rows, different, *_ = count(f"{folder}/logs/edge/d=*/h=*/*.parquet")
     stage.check("with the right one everything arrives", rows == different == sent, f"{rows} rows")
-    until("retention", lambda: not list(service.data.glob("d=2026-11-02/h=*/*.parquet")))
+    until("retention", lambda: not list(service.data.glob("d=*/h=*/*.parquet")))
     stage.check("then what is past its age goes, and none of it is counted as lost", service.sink()["lost_files"] == 0)
     service.stop()
     server.terminate()
@@ -272,7 +278,7 @@ def moto(stage):
     client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", region_name=REGION, aws_access_key_id=KEY,
                           aws_secret_access_key=SECRET)
     service = Service(stage, sink(port), "moto")
-    sent = hours(service.data, "2026-11-03")
+    sent = hours(service.data)
     service.start()
     told = until("the refusal", lambda: service.sink()["state"] == "held" and service.sink())
     stage.check("moto: a bucket that is not there is told", "NoSuchBucket" in told["err"], told["err"])

@@ -12,8 +12,11 @@ use crate::log_service::read::{Flow, Follow, Report, Scan, Window};
 use crate::record::frame::{self, Codec, Form};
 use crate::record::{Record, binary};
 
+/// Nothing is dropped by age: rows of tests have fixed times, which lie further back each day.
 pub(super) fn settings(data: &Path) -> Settings {
-    Settings::from_service(&crate::log_service::Settings::new(data.to_owned()))
+    let settings = Settings::from_service(&crate::log_service::Settings::new(data.to_owned()));
+    let keep_hours = 24 * 36_500;
+    Settings { keep_hours, keep_error_hours: keep_hours, keep_rollup_hours: keep_hours, ..settings }
 }
 
 fn record(seq: u64) -> Entry {

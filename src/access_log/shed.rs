@@ -6,7 +6,7 @@ use super::pressure::Step;
 use super::settings::Sample;
 use crate::record::binary::{self, Decoded, MAX_LEN, Outcome, Tries};
 use crate::record::id::Random;
-use crate::record::{EndBy, Kind, Record, Tls};
+use crate::record::{EndAt, EndBy, Kind, Record, Tls};
 
 /// Under pressure one in so many quick successes is kept…
 const PRESSED: u16 = 10;
@@ -89,10 +89,11 @@ impl Shedder {
 
 /// Everything else is worth keeping.
 fn is_quick_success(outcome: &Outcome, slow: Duration) -> bool {
+    // What the proxy answers itself, a file or a redirect, has a reason that says so.
+    let is_own = outcome.end_by == EndBy::Proxy && outcome.end_at == EndAt::Done;
     outcome.kind == Kind::Request
         && (100..400).contains(&outcome.status)
-        && outcome.end_by == EndBy::None
-        && !outcome.has_reason
+        && (is_own || outcome.end_by == EndBy::None && !outcome.has_reason)
         && !outcome.is_limited
         && outcome.tries <= 1
         && u128::from(outcome.dur_us) < slow.as_micros()
@@ -173,8 +174,11 @@ mod tests {
         let slow = Record { dur_us: 1000, ..success() };
         let cut = Record { end_by: EndBy::Client, ..success() };
         let told = Record { reason: Some("x"), ..success() };
+        let own = Record { end_by: EndBy::Proxy, reason: Some("proxy_internal_response"), ..success() };
+        let own_refused = Record { status: 404, ..own };
+        let own_cut = Record { end_at: EndAt::Resp, ..own };
         let begun = Record { kind: Kind::Open, ..success() };
-        for record in [retried, limited, refused, slow, cut, told, begun] {
+        for record in [retried, limited, refused, slow, cut, told, own_refused, own_cut, begun] {
             let bytes = encoded(&record);
             for _ in 0..100 {
                 assert_eq!(shedder.keep(&bytes, 7), Kept::As(&bytes[..]));
@@ -185,16 +189,19 @@ mod tests {
     #[test]
     fn about_one_in_ten_quick_successes_is_kept_and_stands_for_ten() {
         let mut shedder = shedder(tenth(), Step::Whole);
-        let bytes = encoded(&success());
-        let mut kept = 0;
-        for _ in 0..10_000 {
-            if let Kept::As(bytes) = shedder.keep(&bytes, 7) {
-                let mut tries = Tries::default();
-                assert_eq!(binary::decode(bytes, &mut tries).unwrap().record.sw, 10);
-                kept += 1;
+        let (end_by, reason) = (EndBy::Proxy, Some("proxy_internal_response"));
+        let own = Record { end_by, end_at: EndAt::Done, reason, ..success() };
+        for bytes in [success(), own].map(|record| encoded(&record)) {
+            let mut kept = 0;
+            for _ in 0..10_000 {
+                if let Kept::As(bytes) = shedder.keep(&bytes, 7) {
+                    let mut tries = Tries::default();
+                    assert_eq!(binary::decode(bytes, &mut tries).unwrap().record.sw, 10);
+                    kept += 1;
+                }
             }
+            assert!((800..1200).contains(&kept), "{kept}");
         }
-        assert!((800..1200).contains(&kept), "{kept}");
     }
 
     #[test]

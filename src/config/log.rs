@@ -89,7 +89,7 @@ table! {
 }
 
 table! {
-    /// Sampling by outcome. Whatever failed (status 400 and above too), was slow, retried or limited is always kept; each record that is kept of the rest says in `sw` how many it stands for.
+    /// Sampling by outcome. Whatever failed (status 400 and above too), was slow, retried or limited is always kept, and files, redirects and fixed answers are sampled like others; each record that is kept of the rest says in `sw` how many it stands for.
     pub struct LogSample {
         /// The share of the rest that is kept; rounded to one in a whole number.
         rate: required Percent;

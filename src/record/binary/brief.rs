@@ -1,9 +1,10 @@
 //! What can be read from the binary form, or changed in it, without decoding it.
 
 use super::{
-    END_BY, HEAD, KINDS, LimitVerdict, ORIGIN, OUTCOME, SHEDDING_AT, SIZES, TEXT_LENGTHS, TEXTS_AT, TIMERS,
+    END_AT, END_BY, HEAD, KINDS, LimitVerdict, ORIGIN, OUTCOME, SHEDDING_AT, SIZES, TEXT_LENGTHS, TEXTS_AT,
+    TIMERS,
 };
-use crate::record::{EndBy, Kind, VERSION};
+use crate::record::{EndAt, EndBy, Kind, VERSION};
 
 /// Behind the version and the sequence number.
 const ORIGIN_AT: usize = 1 + 8;
@@ -24,6 +25,7 @@ pub struct Outcome {
     pub dur_us: u64,
     pub tries: u8,
     pub end_by: EndBy,
+    pub end_at: EndAt,
     pub is_limited: bool,
     pub has_reason: bool,
 }
@@ -38,13 +40,14 @@ pub fn heading(bytes: &[u8]) -> Option<(u64, i64)> {
 /// `None` when the bytes cannot be a record.
 pub fn outcome(bytes: &[u8]) -> Option<Outcome> {
     let head = head(bytes)?;
-    let [_, tries, end_by, _, limit] = at(head, OUTCOME_AT);
+    let [_, tries, end_by, end_at, limit] = at(head, OUTCOME_AT);
     Some(Outcome {
         kind: *KINDS.get(usize::from(head[ORIGIN_AT]))?,
         status: u16::from_le_bytes(at(head, SIZES_AT)),
         dur_us: u64::from_le_bytes(at(head, TIMERS_AT)),
         tries,
         end_by: *END_BY.get(usize::from(end_by))?,
+        end_at: *END_AT.get(usize::from(end_at))?,
         is_limited: limit == LimitVerdict::Limited as u8,
         has_reason: u32::from_le_bytes(at(head, PRESENT_AT)) & REASON != 0,
     })

@@ -281,6 +281,7 @@ fn tells_the_outcome_without_decoding() {
         dur_us: 7,
         tries: 3,
         end_by: EndBy::Upstream,
+        end_at: EndAt::Wait,
         is_limited: false,
         has_reason: true,
     };

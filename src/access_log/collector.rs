@@ -254,6 +254,7 @@ impl Collector {
         while !self.take() {}
         let last_seqs: Vec<u64> = self.sources.iter().map(|source| source.expected - 1).collect();
         self.intake.framer.stop(&last_seqs);
+        self.intake.framer.finish(None);
         self.store();
         self.sources.iter().for_each(|source| source.reader.close());
         // What the last turn has brought counts as waiting, also for a sink that does not end in time.
@@ -329,12 +330,14 @@ impl Collector {
     fn store(&mut self) {
         let far = self.compresses || self.spool.has_laggard();
         self.intake.framer.set_codec(if far { Codec::Lz4 } else { Codec::Raw });
-        self.spool.append(self.intake.framer.finish());
+        self.spool.append(self.intake.framer.finish(Some(std::time::Instant::now())));
         self.intake.framer.clear();
         let (control, last) = self.intake.framer.control();
         self.sources.iter().for_each(|source| source.reader.note_control(control, last));
         // Not before: now they are as safe as they can be.
-        self.sources.iter_mut().for_each(Source::commit);
+        for (core, source) in (0..).zip(&mut self.sources) {
+            source.commit(self.intake.framer.left_undeclared(core));
+        }
     }
 
     /// Takes a step of the pressure ladder, and says so.

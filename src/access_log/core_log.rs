@@ -37,10 +37,12 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Everything that was drained is safe elsewhere, and every number before `expected` is delivered or declared: the
-    /// ring may use the room again. Call it after each turn, also after one that found nothing.
-    pub(super) fn commit(&mut self) {
-        self.reader.commit(self.expected - 1, now_us());
+    /// Everything that was drained is safe elsewhere, and every number before `expected` is delivered or declared, but for the
+    /// `left_out` last ones (first and last): sampling left these out, and they are declared later. The ring may use the room
+    /// again. Call it after each turn, also after one that found nothing.
+    pub(super) fn commit(&mut self, left_out: Option<(u64, u64)>) {
+        let accounted = left_out.map_or(self.expected - 1, |(first, _)| first - 1);
+        self.reader.commit((accounted, left_out.map_or(0, |(_, last)| last)), now_us());
     }
 }
 

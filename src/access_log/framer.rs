@@ -1,5 +1,7 @@
 //! [`Framer`]: what the collector drains, as frames: one row of frames per core, one for everything that no core wrote.
 
+use std::time::{Duration, Instant};
+
 use super::handle::{Entry, Stream, What, now_us};
 use super::metrics::Reason;
 use super::render::gap_object;
@@ -13,6 +15,9 @@ use crate::record::json::{AppLine, Notice, Renderer, Stamp};
 
 /// A frame is closed when it has this many bytes, at a jump of the numbers, or at the end of a turn.
 const FRAME: usize = 256 << 10;
+/// Only a frame that would say nothing but what sampling left out waits so long for a record that is kept: at a low rate there would
+/// be more of such frames than sampling saves.
+const HOLD: Duration = Duration::from_secs(1);
 
 /// Makes the frames of one process. What is finished stands in [`Self::frames`] until it is taken.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ struct Core {
     builder: Builder,
     /// First and last of the numbers that sampling left out of this frame, and how many.
     sampled: Option<(u64, u64, u64)>,
+    /// Since when it has nothing else.
+    held: Option<Instant>,
 }
 
 impl Framer {
@@ -89,6 +96,8 @@ impl Framer {
 
     /// Declares records that never came. `range` is absent for those without a number.
     pub(super) fn gap(&mut self, core: u16, range: Option<(u64, u64)>, missing: u64, reason: Reason) {
+        // What is left undeclared are the last numbers.
+        self.close(core);
         let span = Span { origin: self.origin.clone(), core, range, count: missing, reason };
         let object = gap_object(&span, &self.ids, &mut self.renderer);
         self.control_entry(None, now_us(), &object);
@@ -162,11 +171,28 @@ impl Framer {
         self.numbered(ts_us, |renderer, stamp, out| renderer.stop(ts_us, &id, last_seq, stamp, out));
     }
 
-    /// Closes all frames; what there is then is to be written at once.
-    pub(super) fn finish(&mut self) -> &[u8] {
-        (0..self.control_core()).for_each(|core| self.close(core));
+    /// Closes all frames, but for those that may still [wait](HOLD) `now`, if any may; what there is then is to be written at
+    /// once.
+    pub(super) fn finish(&mut self, now: Option<Instant>) -> &[u8] {
+        for core in 0..self.control_core() {
+            if !now.is_some_and(|now| self.holds(core, now)) {
+                self.close(core);
+            }
+        }
         self.close_control();
         &self.frames
+    }
+
+    /// First and last number of what sampling left out and no frame declares yet, once frames are finished.
+    pub(super) fn left_undeclared(&self, core: u16) -> Option<(u64, u64)> {
+        self.cores.get(usize::from(core))?.sampled.map(|(first, last, _)| (first, last))
+    }
+
+    fn holds(&mut self, core: u16, now: Instant) -> bool {
+        let Some(place) = self.cores.get_mut(usize::from(core)) else { return false };
+        let is_alone = place.sampled.is_some() && place.builder.is_empty();
+        place.held = is_alone.then(|| place.held.unwrap_or(now));
+        place.held.is_some_and(|since| now.duration_since(since) < HOLD)
     }
 
     /// The frames are written.
@@ -200,11 +226,66 @@ impl Framer {
     fn close(&mut self, core: u16) {
         let Self { origin, ids, renderer, cores, codec, frames, .. } = self;
         let Some(place) = cores.get_mut(usize::from(core)) else { return };
+        place.held = None;
         if let Some((first, last, count)) = place.sampled.take() {
             let range = Some((first, last));
             let span = Span { origin: origin.clone(), core, range, count, reason: Reason::Sampled };
             place.builder.push(Form::Json, None, now_us(), &gap_object(&span, ids, renderer));
         }
         place.builder.finish(&origin.stream(core), *codec, frames);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::frame::Frame;
+
+    /// Numbers and entries of the frames, which are taken.
+    fn taken(framer: &mut Framer, now: Option<Instant>) -> Vec<(Option<(u64, u64)>, u32)> {
+        let (mut bytes, mut told) = (framer.finish(now), Vec::new());
+        while !bytes.is_empty() {
+            let frame = Frame::parse(bytes).unwrap();
+            told.push((frame.numbers, frame.count));
+            bytes = &bytes[frame.len..];
+        }
+        framer.clear();
+        told
+    }
+
+    fn framer() -> Framer {
+        let origin = Origin { proxy: "edge-1".into(), boot: 7 };
+        Framer::new(origin, 1, IdSource::new(0).unwrap())
+    }
+
+    #[test]
+    fn a_frame_that_only_says_what_was_left_out_waits_for_a_record_but_not_for_ever() {
+        let (mut framer, begin) = (framer(), Instant::now());
+        let at = |ms| Some(begin + Duration::from_millis(ms));
+        framer.left_out(0, 1);
+        assert_eq!((taken(&mut framer, at(0)), framer.left_undeclared(0)), (vec![], Some((1, 1))));
+        framer.left_out(0, 2);
+        assert_eq!((taken(&mut framer, at(999)), framer.left_undeclared(0)), (vec![], Some((1, 2))));
+        framer.record(0, (3, 1), b"a record");
+        // The record, and what was left out.
+        assert_eq!((taken(&mut framer, at(999)), framer.left_undeclared(0)), (vec![(Some((1, 3)), 2)], None));
+        framer.left_out(0, 4);
+        assert_eq!(taken(&mut framer, at(1000)), [], "it has just begun to wait");
+        assert_eq!(taken(&mut framer, at(1999)), []);
+        assert_eq!(
+            (taken(&mut framer, at(2000)), framer.left_undeclared(0)),
+            (vec![(Some((4, 4)), 1)], None)
+        );
+        framer.left_out(0, 5);
+        assert_eq!(taken(&mut framer, None), [(Some((5, 5)), 1)], "at the end nothing waits");
+    }
+
+    #[test]
+    fn numbers_that_are_missing_behind_what_was_left_out_end_its_waiting() {
+        let mut framer = framer();
+        framer.left_out(0, 1);
+        framer.gap(0, Some((2, 2)), 1, Reason::RingFull);
+        assert_eq!(framer.left_undeclared(0), None);
+        assert_eq!(taken(&mut framer, Some(Instant::now())), [(Some((1, 1)), 1), (None, 1)]);
     }
 }

@@ -54,3 +54,31 @@ fn what_sampling_leaves_out_is_declared_and_nothing_else_is_missing() {
     let good: Vec<&Value> = good.iter().filter(|line| line["kind"] == "request").collect();
     assert!(good.len() == GOOD - sampled && good.iter().all(|line| line["sw"] == 10), "{good:?}");
 }
+
+#[test]
+fn what_was_left_out_just_before_a_kill_is_declared_and_costs_hardly_a_row() {
+    let origin = Origin::with(|talk| talk.ok("ok"));
+    let setup = Setup::proxy(origin.address).ship_to("embedded");
+    let mut tollgate = setup.log("sample = { rate = \"1%\" }\ndata = \"DIR/data\"").start();
+    const EACH: usize = 40;
+    for _ in 0..3 {
+        let mut client = tollgate.plain();
+        (0..EACH).for_each(|_| assert_eq!(client.ask(get("/good")).status, 200));
+        // All of them have left their ring; hardly any was kept.
+        eventually("sampling has left them out", || {
+            (tollgate.status()["log"]["sampled"].as_u64()? as usize >= EACH * 3 / 4).then_some(())
+        });
+        tollgate.kill();
+        tollgate.start_again();
+    }
+    eventually("all of them are accounted for", || {
+        let told = lines(&tollgate, &["logs", "audit", "-o", "json", "--since", "all"]);
+        let sum = |name: &str| told.iter().filter_map(|line| line[name].as_u64()).sum::<u64>() as usize;
+        let report = told.last()?;
+        let all = sum("stored") + report["sampled_out"].as_u64()? as usize >= 3 * EACH;
+        all.then(|| assert_eq!((sum("lost"), sum("unexplained")), (0, 0), "{told:?}"))
+    });
+    let gaps = lines(&tollgate, &["logs", "search", "kind:gap reason:sampled", "-n", "1000", "-o", "json"]);
+    let gaps = gaps.iter().filter(|line| line["kind"] == "gap").count();
+    assert!(gaps <= EACH, "{gaps}");
+}

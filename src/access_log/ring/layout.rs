@@ -42,6 +42,8 @@ pub(in crate::access_log) enum Word {
     ControlLast = 1192,
     /// 1 when the log was closed in order: written by the reader.
     Closed = 1200,
+    /// Numbers from behind [`Self::Accounted`] up to here sampling left out, which no frame says yet: written by the reader.
+    LeftOut = 1208,
 }
 
 /// One lane of bytes.

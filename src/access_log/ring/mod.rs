@@ -25,6 +25,7 @@
 //! 1168                  numbers up to this one are accounted for u64 │ when it was last here i64 (Unix µs)
 //! 1184                  the core of the control stream u64 │ its last number in the spool u64, 0 when there is none
 //! 1200                  1 when the log was closed in order u64
+//! 1208                  numbers behind those accounted for, up to this one, were left out by sampling u64
 //! 4096  the in-flight table: see [`super::flight`]
 //!       the small lane, then the large lane, then the end of the file
 //! ```
@@ -209,10 +210,11 @@ impl Reader {
         self.heads.drain(limit, each)
     }
 
-    /// Everything that was drained is safe elsewhere, and all numbers up to `accounted` need nothing more. `now_us`:
-    /// microseconds since the Unix epoch.
-    pub(super) fn commit(&mut self, accounted: u64, now_us: i64) {
+    /// Everything that was drained is safe elsewhere, but for numbers from behind `accounted` up to `left_out` (0: there are
+    /// none): sampling left these out, and whoever finds the ring has to say so. `now_us`: microseconds since the Unix epoch.
+    pub(super) fn commit(&mut self, (accounted, left_out): (u64, u64), now_us: i64) {
         self.mapped.word(Word::Accounted).store(accounted, Ordering::Relaxed);
+        self.mapped.word(Word::LeftOut).store(left_out, Ordering::Relaxed);
         self.mapped.word(Word::Seen).store(now_us.unsigned_abs(), Ordering::Relaxed);
         self.heads.commit();
     }

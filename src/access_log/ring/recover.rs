@@ -28,6 +28,8 @@ pub struct Recovered {
     pub(in crate::access_log) is_end_torn: bool,
     /// Numbers up to here need nothing more.
     pub accounted: u64,
+    /// Numbers from behind these up to here sampling left out, and nothing says so yet.
+    pub(in crate::access_log) left_out: u64,
     /// The last number that found no room in the ring.
     pub refused: u64,
     /// The stream that no core wrote, and its last number that went into the spool; 0 when there was none.
@@ -101,7 +103,7 @@ impl Recovered {
         let ends = entries.iter().map(|bytes| end_of(bytes)).chain(in_flight.iter().map(|open| open.ts_us));
         let died_us = ends.fold(seen, i64::max);
         let (accounted, refused) = (word(Word::Accounted), word(Word::Refused));
-        let beyond = word(Word::Beyond);
+        let (beyond, left_out) = (word(Word::Beyond), word(Word::LeftOut));
         let control = (word(Word::ControlCore) as u16, word(Word::ControlLast));
         Ok(Self {
             proxy,
@@ -112,6 +114,7 @@ impl Recovered {
             torn,
             is_end_torn,
             accounted,
+            left_out,
             refused,
             control,
             died_us,
@@ -139,7 +142,7 @@ impl Recovered {
         self.entries.is_empty()
             && self.in_flight.is_empty()
             && self.torn == 0
-            && self.refused <= self.accounted
+            && self.refused.max(self.left_out) <= self.accounted
     }
 
     /// Whether the process ended in order, and only did not wait until the disk had the last of its log.
@@ -164,6 +167,11 @@ impl Recovered {
         let first = self.entries.first().and_then(|bytes| seq_of(bytes));
         // What was drained and not yet given back comes again.
         expected = expected.min(first.unwrap_or(expected)).max(1);
+        let left_out = self.left_out.min(first.map_or(u64::MAX, |first| first.saturating_sub(1)));
+        if expected <= left_out {
+            items.push(Item::Gap { first: expected, last: left_out, reason: Reason::Sampled });
+            expected = left_out.saturating_add(1);
+        }
         for bytes in &self.entries {
             let Some(seq) = seq_of(bytes) else { continue };
             self.miss(&mut items, expected, seq.saturating_sub(1));

@@ -30,7 +30,7 @@ pub fn log(bytes: usize) -> std::io::Result<(CoreLog, impl FnMut())> {
     let drain = move || {
         let Source { reader, expected } = &mut source;
         reader.drain(usize::MAX, |_| *expected += 1);
-        source.commit();
+        source.commit(None);
     };
     Ok((log, drain))
 }

@@ -58,7 +58,7 @@ fn drain(mut reader: Reader, mut drained: std::fs::File) {
             numbers.extend_from_slice(&accounted.to_le_bytes());
         });
         drained.write_all(&numbers).unwrap();
-        reader.commit(accounted, 1);
+        reader.commit((accounted, 0), 1);
     }
 }
 

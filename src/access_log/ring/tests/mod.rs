@@ -32,7 +32,7 @@ fn push(writer: &mut Writer, entry: &[u8]) -> Result<(), Full> {
 fn read(reader: &mut Reader, limit: usize) -> (Vec<Vec<u8>>, bool) {
     let mut entries = Vec::new();
     let emptied = reader.drain(limit, |entry| entries.push(entry.to_vec()));
-    reader.commit(0, 0);
+    reader.commit((0, 0), 0);
     (entries, emptied)
 }
 
@@ -43,7 +43,7 @@ fn refuses_what_does_not_fit_and_goes_on_when_it_is_given_back() {
     assert_eq!(push(&mut writer, b"x"), Err(Full));
     assert!(reader.drain(usize::MAX, |entry| assert_eq!(entry, b"12345678901234567890")));
     assert_eq!(push(&mut writer, b"x"), Err(Full), "read, and not yet given back");
-    reader.commit(0, 0);
+    reader.commit((0, 0), 0);
     assert_eq!(push(&mut writer, b"x"), Ok(()));
     assert_eq!(read(&mut reader, usize::MAX), (vec![b"x".to_vec()], true));
 }
@@ -91,7 +91,7 @@ proptest! {
             while push(&mut writer, entry) == Err(Full) {
                 reader.drain(1 << (size - 1), |entry| out.push(entry.to_vec()));
                 if commits.next() == Some(true) {
-                    reader.commit(0, 0);
+                    reader.commit((0, 0), 0);
                 }
             }
         }
@@ -134,6 +134,41 @@ fn open(path: &Path) -> Directory {
 }
 
 #[test]
+fn what_sampling_left_out_is_declared_by_whoever_finds_the_ring_unless_it_is_still_there() {
+    let left_out = |first, last| Item::Gap { first, last, reason: Reason::Sampled };
+    let no_room = |first, last| Item::Gap { first, last, reason: Reason::RingFull };
+    // What was given back, what stands in the ring, and the last number that found no room.
+    for (left, in_ring, refused, wanted) in [
+        ((1, 3), vec![], 0, vec![left_out(2, 3)]),
+        ((1, 3), vec![4], 5, vec![left_out(2, 3), no_room(5, 5)]),
+        ((1, 3), vec![5], 0, vec![left_out(2, 3), no_room(4, 4)]),
+        ((1, 3), vec![], 5, vec![left_out(2, 3), no_room(4, 5)]),
+        ((3, 0), vec![], 0, vec![]),
+        ((3, 3), vec![4], 0, vec![]),
+        // It died before the places were given back.
+        ((1, 3), vec![2, 3], 0, vec![]),
+        ((1, 3), vec![3], 0, vec![left_out(2, 2)]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = open(dir.path());
+        let (mut writer, mut reader) = ring(Some(&directory), &identity(1), 64 << 10).unwrap();
+        reader.commit(left, 1);
+        in_ring.iter().for_each(|seq| writer.push(encode(*seq, "/")).unwrap());
+        writer.refuse(refused);
+        die(writer, reader);
+        let (found, _) = recover(&directory);
+        let items: Vec<Item> = found[0].items();
+        let gaps: Vec<Item> = items.iter().filter(|item| matches!(item, Item::Gap { .. })).cloned().collect();
+        assert_eq!(
+            (&gaps, items.len()),
+            (&wanted, wanted.len() + in_ring.len()),
+            "{left:?} {in_ring:?} {refused}"
+        );
+        assert_eq!(found[0].is_empty(), items.is_empty());
+    }
+}
+
+#[test]
 fn the_next_process_finds_what_was_not_given_back_and_what_was_under_way() {
     let dir = tempfile::tempdir().unwrap();
     let directory = open(dir.path());
@@ -141,7 +176,7 @@ fn the_next_process_finds_what_was_not_given_back_and_what_was_under_way() {
     let table = Table::new(writer.mapped());
     writer.push(encode(1, "/given-back")).unwrap();
     reader.drain(usize::MAX, |_| ());
-    reader.commit(1, 1_795_252_443_612_804);
+    reader.commit((1, 0), 1_795_252_443_612_804);
     writer.push(encode(2, "/drained")).unwrap();
     reader.drain(usize::MAX, |_| ());
     writer.push(encode(4, "/after-one-that-found-no-room")).unwrap();
@@ -441,7 +476,7 @@ proptest! {
             image[lane.read_at..lane.read_at + 8].copy_from_slice(&read.to_le_bytes());
             image[lane.write_at..lane.write_at + 8].copy_from_slice(&read.wrapping_add(ahead).to_le_bytes());
         }
-        for (word, value) in [Word::Refused, Word::Beyond, Word::Accounted, Word::Seen].into_iter().zip(words) {
+        for (word, value) in [Word::Refused, Word::Beyond, Word::Accounted, Word::Seen, Word::LeftOut].into_iter().zip(words) {
             image[word as usize..word as usize + 8].copy_from_slice(&value.to_le_bytes());
         }
         if let Ok(found) = Recovered::of(&image, PathBuf::new()) {

@@ -254,8 +254,7 @@ impl Collector {
         while !self.take() {}
         let last_seqs: Vec<u64> = self.sources.iter().map(|source| source.expected - 1).collect();
         self.intake.framer.stop(&last_seqs);
-        self.intake.framer.finish(None);
-        self.store();
+        self.write(None);
         self.sources.iter().for_each(|source| source.reader.close());
         // What the last turn has brought counts as waiting, also for a sink that does not end in time.
         self.spool.publish(&self.handle.metrics);
@@ -326,11 +325,16 @@ impl Collector {
         false
     }
 
-    /// One write for all that a turn has found; after it the rings may give up what they have handed out.
+    /// One write for all that a turn has found.
     fn store(&mut self) {
+        self.write(Some(std::time::Instant::now()));
+    }
+
+    /// Writes all frames but those that may wait `now`; after it the rings may give up what they have handed out.
+    fn write(&mut self, now: Option<std::time::Instant>) {
         let far = self.compresses || self.spool.has_laggard();
         self.intake.framer.set_codec(if far { Codec::Lz4 } else { Codec::Raw });
-        self.spool.append(self.intake.framer.finish(Some(std::time::Instant::now())));
+        self.spool.append(self.intake.framer.finish(now));
         self.intake.framer.clear();
         let (control, last) = self.intake.framer.control();
         self.sources.iter().for_each(|source| source.reader.note_control(control, last));

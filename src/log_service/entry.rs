@@ -389,6 +389,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::log_service::columns::ExtentBuilder;
 
     fn parse(text: &str) -> Result<Entry, serde_json::Error> {
         Entry::parse(Bytes::copy_from_slice(text.as_bytes()))
@@ -507,21 +508,13 @@ mod tests {
             let expected = (first.max(1)..=last.min(u64::MAX - 1)).into_inner();
             let expected = Some(expected).filter(|(first, last)| first <= last);
             assert_eq!(entry.gap.map(RangeInclusive::into_inner), expected, "{text}");
-            let extent = extent_of(&entry.text);
+            let extent = ExtentBuilder::of_objects(&[&entry.text]);
             let streams = extent.streams.iter();
             let ranges = streams
                 .flat_map(|one| one.numbers.iter().copied().chain(one.gaps.iter().map(|gap| (gap.0, gap.1))));
             assert_eq!(ranges.collect::<Vec<_>>(), Vec::from_iter(expected), "{text}");
             assert_eq!(extent.unnumbered, if expected.is_none() { 7 } else { 0 }, "{text}");
         }
-    }
-
-    fn extent_of(text: &[u8]) -> crate::log_service::part::Extent {
-        let mut builder = crate::log_service::columns::Builder::new(10);
-        builder.push_object(text, 1, "a").unwrap();
-        let mut extent = crate::log_service::columns::ExtentBuilder::default();
-        extent.note(&builder.finish().unwrap());
-        extent.finish()
     }
 
     proptest! {
@@ -541,7 +534,7 @@ mod tests {
             prop_assert_eq!((&entry.stream, &entry.gap), (&None, &None), "{}", text);
             let head: Head<'_> = serde_json::from_slice(&entry.text).unwrap();
             prop_assert_eq!(head.unnumbered(), 0);
-            let extent = extent_of(&entry.text);
+            let extent = ExtentBuilder::of_objects(&[&entry.text]);
             prop_assert!(extent.streams.is_empty() && extent.unnumbered == 0, "{}", text);
         }
 

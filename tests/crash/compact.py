@@ -135,7 +135,7 @@ class Run:
         self.way.prepare(self)
         try:
             self._start(0)
-            self._is_ready()
+            self._until_ready()
             self.sender.start()
             for turn in range(1, MOST * self.kills + 1):
                 self._turn(turn)
@@ -156,7 +156,7 @@ class Run:
         if self._wait_for_merge(2, but=left):
             left |= self._kill(True)
             self._start(turn)
-        self._is_ready()
+        self._until_ready()
         still = [path for path, mark in left.items() if mark_of(path) == mark]
         if still:
             self.verdict.promise(False, f"turn {turn}: the next start leaves {still[:3]}")
@@ -165,7 +165,7 @@ class Run:
         self.way.before_start(self, turn)
         self.stage.start_service()
 
-    def _is_ready(self):
+    def _until_ready(self):
         is_ready = stages.until(self._answers, PATIENCE, 0.01)
         self.verdict.promise(is_ready, f"the service starts {'' if is_ready else self.stage.said()[-800:]}")
 

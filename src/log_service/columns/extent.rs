@@ -65,6 +65,16 @@ impl ExtentBuilder {
         }
     }
 
+    /// The extent of rows of these objects.
+    #[cfg(test)]
+    pub(crate) fn of_objects(objects: &[&[u8]]) -> Extent {
+        let mut builder = super::Builder::new(objects.len().max(1));
+        objects.iter().for_each(|object| builder.push_object(object, 1, "a").unwrap());
+        let mut all = Self::default();
+        all.note(&builder.finish().unwrap());
+        all.finish()
+    }
+
     /// The extent of all rows so far.
     pub(crate) fn finish(mut self) -> Extent {
         self.extent.streams = self.streams.into_iter().map(Stream::finish).collect();

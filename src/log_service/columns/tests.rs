@@ -73,11 +73,8 @@ fn a_record_comes_out_as_its_json_form() {
 fn a_part_that_only_declares_has_no_numbered_rows() {
     let gap = |more: &str| format!(r#"{{"kind":"gap","proxy":"e","boot":1,"core":0,{more}}}"#);
     let extent = |gaps: &[&str]| {
-        let mut builder = Builder::new(1000);
-        gaps.iter().for_each(|more| builder.push_object(gap(more).as_bytes(), RECV, "unix").unwrap());
-        let mut extent = ExtentBuilder::default();
-        extent.note(&builder.finish().unwrap());
-        extent.finish()
+        let texts: Vec<String> = gaps.iter().map(|more| gap(more)).collect();
+        ExtentBuilder::of_objects(&texts.iter().map(|text| text.as_bytes()).collect::<Vec<_>>())
     };
     let sampled = r#""first_seq":1,"last_seq":10,"missing":7,"reason":"sampled""#;
     let lost = r#""first_seq":11,"reason":"ring_lost""#;
